@@ -1,0 +1,2 @@
+//! Frith.
+fn main() {}
