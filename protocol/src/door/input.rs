@@ -1,0 +1,172 @@
+//! What comes in through the door, and what a core tells whoever watches it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::message::Message;
+use crate::encoding::Hash;
+use crate::fault::Fault;
+use crate::identity::{NodeId, PublicKey, Verified};
+use crate::state::{BlockId, Endorsement, StatementId, Subject};
+use crate::time::Timestamp;
+
+/// Everything that can happen to a core.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A peer said something, directly or by gossip.
+    Received {
+        /// The peer's transport key.
+        from: PublicKey,
+        /// What, checked.
+        message: Arc<Verified<Message>>,
+    },
+    /// A connection to a peer was opened.
+    Connected(PublicKey),
+    /// The last connection to a peer was closed.
+    Disconnected(PublicKey),
+    /// A deadline may have passed.
+    Tick,
+    /// The operator, or a program on the operator's behalf, wants something.
+    Command(Command),
+}
+
+/// What an operator can ask of a core.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Endorse this ourselves, and ask the other endorsers to.
+    Propose {
+        /// What.
+        subject: Subject,
+        /// A line for the other operators.
+        note: String,
+        /// When it lapses.
+        expires: Timestamp,
+    },
+    /// Endorse a proposal or draft that waits here, by its digest.
+    Endorse(Hash),
+    /// Decline it.
+    Decline(Hash),
+    /// Leave the domain for good: revoke ourselves.
+    Leave,
+}
+
+/// What a core tells. None of it needs to be acted upon, but for [`Event::Denied`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// A block became final here.
+    Final {
+        /// Its height.
+        height: u64,
+        /// Which.
+        block: BlockId,
+        /// How many entries it has.
+        entries: usize,
+    },
+    /// This node is a member now, and holds the certificate.
+    Admitted {
+        /// Who we are.
+        node: NodeId,
+        /// The height of the block that says so.
+        height: u64,
+    },
+    /// This node has a state to answer from: snapshot taken or log replayed.
+    Synced {
+        /// The height of it.
+        height: u64,
+    },
+    /// An endorser refused this newcomer's draft.
+    Declined {
+        /// Whose key.
+        by: PublicKey,
+        /// Why.
+        why: String,
+    },
+    /// This newcomer's entry cannot become final any more.
+    JoinFailed {
+        /// Why.
+        why: String,
+    },
+    /// Something waits for this node's operator.
+    Waiting {
+        /// Its digest.
+        id: Hash,
+        /// A line about it.
+        note: String,
+    },
+    /// This node endorsed something.
+    Endorsed {
+        /// Its digest.
+        id: Hash,
+    },
+    /// A proposal met its rule.
+    Met {
+        /// Its digest.
+        id: Hash,
+        /// What it is.
+        subject: Box<Subject>,
+        /// Who endorsed it.
+        endorsements: Vec<Endorsement>,
+    },
+    /// A proposal lapsed or was declined here.
+    Lapsed {
+        /// Its digest.
+        id: Hash,
+    },
+    /// An entry waits for a block here.
+    Accepted {
+        /// Which statement.
+        statement: StatementId,
+    },
+    /// This key belongs to somebody gone: disconnect it at once, and keep it out.
+    Denied {
+        /// The key.
+        key: PublicKey,
+        /// Whose.
+        node: NodeId,
+    },
+    /// Something is wrong that an operator must know.
+    Alarm(Alarm),
+}
+
+/// What an operator must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "alarm")]
+#[allow(missing_docs, reason = "fields are what the variant's sentence names")]
+pub enum Alarm {
+    /// Two final blocks contradict each other: more than `f` endorsers lie (SPEC 8.12).
+    Forked { height: u64, ours: BlockId, theirs: BlockId },
+    /// A final block does not execute here: our code or store is wrong, or theirs (SPEC 9.2).
+    DoesNotExecute { height: u64, why: String },
+    /// This endorser's journal is lost: it signs nothing until an `Amend` (SPEC 8.14).
+    JournalLost { why: String },
+    /// An endorser contradicted itself: the two ballots are proof (SPEC 8.15).
+    Contradiction { key: PublicKey, iteration: u64 },
+    /// The clock ran backwards (SPEC 9.6).
+    ClockRanBack { by_ms: u64 },
+    /// The clock is far from the newest block's time (SPEC 9.6).
+    ClockFarOff { by_ms: u64, ahead: bool },
+}
+
+/// Why an input was refused. The state is unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A peer broke a rule.
+    #[error("peer {culprit:?} misbehaved: {fault}")]
+    PeerMisbehaved {
+        /// Who.
+        culprit: PublicKey,
+        /// How.
+        fault: Fault,
+    },
+    /// A peer says something of no use now: too old, too early, already known. Nobody's fault.
+    #[error("not now: {0}")]
+    Untimely(&'static str),
+    /// The operator asked for something that cannot be.
+    #[error(transparent)]
+    Refused(#[from] Fault),
+    /// The host used the core wrongly.
+    #[error("misuse: {0}")]
+    ApiMisuse(&'static str),
+}

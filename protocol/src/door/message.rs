@@ -1,0 +1,201 @@
+//! Everything that one core says to another, and who may say it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agreement;
+use crate::encoding::{self, Malformed, VERSION};
+use crate::fault::Fault;
+use crate::identity::{PublicKey, Sheet, Signature, Stateless};
+use crate::joining::{Answer, Circulated, Draft};
+use crate::limits;
+use crate::state::{Block, BlockId, CharterId, DomainId, Entry, FinalChain, Founded, StatementId};
+
+/// What endorsers say to one another, in a mesh.
+pub type Talk = agreement::Message<Arc<Block>, PublicKey, Signature>;
+
+/// What one core says to another. Discriminants are wire format: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Message {
+    /// «I do not speak your version.» The rest of it is never read.
+    Unsupported {
+        /// What you spoke.
+        theirs: u8,
+        /// What I speak.
+        ours: u8,
+    },
+    /// «What is final, newest first?»
+    AskHead,
+    /// «This, under that charter»: a chain without blocks; none if nothing follows genesis.
+    Head {
+        /// The charter in force.
+        charter: CharterId,
+        /// The certified head.
+        tip: Option<Box<FinalChain>>,
+    },
+    /// «Show me this charter.»
+    AskCharter(CharterId),
+    /// «Here.»
+    Charter(Box<Founded>),
+    /// «Please endorse my admission.»
+    AskEndorsement(Box<Draft>),
+    /// The answer to that.
+    Answer(Box<Answer>),
+    /// «This meets its rule: put it into a block.»
+    Submit(Arc<Entry>),
+    /// «It cannot go into a block.»
+    Refused {
+        /// Which.
+        statement: StatementId,
+        /// Why, for people.
+        why: String,
+    },
+    /// «I hold everything up to this height; what follows?»
+    Follow {
+        /// The height of the asker's head.
+        height: u64,
+        /// The first bytes of its id: enough to notice that two heads of one height differ.
+        head: [u8; 8],
+    },
+    /// «Nothing: our heads are equal.»
+    Same,
+    /// «This»: also what gossip carries.
+    Final(Arc<FinalChain>),
+    /// «Send me this part of the snapshot under your newest head, or under this one.»
+    AskSnapshot {
+        /// Under which head; [`BlockId::NONE`] for the newest.
+        head: BlockId,
+        /// Which part.
+        chunk: u32,
+    },
+    /// A part of a snapshot.
+    Snapshot(Arc<crate::state::SnapshotChunk>),
+    /// Among endorsers: agreement.
+    Talk(Arc<Talk>),
+    /// Among endorsers: a proposal.
+    Circulate(Arc<Circulated>),
+}
+
+/// What a peer is to us, from nothing to everything. Each includes the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Revoked: may do nothing.
+    Gone,
+    /// Unknown: may ask to join.
+    Stranger,
+    /// Effective member.
+    Member,
+    /// Named by the charter.
+    Endorser,
+}
+
+impl Message {
+    /// The least that a peer must be to send this: the table of message and capability (SPEC 5.8).
+    pub fn needs(&self) -> Standing {
+        match self {
+            Message::Unsupported { .. }
+            | Message::AskHead
+            | Message::Head { .. }
+            | Message::AskCharter(_)
+            | Message::Charter(_)
+            | Message::AskEndorsement(_)
+            | Message::Submit(_) => Standing::Stranger,
+            // A newcomer gets these from endorsers before it knows anybody's standing; it judges them by their certificate.
+            Message::Answer(_) | Message::Refused { .. } | Message::Final(_) | Message::Same => {
+                Standing::Stranger
+            }
+            Message::Follow { .. } | Message::AskSnapshot { .. } | Message::Snapshot(_) => Standing::Member,
+            Message::Talk(_) | Message::Circulate(_) => Standing::Endorser,
+        }
+    }
+
+    /// Its name, for logs and faults.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Message::Unsupported { .. } => "Unsupported",
+            Message::AskHead => "AskHead",
+            Message::Head { .. } => "Head",
+            Message::AskCharter(_) => "AskCharter",
+            Message::Charter(_) => "Charter",
+            Message::AskEndorsement(_) => "AskEndorsement",
+            Message::Answer(_) => "Answer",
+            Message::Submit(_) => "Submit",
+            Message::Refused { .. } => "Refused",
+            Message::Follow { .. } => "Follow",
+            Message::Same => "Same",
+            Message::Final(_) => "Final",
+            Message::AskSnapshot { .. } => "AskSnapshot",
+            Message::Snapshot(_) => "Snapshot",
+            Message::Talk(_) => "Talk",
+            Message::Circulate(_) => "Circulate",
+        }
+    }
+}
+
+impl Stateless for Message {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        match self {
+            Message::Unsupported { .. }
+            | Message::AskHead
+            | Message::AskCharter(_)
+            | Message::Follow { .. }
+            | Message::Same
+            | Message::AskSnapshot { .. }
+            | Message::Snapshot(_) => Ok(()),
+            Message::Head { charter: _, tip } => tip.iter().try_for_each(|tip| tip.inspect(sheet)),
+            Message::Charter(founded) => founded.inspect(sheet),
+            Message::AskEndorsement(draft) => draft.inspect(sheet),
+            Message::Answer(answer) => answer.inspect(sheet),
+            Message::Submit(entry) => entry.inspect(sheet),
+            Message::Refused { statement: _, why } => {
+                let (count, max) = (why.len(), limits::NOTE_BYTES_MAX);
+                if count > max {
+                    Err(Fault::TooMany { what: "bytes of a reason", count, max })
+                } else {
+                    Ok(())
+                }
+            }
+            Message::Final(chain) => chain.inspect(sheet),
+            Message::Talk(talk) => talk.inspect(sheet),
+            Message::Circulate(circulated) => circulated.inspect(sheet),
+        }
+    }
+}
+
+/// A message and the domain that it is about (SPEC 1.7).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Envelope {
+    /// Which domain.
+    pub domain: DomainId,
+    /// What is said.
+    pub message: Arc<Message>,
+}
+
+impl Envelope {
+    /// The bytes on the wire: the version first, so that it can be read whatever follows.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encoding::encode(&(VERSION, self.domain, &self.message))
+    }
+
+    /// How many bytes that are.
+    pub fn wire_len(&self) -> usize {
+        encoding::encoded_len(&(VERSION, self.domain, &self.message))
+    }
+}
+
+/// Reads what a transport received. Signatures are checked next, by [`crate::identity::verify`].
+///
+/// # Errors
+/// [`Fault::UnknownVersion`], to be answered with [`Message::Unsupported`]; or [`Fault::Malformed`].
+pub fn open_envelope(bytes: &[u8], max: usize) -> Result<(DomainId, Message), Fault> {
+    match bytes.first() {
+        None => Err(Malformed::Undecodable { what: "a message", why: "it is empty".into() }.into()),
+        Some(&theirs) if theirs != VERSION => Err(Fault::UnknownVersion { theirs, ours: VERSION }),
+        Some(_) => {
+            let (_, domain, message): (u8, DomainId, Message) = encoding::decode("a message", bytes, max)?;
+            Ok((domain, message))
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a core asks its host to keep.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a record lies. Discriminants are stored format: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Table {
+    /// The founding charter; a newcomer's application.
+    Meta,
+    /// Own ballots, and the certificates that they stand on (SPEC 8.9).
+    Journal,
+    /// Own endorsements (SPEC 5.5).
+    Endorsed,
+    /// Proposals that wait for operators or for others.
+    Proposals,
+    /// Entries taken over for a block and not yet in one.
+    Waiting,
+    /// Final blocks and certificates, by height.
+    Final,
+    /// The snapshot that the blocks in `Final` go on from.
+    Base,
+}
+
+impl Table {
+    /// Every table, in the order of their discriminants.
+    pub const ALL: [Table; 7] = [
+        Table::Meta,
+        Table::Journal,
+        Table::Endorsed,
+        Table::Proposals,
+        Table::Waiting,
+        Table::Final,
+        Table::Base,
+    ];
+
+    /// What must have happened to a record of this table before anything that rests on it is sent.
+    pub fn durability(self) -> Durability {
+        match self {
+            Table::Meta | Table::Journal | Table::Endorsed | Table::Proposals | Table::Waiting => {
+                Durability::Synced
+            }
+            Table::Final | Table::Base => Durability::Restorable,
+        }
+    }
+}
+
+/// How hard a record must be to lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// Peers can restore it: written in order, synced when convenient.
+    Restorable,
+    /// Nobody can: on the disk (`fdatasync`, not just handed to the kernel) before the effects that follow it.
+    Synced,
+}
+
+/// One change of the store: `value` under `key` in `table`, or nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Record {
+    /// Where.
+    pub table: Table,
+    /// Under which key; ordered as bytes.
+    pub key: Vec<u8>,
+    /// What; `None` removes it.
+    pub value: Option<Vec<u8>>,
+}

@@ -1,0 +1,83 @@
+//! What can be wrong with something that somebody says: one closed list, each with the number of the rule that it breaks.
+
+use crate::encoding::Malformed;
+use crate::identity::{BadKey, NodeId, PublicKey};
+use crate::state::{BlockId, DomainId};
+
+/// Why a statement, entry, block, ticket or message is refused. It names the culprit where there is one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what its fields are")]
+pub enum Fault {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("protocol version {theirs}; this node speaks {ours} (SPEC 1.7)")]
+    UnknownVersion { theirs: u8, ours: u8 },
+    #[error("{key:?} may not be introduced: {why} (SPEC 1.6)")]
+    BadKey { key: PublicKey, why: BadKey },
+    #[error("a signature by {key:?} does not hold (SPEC 1.5)")]
+    BadSignature { key: PublicKey },
+    #[error("{what}: {count}, and at most {max} are allowed (limits.rs)")]
+    TooMany { what: &'static str, count: usize, max: usize },
+    #[error("{what} must be in strict order: one is out of place or repeated (SPEC {rule})")]
+    NotInOrder { what: &'static str, rule: &'static str },
+    #[error("it is for the domain {theirs:?}; this is {ours:?} (SPEC 4.1)")]
+    OtherDomain { theirs: DomainId, ours: DomainId },
+
+    #[error("{node:?} is not an endorser of this domain (SPEC 4.4)")]
+    NotAnEndorser { node: NodeId },
+    #[error("endorser {node:?} is revoked (SPEC 4.4)")]
+    EndorserGone { node: NodeId },
+    #[error("{node:?} signed with a key that is not its current one (SPEC 4.4)")]
+    NotTheCurrentKey { node: NodeId },
+    #[error("{have} endorsements, and {need} are needed (SPEC 4.5, 4.7)")]
+    TooFewEndorsements { have: usize, need: usize },
+
+    #[error("{subject:?} is gone for ever (SPEC 4.5, 4.7)")]
+    SubjectGone { subject: NodeId },
+    #[error("{subject:?} is unknown here (SPEC 4.7)")]
+    SubjectUnknown { subject: NodeId },
+    #[error("{subject:?} carries number {theirs}, and {expected} is next (SPEC 4.5)")]
+    WrongNumber { subject: NodeId, theirs: u64, expected: u64 },
+    #[error("{key:?} belongs to {owner:?} already (SPEC 2.3)")]
+    KeyTaken { key: PublicKey, owner: NodeId },
+    #[error("the charter has no role {role:?} (SPEC 4.5)")]
+    UnknownRole { role: String },
+    #[error("the ticket does not give the role {role:?} (SPEC 4.6)")]
+    RoleBeyondTicket { role: String },
+    #[error("the window of the admission is not open: {why} (SPEC 4.5)")]
+    BadWindow { why: &'static str },
+    #[error("the basis does not fit: {why} (SPEC 4.5, 5.6)")]
+    BadBasis { why: &'static str },
+    #[error("the ticket has expired (SPEC 4.6)")]
+    TicketExpired,
+    #[error("the ticket is spent: {uses} of {uses} uses (SPEC 4.6)")]
+    TicketSpent { uses: u32 },
+    #[error("the ticket is no good: {why} (SPEC 5.1, 5.2)")]
+    BadTicket { why: &'static str },
+    #[error("the domain is full: {members} members (limits.rs)")]
+    DomainFull { members: usize },
+    #[error(
+        "it would leave {left} endorsers able to endorse, and amending needs {amend}: amend first (SPEC 4.7)"
+    )]
+    WouldStrandTheCharter { left: usize, amend: usize },
+
+    #[error("charter refused: {why} (SPEC 3)")]
+    BadCharter { why: String },
+
+    #[error("block {block:?}: {what} is not what its parent and entries give (SPEC 6)")]
+    WrongHeader { block: BlockId, what: &'static str },
+    #[error("block {block:?}: its time {why} (SPEC 6.2, 8.6)")]
+    WrongTime { block: BlockId, why: &'static str },
+    #[error("block {block:?}: {what} (SPEC 6.7)")]
+    BadBlock { block: BlockId, what: &'static str },
+    #[error("certificate: {why} (SPEC 8.1)")]
+    BadCertificate { why: &'static str },
+    #[error("{node:?} does not lead iteration {iteration} (SPEC 8.3)")]
+    NotTheLeader { node: NodeId, iteration: u64 },
+    #[error("the snapshot does not have the root that it is for (SPEC 7.4)")]
+    WrongSnapshot,
+    #[error("it is not for a peer of this standing to send {what} (SPEC 5.8)")]
+    NotAllowed { what: &'static str },
+    #[error("it is not known here, or not yet: {what}")]
+    Unknown { what: &'static str },
+}

@@ -1,0 +1,144 @@
+//! Keys and signatures.
+
+use std::fmt;
+
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use ed25519_dalek::Signer as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::encoding::{self, Hash, Label, digest};
+
+encoding::byte_string!(
+    /// An Ed25519 public key, as its 32 bytes. Whether it is one that may be introduced is asked of [`PublicKey::check`].
+    PublicKey,
+    "key"
+);
+
+/// How often an identity's key has been rotated: the first key is number 0.
+pub type KeySequence = u32;
+
+/// Why a key may not be introduced (SPEC 1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    /// No point of the curve has this encoding.
+    #[error("the key is no point of the curve")]
+    NotAPoint,
+    /// The point has another encoding, so that two keys would be one.
+    #[error("the key is not in its canonical encoding")]
+    NotCanonical,
+    /// Signatures by such a key verify for whatever text.
+    #[error("the key is a point of small order")]
+    SmallOrder,
+}
+
+impl PublicKey {
+    /// Whether the key may be introduced into a domain: a canonical encoding of a point that is not of small order.
+    ///
+    /// # Errors
+    /// [`BadKey`] says what is wrong with it.
+    pub fn check(&self) -> Result<(), BadKey> {
+        let point = CompressedEdwardsY(self.0).decompress().ok_or(BadKey::NotAPoint)?;
+        if point.compress().0 != self.0 {
+            return Err(BadKey::NotCanonical);
+        }
+        if point.is_small_order() {
+            return Err(BadKey::SmallOrder);
+        }
+        Ok(())
+    }
+
+    /// What an inception commits to, when this is the key that it will rotate to (SPEC 2.1).
+    pub fn commitment(&self) -> Hash {
+        digest(Label::NextKey, &self.0)
+    }
+}
+
+/// A signature scheme. Discriminants are wire format: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// Ed25519 (RFC 8032), valid by ZIP-215.
+    Ed25519,
+}
+
+/// A signature over a labelled digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signature {
+    /// By which scheme.
+    pub algorithm: Algorithm,
+    /// The signature itself.
+    pub bytes: [u8; 64],
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "signature:{}", data_encoding::HEXLOWER.encode(&self.bytes[..4]))
+    }
+}
+
+/// Serde knows arrays of up to 32 only.
+#[derive(Serialize, Deserialize)]
+struct Halves(Algorithm, [u8; 32], [u8; 32]);
+
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            return to.serialize_str(&data_encoding::HEXLOWER.encode(&self.bytes));
+        }
+        let (mut r, mut s) = ([0; 32], [0; 32]);
+        r.copy_from_slice(&self.bytes[..32]);
+        s.copy_from_slice(&self.bytes[32..]);
+        Halves(self.algorithm, r, s).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let mut bytes = [0; 64];
+        if from.is_human_readable() {
+            let text = String::deserialize(from)?;
+            let read = data_encoding::HEXLOWER_PERMISSIVE
+                .decode(text.as_bytes())
+                .map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
+            bytes = read.try_into().map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
+            return Ok(Signature { algorithm: Algorithm::Ed25519, bytes });
+        }
+        let Halves(algorithm, r, s) = Halves::deserialize(from)?;
+        bytes[..32].copy_from_slice(&r);
+        bytes[32..].copy_from_slice(&s);
+        Ok(Signature { algorithm, bytes })
+    }
+}
+
+/// A secret key. It is never printed, and wiped when dropped.
+#[derive(Clone)]
+pub struct SecretKey(ed25519_dalek::SigningKey);
+
+impl SecretKey {
+    /// The key that grows from `seed`. Whoever calls this brings the randomness: the core has none.
+    pub fn from_seed(seed: [u8; 32]) -> SecretKey {
+        SecretKey(ed25519_dalek::SigningKey::from_bytes(&seed))
+    }
+
+    /// The seed, for the one file that keeps it.
+    pub fn seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs a labelled digest.
+    pub fn sign(&self, digest: &Hash) -> Signature {
+        Signature { algorithm: Algorithm::Ed25519, bytes: self.0.sign(&digest.0).to_bytes() }
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {:?})", self.public())
+    }
+}

@@ -1,0 +1,144 @@
+//! The one check of signatures: stateless, batched, before the core.
+//!
+//! Everything signed says which key signed it, so that checking needs nothing but the bytes; whether that key *is* the current
+//! one of whom it names is compared later, against the state. What has passed is [`Verified`], and only [`verify`] makes one.
+
+use std::ops::Deref;
+use std::sync::Mutex;
+
+use rand_core::CryptoRng;
+
+use super::keys::{BadKey, PublicKey, Signature};
+use crate::encoding::Hash;
+use crate::fault::Fault;
+
+/// «This key signed this digest so»: to be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    /// Who is said to have signed.
+    pub key: PublicKey,
+    /// What.
+    pub digest: Hash,
+    /// The signature.
+    pub signature: Signature,
+}
+
+/// All that a value asks to be checked, collected by [`Stateless::inspect`] and then checked at once.
+#[derive(Debug, Default)]
+pub struct Sheet {
+    claims: Vec<Claim>,
+    introduced: Vec<PublicKey>,
+}
+
+impl Sheet {
+    /// Notes that `key` must have signed `digest`.
+    pub fn claims(&mut self, key: PublicKey, digest: Hash, signature: Signature) {
+        self.claims.push(Claim { key, digest, signature });
+    }
+
+    /// Notes a key that a statement, charter or ticket introduces (SPEC 1.6).
+    ///
+    /// # Errors
+    /// None today; the check itself happens in [`verify`], where it can be memoised.
+    pub fn introduces(&mut self, key: PublicKey) -> Result<(), Fault> {
+        self.introduced.push(key);
+        Ok(())
+    }
+}
+
+/// A value whose signatures, keys and shape can be checked without any state.
+pub trait Stateless {
+    /// Writes all that must be checked onto `sheet`.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the shape alone is wrong: out of order, repeated, too many.
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault>;
+}
+
+/// How signatures are checked: injected, since batches need unpredictable coefficients and a simulator remembers what it checked.
+pub trait SignatureCheck {
+    /// The index of the first claim that does not hold; `None` if all do.
+    fn first_bad(&self, claims: &[Claim]) -> Option<usize>;
+
+    /// Whether `key` may be introduced.
+    ///
+    /// # Errors
+    /// [`BadKey`] says why not.
+    fn check_key(&self, key: &PublicKey) -> Result<(), BadKey> {
+        key.check()
+    }
+}
+
+/// A value of which every signature and key was checked. Only [`verify`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Verified<T>(T);
+
+impl<T> Verified<T> {
+    /// The value itself.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Checks all that `value` claims.
+///
+/// # Errors
+/// A [`Fault`] that names the first key or signature that does not hold.
+pub fn verify<T: Stateless>(value: T, check: &dyn SignatureCheck) -> Result<Verified<T>, Fault> {
+    let mut sheet = Sheet::default();
+    value.inspect(&mut sheet)?;
+    for key in &sheet.introduced {
+        check.check_key(key).map_err(|why| Fault::BadKey { key: *key, why })?;
+    }
+    match check.first_bad(&sheet.claims) {
+        None => Ok(Verified(value)),
+        Some(bad) => Err(Fault::BadSignature { key: sheet.claims[bad].key }),
+    }
+}
+
+/// ZIP-215 by `ed25519-zebra`, in batches; one by one only to find who spoilt a batch.
+///
+/// The random source must be one that a peer cannot predict: its numbers are the batch coefficients, and whoever knew them
+/// beforehand could forge a pair of signatures that cancel out.
+pub struct BatchCheck<R>(Mutex<R>);
+
+impl<R: CryptoRng> BatchCheck<R> {
+    /// A check that draws its coefficients from `rng`.
+    pub fn new(rng: R) -> Self {
+        BatchCheck(Mutex::new(rng))
+    }
+}
+
+impl<R: CryptoRng> SignatureCheck for BatchCheck<R> {
+    fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
+        match claims {
+            [] => return None,
+            [one] => return (!holds(one)).then_some(0),
+            _ => {}
+        }
+        let mut batch = ed25519_zebra::batch::Verifier::new();
+        for claim in claims {
+            let key = ed25519_zebra::VerificationKeyBytes::from(claim.key.0);
+            let signature = ed25519_zebra::Signature::from_bytes(&claim.signature.bytes);
+            batch.queue((key, signature, &claim.digest.0));
+        }
+        let rng = &mut *self.0.lock().expect("a batch check does not panic half-way");
+        match batch.verify(rng) {
+            Ok(()) => None,
+            Err(_) => claims.iter().position(|claim| !holds(claim)),
+        }
+    }
+}
+
+fn holds(claim: &Claim) -> bool {
+    ed25519_zebra::VerificationKey::try_from(claim.key.0).is_ok_and(|key| {
+        key.verify(&ed25519_zebra::Signature::from_bytes(&claim.signature.bytes), &claim.digest.0).is_ok()
+    })
+}

@@ -1,0 +1,76 @@
+//! Every bound in one place, unit last, related to one another at compile time.
+//!
+//! A bound is here because a peer could otherwise make us spend memory, disk, time or bandwidth without end. Limits on what
+//! grants keep head-room below limits on what removes, so that a removal always fits.
+
+/// Longest encoded message of any kind. Transports refuse more before they allocate.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest message that a peer who is not a member may send.
+pub const STRANGER_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// Longest gossiped message: one final block with its certificate.
+pub const GOSSIP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Endorsers of one domain.
+pub const ENDORSERS_MAX: usize = 64;
+/// Members of one domain, gone ones not counted.
+pub const MEMBERS_MAX: usize = 1 << 20;
+/// Entries in one block.
+pub const BLOCK_ENTRIES_MAX: usize = 256;
+/// Places in a block that only denials may take.
+pub const BLOCK_DENIALS_RESERVED: usize = 32;
+/// Longest encoded entry.
+pub const ENTRY_BYTES_MAX: usize = 16 * 1024;
+/// Longest encoded block body: what a leader packs at most.
+pub const BLOCK_BYTES_MAX: usize = 512 * 1024;
+
+/// Roles in one charter, and in one admission.
+pub const ROLES_MAX: usize = 32;
+/// Capabilities of one role.
+pub const CAPABILITIES_MAX: usize = 64;
+/// Bytes of a role, capability or domain name.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a reason or note that an operator writes.
+pub const NOTE_BYTES_MAX: usize = 256;
+/// Addresses in one ticket.
+pub const ADDRESSES_MAX: usize = 16;
+/// Bytes of one address.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Uses of one ticket.
+pub const TICKET_USES_MAX: u32 = 100_000;
+/// Longest printed ticket, in characters.
+pub const PRINTED_TICKET_CHARS_MAX: usize = 64 * 1024;
+
+/// Longest member lifetime that a charter may set: ten years.
+pub const MEMBER_LIFETIME_MAX_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
+/// Longest of all other bounds that a charter sets: one year.
+pub const CHARTER_BOUND_MAX_MS: u64 = 366 * 24 * 3600 * 1000;
+
+/// Entries that wait at one endorser for a block.
+pub const WAITING_ENTRIES_MAX: usize = 4096;
+/// Of these, how many only denials may take.
+pub const WAITING_DENIALS_RESERVED: usize = 512;
+/// Proposals that wait for operators at one endorser.
+pub const PROPOSALS_MAX: usize = 1024;
+/// Of these, how many one stranger may hold.
+pub const PROPOSALS_PER_STRANGER_MAX: usize = 4;
+
+/// Certificates or blocks in one answer between endorsers.
+pub const WANTED_MAX: usize = 64;
+/// Iterations beyond its own for which an endorser keeps ballots of each peer.
+pub const ITERATIONS_AHEAD_MAX: u64 = 64;
+/// Items of a map in one snapshot chunk.
+pub const SNAPSHOT_CHUNK_ITEMS_MAX: usize = 4096;
+/// Headers between the last block of an answer and the certified one.
+pub const HEADERS_BETWEEN_MAX: usize = 256;
+/// Encoded bytes of blocks in one answer to a follower.
+pub const FOLLOW_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(GOSSIP_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(BLOCK_BYTES_MAX + 64 * 1024 <= GOSSIP_BYTES_MAX);
+const _: () = assert!(ENTRY_BYTES_MAX <= STRANGER_MESSAGE_BYTES_MAX);
+const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= BLOCK_BYTES_MAX);
+const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
+const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
+const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
+const _: () = assert!(BLOCK_BYTES_MAX <= FOLLOW_ANSWER_BYTES_MAX);

@@ -1,0 +1,259 @@
+//! Statements, endorsements and entries: the one mechanism (SPEC 4).
+
+use serde::{Deserialize, Serialize};
+
+use super::block::BlockId;
+use super::charter::{CharterId, DomainId, RoleName};
+use crate::encoding::{self, Hash, Label, digest_of};
+use crate::fault::Fault;
+use crate::identity::{
+    Algorithm, Inception, KeySequence, NodeId, PublicKey, SecretKey, Sheet, Signature, Stateless,
+};
+use crate::limits;
+use crate::time::Timestamp;
+
+encoding::byte_string!(
+    /// A statement, whoever endorsed it.
+    StatementId,
+    "statement"
+);
+encoding::byte_string!(
+    /// The terms of a ticket, whoever countersigned them.
+    TicketId,
+    "ticket"
+);
+
+/// Something that a domain may come to believe.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Statement {
+    /// Which domain. The same words in another domain are another statement.
+    pub domain: DomainId,
+    /// What.
+    pub kind: Kind,
+}
+
+/// What a statement says. Discriminants are wire format: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// This identity is a member.
+    Admit(Box<Admit>),
+    /// This identity is out, for good.
+    Revoke(Revoke),
+}
+
+/// «This identity is a member, with these roles, in this window.» Renews and changes roles, too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Admit {
+    /// Who.
+    pub subject: Inception,
+    /// 1 for the first, then one more each time: an old admission can never be played again.
+    pub number: u64,
+    /// Ordered and distinct.
+    pub roles: Vec<RoleName>,
+    /// When.
+    pub window: Window,
+    /// A recent final block: what the endorsers knew when they judged.
+    pub basis: Basis,
+    /// Why.
+    pub grounds: Grounds,
+}
+
+/// A span of time: `from` belongs to it, `until` does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Window {
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+}
+
+impl Window {
+    /// Whether `now` lies in it.
+    pub fn contains(&self, now: Timestamp) -> bool {
+        self.from <= now && now < self.until
+    }
+}
+
+/// A final block that a grant rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Basis {
+    /// Its height.
+    pub height: u64,
+    /// Which.
+    pub block: BlockId,
+    /// Its time.
+    pub time: Timestamp,
+}
+
+/// Why an endorser may sign an admission. Discriminants are wire format: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grounds {
+    /// A ticket gives it. Only the log spends a ticket.
+    Ticket(Box<TicketTerms>),
+    /// The endorsers' operators said yes.
+    Approval,
+}
+
+/// What a ticket gives: its uses, until when, and at most which roles (SPEC 5.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TicketTerms {
+    /// For which domain.
+    pub domain: DomainId,
+    /// The charter in force when it was made: with epoch and height, the newcomer's anchor.
+    pub charter: CharterId,
+    /// The epoch of that charter.
+    pub epoch: u64,
+    /// The height of the newest final block then.
+    pub height: u64,
+    /// Ordered and distinct.
+    pub roles: Vec<RoleName>,
+    /// How many may join by it.
+    pub uses: u32,
+    /// The last moment at which it is good.
+    pub expires: Timestamp,
+    /// Whoever holds the secret of this key holds the ticket.
+    pub key: PublicKey,
+}
+
+impl TicketTerms {
+    /// This ticket's id.
+    pub fn id(&self) -> TicketId {
+        digest_of(Label::Ticket, self).into()
+    }
+}
+
+/// «This identity is out, for good.»
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Revoke {
+    /// Who.
+    pub subject: NodeId,
+    /// Why. Binds nothing.
+    pub reason: Reason,
+}
+
+/// Why somebody is revoked: for those who look later. Discriminants are wire format: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// No reason given.
+    Unspecified,
+    /// Its keys are, or may be, in other hands.
+    Compromised,
+    /// It was taken out of service.
+    Retired,
+    /// It broke the rules.
+    Misbehaved,
+}
+
+impl Statement {
+    /// This statement's id: what endorsers sign.
+    pub fn id(&self) -> StatementId {
+        digest_of(Label::Statement, self).into()
+    }
+
+    /// Whom it is about.
+    pub fn subject(&self) -> NodeId {
+        match &self.kind {
+            Kind::Admit(admit) => admit.subject.node_id(),
+            Kind::Revoke(revoke) => revoke.subject,
+        }
+    }
+
+    /// Whether it takes away rather than gives: such go first in a block.
+    pub fn is_denial(&self) -> bool {
+        match &self.kind {
+            Kind::Admit(_) => false,
+            Kind::Revoke(_) => true,
+        }
+    }
+}
+
+/// What endorsers can be asked to sign. Discriminants are wire format: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// A statement, to become an entry.
+    Statement(Statement),
+    /// The terms of a ticket.
+    Ticket(TicketTerms),
+}
+
+impl Subject {
+    /// What is signed for it.
+    pub fn digest(&self) -> Hash {
+        match self {
+            Subject::Statement(statement) => Hash(statement.id().0),
+            Subject::Ticket(terms) => Hash(terms.id().0),
+        }
+    }
+}
+
+/// A member's signed support of a statement or ticket. (Wider than RFC 9334's word: there it is of reference values.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Endorsement {
+    /// Whose.
+    pub node: NodeId,
+    /// With which of its keys.
+    pub sequence: KeySequence,
+    /// That key, so that the signature can be checked without any state.
+    pub key: PublicKey,
+    /// The signature.
+    pub signature: Signature,
+}
+
+impl Endorsement {
+    /// Signs what `subject` is the digest of.
+    pub fn sign(subject: &Hash, node: NodeId, sequence: KeySequence, key: &SecretKey) -> Endorsement {
+        let signature = key.sign(&endorsement_digest(subject, &node, sequence));
+        Endorsement { node, sequence, key: key.public(), signature }
+    }
+
+    /// Notes on `sheet` that this must be an endorsement of `subject`.
+    pub fn inspect(&self, subject: &Hash, sheet: &mut Sheet) {
+        sheet.claims(self.key, endorsement_digest(subject, &self.node, self.sequence), self.signature);
+    }
+}
+
+fn endorsement_digest(subject: &Hash, node: &NodeId, sequence: KeySequence) -> Hash {
+    digest_of(Label::Endorsement, &(Algorithm::Ed25519, subject, node, sequence))
+}
+
+/// A statement with the endorsements that meet its rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entry {
+    /// What is said.
+    pub statement: Statement,
+    /// By whom, ordered by identity and distinct.
+    pub endorsements: Vec<Endorsement>,
+}
+
+/// Refuses endorsements that are not in strict order of identity, or too many, and notes their signatures.
+pub(crate) fn inspect_endorsements(
+    endorsements: &[Endorsement],
+    subject: &Hash,
+    sheet: &mut Sheet,
+) -> Result<(), Fault> {
+    if endorsements.len() > limits::ENDORSERS_MAX {
+        let count = endorsements.len();
+        return Err(Fault::TooMany { what: "endorsements", count, max: limits::ENDORSERS_MAX });
+    }
+    if !endorsements.is_sorted_by(|a, b| a.node < b.node) {
+        return Err(Fault::NotInOrder { what: "endorsements", rule: "4.3" });
+    }
+    for endorsement in endorsements {
+        endorsement.inspect(subject, sheet);
+    }
+    Ok(())
+}
+
+impl Stateless for Entry {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        match &self.statement.kind {
+            Kind::Admit(admit) => admit.subject.inspect(sheet)?,
+            Kind::Revoke(_) => {}
+        }
+        inspect_endorsements(&self.endorsements, &Hash(self.statement.id().0), sheet)
+    }
+}
