@@ -58,6 +58,14 @@ pub const PROPOSALS_PER_STRANGER_MAX: usize = 4;
 pub const WANTED_MAX: usize = 64;
 /// Iterations beyond its own for which an endorser keeps ballots of each peer.
 pub const ITERATIONS_AHEAD_MAX: u64 = 64;
+/// Iterations beyond its own for which an endorser keeps proposals: blocks are larger than ballots.
+pub const PROPOSALS_AHEAD_MAX: u64 = 8;
+/// Blocks in one answer between endorsers.
+pub const WANTED_BLOCKS_MAX: usize = 4;
+/// Iterations before its own whose finalises an endorser sends again while they came to nothing.
+pub const FINALISES_RESENT_MAX: usize = 4;
+/// Answers that an endorser gives each peer in one iteration, or until it is itself stuck for another time-out.
+pub const ANSWERS_PER_ITERATION_MAX: u32 = 16;
 /// Items of a map in one snapshot chunk.
 pub const SNAPSHOT_CHUNK_ITEMS_MAX: usize = 4096;
 /// Headers between the last block of an answer and the certified one.
@@ -73,4 +81,7 @@ const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= BLOCK_BYTES_MA
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
 const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
+const _: () = assert!(PROPOSALS_AHEAD_MAX <= ITERATIONS_AHEAD_MAX);
+const _: () = assert!(WANTED_BLOCKS_MAX <= WANTED_MAX);
+const _: () = assert!((WANTED_BLOCKS_MAX + 1) * BLOCK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX <= FOLLOW_ANSWER_BYTES_MAX);
