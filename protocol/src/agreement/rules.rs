@@ -251,16 +251,12 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             && !said(BallotKind::Finalise)
             // Whoever only waits for a final block's body has no reason to end an iteration.
             && self.has_work(turn);
-        if gives_up {
-            let before = self.iteration;
-            self.say(BallotKind::Dummy, before, BlockId::NONE, turn);
-            if self.iteration != before {
-                return true;
-            }
-        }
         self.timers.resends = self.timers.resends.saturating_add(1);
         self.timers.resend_at = Some(turn.now.plus(self.timeout_ms(self.timers.resends)));
         self.resend(turn.ledger, turn.out);
+        if gives_up {
+            self.say(BallotKind::Dummy, self.iteration, BlockId::NONE, turn);
+        }
         gives_up
     }
 
