@@ -159,11 +159,11 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                 }
             }
             Message::Ballot(vote) => {
-                turn.outrun = vote.ballot.iteration > self.iteration;
+                let iteration = vote.ballot.iteration;
                 self.record(vote, turn.out);
+                turn.outrun = iteration > self.iteration;
             }
             Message::Certificate(certificate) => {
-                turn.outrun = certificate.ballot.iteration > self.iteration;
                 self.learn(certificate, true, turn.out);
             }
             Message::Want(want) => self.answer(from, &want, turn),

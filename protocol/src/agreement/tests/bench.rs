@@ -386,3 +386,28 @@ pub(super) fn contradictions(out: &Out) -> Vec<(Vote<V, P>, Vote<V, P>)> {
 pub(super) fn is_lost(out: &Out) -> bool {
     out.iter().any(|output| matches!(output, Output::Lost { .. }))
 }
+
+/// A heartbeat on `parent`, a little later than it.
+pub(super) fn block_on(bench: &Bench, parent: BlockId, entries: u64) -> Tiny {
+    let height = bench.ledger.height_of(parent) + 1;
+    let block = bench.ledger.child(parent, Timestamp(bench.now.0 + height), entries);
+    assert!(block.height == height);
+    block
+}
+
+/// The block that the first leader proposes, once seat 0 has it and voted.
+pub(super) fn voted() -> (Bench, Tiny) {
+    let mut bench = Bench::new(4, 0);
+    let block = block_on(&bench, genesis(), 1);
+    let out = bench.hear(leader(4, 1), proposal(4, 1, &block, vec![]));
+    assert_eq!(ballots(&out, BallotKind::Vote), [ballot(1, BallotKind::Vote, block.id())]);
+    (bench, block)
+}
+
+/// The same, notarised: seat 0 has finalised and is in iteration 2.
+pub(super) fn notarised() -> (Bench, Tiny) {
+    let (mut bench, block) = voted();
+    let out = bench.hear(1, Message::Certificate(certificate(&[1, 2, 3], 1, BallotKind::Vote, block.id())));
+    assert_eq!(ballots(&out, BallotKind::Finalise), [ballot(1, BallotKind::Finalise, block.id())]);
+    (bench, block)
+}

@@ -4,34 +4,8 @@ use super::bench::*;
 use crate::agreement::*;
 use crate::fault::Fault;
 use crate::state::{BlockId, DomainId};
-use crate::time::Timestamp;
 
 use BallotKind::{Dummy, Finalise, Propose, Vote as Real};
-
-/// A heartbeat on `parent`, a little later than it.
-fn block_on(bench: &Bench, parent: BlockId, entries: u64) -> Tiny {
-    let height = bench.ledger.height_of(parent) + 1;
-    let block = bench.ledger.child(parent, Timestamp(bench.now.0 + height), entries);
-    assert!(block.height == height);
-    block
-}
-
-/// The block that the first leader proposes, once seat 0 has it and voted.
-fn voted() -> (Bench, Tiny) {
-    let mut bench = Bench::new(4, 0);
-    let block = block_on(&bench, genesis(), 1);
-    let out = bench.hear(leader(4, 1), proposal(4, 1, &block, vec![]));
-    assert_eq!(ballots(&out, Real), [ballot(1, Real, block.id())]);
-    (bench, block)
-}
-
-/// The same, notarised: seat 0 has finalised and is in iteration 2.
-fn notarised() -> (Bench, Tiny) {
-    let (mut bench, block) = voted();
-    let out = bench.hear(1, Message::Certificate(certificate(&[1, 2, 3], 1, Real, block.id())));
-    assert_eq!(ballots(&out, Finalise), [ballot(1, Finalise, block.id())]);
-    (bench, block)
-}
 
 #[test]
 fn one_endorser_alone_finalises_in_the_call_that_brings_the_entry() {
