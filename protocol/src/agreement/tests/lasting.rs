@@ -264,6 +264,7 @@ fn rule_8_14_a_final_block_that_the_ledger_lost_is_told_again_from_the_journal()
     bench.ledger.head = genesis();
     let out = bench.restart();
     assert_eq!(finals(&out).iter().map(Tiny::id).collect::<Vec<_>>(), [head]);
+    assert!(!out.iter().any(|output| matches!(output, Output::Behind { .. })));
 }
 
 #[test]

@@ -169,6 +169,7 @@ fn rule_8_4_of_two_proposals_of_a_leader_the_second_is_proof_and_gets_no_vote() 
 fn rule_8_4_a_proposal_waits_for_the_dummies_between_and_its_leader_is_asked_for_them() {
     let mut bench = Bench::new(4, 3);
     bench.hear(1, Message::Certificate(certificate(&[0, 1, 2], 2, Dummy, BlockId::NONE)));
+    bench.hear(1, said(1, 1, Dummy, BlockId::NONE));
     let block = block_on(&bench, genesis(), 0);
     let out = bench.hear(0, proposal(4, 3, &block, vec![]));
     assert_eq!(ballots(&out, Real), []);
