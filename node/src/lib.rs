@@ -1,1 +1,3 @@
 //! Frith.
+
+pub mod net;
