@@ -74,8 +74,10 @@ pub enum Fault {
     BadBlock { block: BlockId, what: &'static str },
     #[error("certificate: {why} (SPEC 8.1)")]
     BadCertificate { why: &'static str },
-    #[error("{node:?} does not lead iteration {iteration} (SPEC 8.3)")]
-    NotTheLeader { node: NodeId, iteration: u64 },
+    #[error("ballot: {why} (SPEC 8)")]
+    BadBallot { why: &'static str },
+    #[error("whoever proposed does not lead iteration {iteration} (SPEC 8.3)")]
+    NotTheLeader { iteration: u64 },
     #[error("the snapshot does not have the root that it is for (SPEC 7.4)")]
     WrongSnapshot,
     #[error("the proof does not lead to the root that it is for (SPEC 7.2)")]

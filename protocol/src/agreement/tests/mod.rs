@@ -1,0 +1,4 @@
+//! The room tested by itself: a ledger of a few fields, proofs that are numbers.
+
+mod bench;
+mod rules;
