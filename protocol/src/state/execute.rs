@@ -9,7 +9,7 @@ use super::rules::Scene;
 use super::statement::{Entry, StatementId};
 use super::value::{Inner, State};
 use crate::encoding::{Hash, encoded_len};
-use crate::fault::Fault;
+use crate::fault::{ENTRIES_ROOT, Fault};
 use crate::identity::Verified;
 use crate::limits;
 use crate::time::Timestamp;
@@ -27,6 +27,13 @@ fn entries_root<'a>(entries: impl Iterator<Item = &'a Entry>) -> Hash {
     merkle::root(entries.map(|entry| Hash(entry.statement.id().0)))
 }
 
+impl Block {
+    /// Whether the statements are those that the header names (SPEC 6.3).
+    pub fn has_its_entries(&self) -> bool {
+        self.header.entries_root == entries_root(self.entries.iter())
+    }
+}
+
 impl State {
     /// The state after `block`. The block is judged whole: links, roots, every entry.
     ///
@@ -42,8 +49,8 @@ impl State {
         self.check_links(parent, header, id)?;
         check_packing(block, id)?;
         let wrong = |what| Err(Fault::WrongHeader { block: id, what });
-        if header.entries_root != entries_root(block.entries.iter()) {
-            return wrong("the entries root");
+        if !block.has_its_entries() {
+            return wrong(ENTRIES_ROOT);
         }
         let mut scene = self.open_block(header.height, header.time);
         for entry in &block.entries {
@@ -70,7 +77,7 @@ impl State {
         self.check_links(parent, header, id)?;
         let wrong = |what| Err(Fault::WrongHeader { block: id, what });
         if header.entries_root != Hash::ZERO {
-            return wrong("the entries root");
+            return wrong(ENTRIES_ROOT);
         }
         if header.state_root != self.root() {
             return wrong("the state root");
