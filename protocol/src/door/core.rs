@@ -310,7 +310,7 @@ impl Core {
         self.relay_what_is_due(effects);
         self.publish_what_is_due(effects);
         let jitter = self.jitter();
-        if self.chain.is_some() && self.follower.is_due(now, jitter) {
+        if self.chain.is_some() && !self.connected.is_empty() && self.follower.is_due(now, jitter) {
             self.forget_useless_endorsements(effects);
             if let Some(peer) = self.any_member_connected() {
                 self.ask_what_follows(peer, effects);

@@ -207,3 +207,48 @@ fn a_domain_of_one_admits() {
     mesh.run(2_000);
     assert_eq!(mesh.core(key).phase(), Phase::Following);
 }
+
+#[test]
+fn rule_9_1_catching_up_costs_the_missing_blocks_that_carry_entries_and_a_constant() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(60);
+    let sleeper = mesh.join(10, Some(ticket.clone()));
+    mesh.run(15_000);
+    mesh.stop(sleeper);
+    let height_before = mesh.any().head().unwrap().height;
+    for name in 20..30 {
+        mesh.join(name, Some(ticket.clone()));
+        mesh.run(120_000);
+    }
+    let missing: usize = mesh
+        .any()
+        .chain()
+        .unwrap()
+        .recent_blocks()
+        .filter(|held| held.block.header.height > height_before)
+        .map(|held| frith_protocol::encoding::encoded_len(&**held.block))
+        .sum();
+    let heights = mesh.any().head().unwrap().height - height_before;
+    assert!(heights > 100, "{heights} heights, most of them heartbeats");
+    mesh.start(sleeper);
+    mesh.bytes.clear();
+    mesh.connect(sleeper);
+    mesh.run(1_000);
+    assert!(mesh.core(sleeper).head().unwrap().height >= height_before + heights);
+    let cost = mesh.bytes[&sleeper];
+    println!("{cost} bytes for {missing} bytes of blocks, {heights} heights");
+    assert!(cost * 10 <= missing * 11 + 10_240, "{cost} bytes for {missing} bytes of blocks");
+}
+
+#[test]
+fn rule_9_3_equal_heads_cost_one_short_message_each_way() {
+    use frith_protocol::door::{Envelope, Message};
+    let domain = frith_protocol::state::DomainId([7; 32]);
+    let ask = Message::Follow { height: u64::MAX, head: [7; 8] };
+    for message in [ask, Message::Same] {
+        let bytes = Envelope { domain, message: std::sync::Arc::new(message) }.wire_len();
+        assert!(bytes <= 64, "{bytes} bytes");
+    }
+}
