@@ -38,13 +38,20 @@ impl PublicKey {
     /// [`BadKey`] says what is wrong with it.
     pub fn check(&self) -> Result<(), BadKey> {
         let point = CompressedEdwardsY(self.0).decompress().ok_or(BadKey::NotAPoint)?;
-        if point.compress().0 != self.0 {
+        if !self.is_reduced() {
             return Err(BadKey::NotCanonical);
         }
         if point.is_small_order() {
             return Err(BadKey::SmallOrder);
         }
         Ok(())
+    }
+
+    /// Whether y is below the field's prime, 2^255 − 19. That leaves the two points with x = 0 one other encoding each, with the sign
+    /// bit set; both are of small order, and refused as such. (Encoding the point again to compare would cost a field inversion.)
+    fn is_reduced(&self) -> bool {
+        let [low, middle @ .., high] = &self.0;
+        high & 0x7f < 0x7f || middle.iter().any(|byte| *byte < 0xff) || *low < 0xed
     }
 
     /// What an inception commits to, when this is the key that it will rotate to (SPEC 2.1).
