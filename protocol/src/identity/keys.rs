@@ -83,37 +83,42 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// Serde knows arrays of up to 32 only.
-#[derive(Serialize, Deserialize)]
-struct Halves(Algorithm, [u8; 32], [u8; 32]);
+/// The 64 bytes of a signature, as a byte string.
+struct Bytes64([u8; 64]);
+
+impl Serialize for Bytes64 {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes64 {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        encoding::fixed_bytes(from).map(Bytes64)
+    }
+}
 
 impl Serialize for Signature {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
             return to.serialize_str(&data_encoding::HEXLOWER.encode(&self.bytes));
         }
-        let (mut r, mut s) = ([0; 32], [0; 32]);
-        r.copy_from_slice(&self.bytes[..32]);
-        s.copy_from_slice(&self.bytes[32..]);
-        Halves(self.algorithm, r, s).serialize(to)
+        (self.algorithm, Bytes64(self.bytes)).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Signature {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        let mut bytes = [0; 64];
         if from.is_human_readable() {
             let text = String::deserialize(from)?;
             let read = data_encoding::HEXLOWER_PERMISSIVE
                 .decode(text.as_bytes())
                 .map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
-            bytes = read.try_into().map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
+            let bytes = read.try_into().map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
             return Ok(Signature { algorithm: Algorithm::Ed25519, bytes });
         }
-        let Halves(algorithm, r, s) = Halves::deserialize(from)?;
-        bytes[..32].copy_from_slice(&r);
-        bytes[32..].copy_from_slice(&s);
+        let (algorithm, Bytes64(bytes)) = Deserialize::deserialize(from)?;
         Ok(Signature { algorithm, bytes })
     }
 }

@@ -108,13 +108,19 @@ fn rule_1_3_digests_of_one_text_under_two_labels_differ() {
 }
 
 #[test]
-fn rule_1_1_fixed_bytes_are_encoded_as_they_are() {
+fn rule_1_1_ids_keys_and_signatures_are_byte_strings_of_their_one_length() {
     let signature = Signature { algorithm: Algorithm::Ed25519, bytes: std::array::from_fn(|i| i as u8) };
     let bytes = encode(&signature);
-    assert_eq!((bytes[0], &bytes[1..]), (0, &signature.bytes[..]));
-    assert_eq!(encode(&NodeId([7; 32])), [7; 32]);
+    assert_eq!((&bytes[..2], &bytes[2..]), (&[0, 64][..], &signature.bytes[..]));
+    let id = encode(&NodeId([7; 32]));
+    assert_eq!((id[0], &id[1..]), (32, &[7; 32][..]));
+    for len in [0, 31, 33, 64] {
+        let other = [&[len][..], &vec![7; usize::from(len)]].concat();
+        assert!(decode::<NodeId>("an id", &other, 100).is_err(), "{len}");
+        assert!(decode::<Hash>("a hash", &other, 100).is_err(), "{len}");
+    }
     assert_eq!(encode(&300u64), [251, 44, 1]);
-    assert_eq!(encoded_len(&(signature, NodeId([7; 32]), "abc")), 65 + 32 + 4);
+    assert_eq!(encoded_len(&(signature, NodeId([7; 32]), "abc")), 66 + 33 + 4);
 }
 
 #[test]

@@ -17,6 +17,9 @@ use frith_protocol::state::{Block, BlockId, FinalChain, Grounds, Kind, Subject};
 
 use crate::domain::{Domain, Person, check, verified};
 
+/// Version and domain, before the message itself.
+const HEAD_BYTES: usize = 1 + 33;
+
 type Cert = Certificate<PublicKey, Signature>;
 
 struct World {
@@ -194,7 +197,7 @@ fn rule_1_1_the_bytes_of_every_message_are_pinned() {
     for (name, message) in world.messages() {
         assert!(name.starts_with(name_of(&message)), "{name} is a {}", name_of(&message));
         let bytes = world.bytes(message.clone());
-        discriminants.push(bytes[33]);
+        discriminants.push(bytes[HEAD_BYTES]);
         let hex = data_encoding::HEXLOWER.encode(&bytes);
         let lines: Vec<&str> =
             hex.as_bytes().chunks(100).map(|line| std::str::from_utf8(line).expect("hex")).collect();
@@ -253,7 +256,7 @@ fn rule_1_5_every_flipped_bit_of_what_is_signed_is_refused() {
         }
         let bytes = world.bytes(message.clone());
         // The envelope's own domain comes before the message, and is compared by the router.
-        for bit in 33 * 8..bytes.len() * 8 {
+        for bit in HEAD_BYTES * 8..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             if let Ok((_, other)) = open_envelope(&changed, MESSAGE_BYTES_MAX) {
@@ -288,7 +291,7 @@ fn no_bytes_at_all_can_make_decoding_panic() {
     for round in 0..20_000 {
         let mut bytes = goldens[rng.next_u32() as usize % goldens.len()].clone();
         for _ in 0..=rng.next_u32() % 4 {
-            let at = 33 + rng.next_u32() as usize % (bytes.len() - 33);
+            let at = HEAD_BYTES + rng.next_u32() as usize % (bytes.len() - HEAD_BYTES);
             // Varint markers and extremes where a random byte would seldom be one.
             bytes[at] = [0, 1, 250, 251, 252, 253, 254, 255][rng.next_u32() as usize % 8];
         }
