@@ -38,13 +38,20 @@ impl PublicKey {
     /// [`BadKey`] says what is wrong with it.
     pub fn check(&self) -> Result<(), BadKey> {
         let point = CompressedEdwardsY(self.0).decompress().ok_or(BadKey::NotAPoint)?;
-        if point.compress().0 != self.0 {
+        if !self.is_reduced() {
             return Err(BadKey::NotCanonical);
         }
         if point.is_small_order() {
             return Err(BadKey::SmallOrder);
         }
         Ok(())
+    }
+
+    /// Whether y is below the field's prime, 2^255 − 19. That leaves the two points with x = 0 one other encoding each, with the sign
+    /// bit set; both are of small order, and refused as such. (Encoding the point again to compare would cost a field inversion.)
+    fn is_reduced(&self) -> bool {
+        let [low, middle @ .., high] = &self.0;
+        high & 0x7f < 0x7f || middle.iter().any(|byte| *byte < 0xff) || *low < 0xed
     }
 
     /// What an inception commits to, when this is the key that it will rotate to (SPEC 2.1).
@@ -76,37 +83,42 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// Serde knows arrays of up to 32 only.
-#[derive(Serialize, Deserialize)]
-struct Halves(Algorithm, [u8; 32], [u8; 32]);
+/// The 64 bytes of a signature, as a byte string.
+struct Bytes64([u8; 64]);
+
+impl Serialize for Bytes64 {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes64 {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        encoding::fixed_bytes(from).map(Bytes64)
+    }
+}
 
 impl Serialize for Signature {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
             return to.serialize_str(&data_encoding::HEXLOWER.encode(&self.bytes));
         }
-        let (mut r, mut s) = ([0; 32], [0; 32]);
-        r.copy_from_slice(&self.bytes[..32]);
-        s.copy_from_slice(&self.bytes[32..]);
-        Halves(self.algorithm, r, s).serialize(to)
+        (self.algorithm, Bytes64(self.bytes)).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Signature {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        let mut bytes = [0; 64];
         if from.is_human_readable() {
             let text = String::deserialize(from)?;
             let read = data_encoding::HEXLOWER_PERMISSIVE
                 .decode(text.as_bytes())
                 .map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
-            bytes = read.try_into().map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
+            let bytes = read.try_into().map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
             return Ok(Signature { algorithm: Algorithm::Ed25519, bytes });
         }
-        let Halves(algorithm, r, s) = Halves::deserialize(from)?;
-        bytes[..32].copy_from_slice(&r);
-        bytes[32..].copy_from_slice(&s);
+        let (algorithm, Bytes64(bytes)) = Deserialize::deserialize(from)?;
         Ok(Signature { algorithm, bytes })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::block::{Block, BlockId, Header};
 use super::maps::MapName;
 use super::merkle;
-use super::rules::Scene;
+use super::rules::{Facts, Scene};
 use super::statement::{Entry, StatementId};
 use super::value::{Inner, State};
 use crate::encoding::{Hash, encoded_len};
@@ -54,8 +54,9 @@ impl State {
         }
         let mut scene = self.open_block(header.height, header.time);
         for entry in &block.entries {
-            scene.judge(entry)?;
-            scene.apply(&entry.statement);
+            let facts = Facts::of(&entry.statement);
+            scene.judge(entry, &facts)?;
+            scene.apply(&entry.statement, &facts);
         }
         let roots = scene.maps.roots();
         if header.state_root != roots.state_root() {
@@ -179,9 +180,10 @@ impl State {
             if !packing.has_place(entry, bytes) {
                 continue;
             }
-            match scene.judge(entry) {
+            let facts = Facts::of(&entry.statement);
+            match scene.judge(entry, &facts) {
                 Ok(()) => {
-                    scene.apply(&entry.statement);
+                    scene.apply(&entry.statement, &facts);
                     packing.add(entry, bytes);
                 }
                 Err(fault) => refused.push((entry.statement.id(), fault)),
