@@ -563,9 +563,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     pub(super) fn votable(&self) -> Option<BlockId> {
         let (me, iteration) = (self.config.me, self.iteration);
         let round = self.round(iteration)?;
-        let gave_up =
-            round.said(BallotKind::Dummy, me).is_some() && !self.is_planted(Planted::VoteAfterDummy);
-        let done = gave_up || round.said(BallotKind::Vote, me).is_some();
+        let done = round.said(BallotKind::Vote, me).is_some() || round.said(BallotKind::Dummy, me).is_some();
         if done || !self.is_voting() { None } else { self.proposed() }
     }
 

@@ -205,7 +205,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     ) {
         let (id, parent, height) =
             (turn.ledger.id(&block), turn.ledger.parent(&block), turn.ledger.height(&block));
-        if here.contains(&id) {
+        if self.is_here(id) {
+            // This body was not looked at: the one that the ledger accepted stays.
+        } else if here.contains(&id) {
             self.parked.remove(&id);
             self.known.insert(id, block);
         } else if height > self.head.height {
@@ -239,8 +241,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             certificates
                 .extend(newer.flat_map(|(_, round)| round.certificates()).take(limits::WANTED_MAX).cloned());
         }
+        // Only what the ledger accepted: whoever passes an invalid body on is blamed for it.
         let asked = want.blocks.iter().take(limits::WANTED_BLOCKS_MAX);
-        let blocks: Vec<B> = asked.filter_map(|id| self.body(*id)).cloned().collect();
+        let blocks: Vec<B> = asked.filter_map(|id| self.known.get(id)).cloned().collect();
         if (certificates.is_empty() && blocks.is_empty()) || !self.may_answer(from) {
             return;
         }

@@ -16,8 +16,6 @@ pub(super) enum Planted {
     NotarisationOneShort,
     /// 8.4 without the dummy certificates between.
     AnyNotarisedParent,
-    /// 8.6 without «if it has not dummied».
-    VoteAfterDummy,
 }
 
 impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {

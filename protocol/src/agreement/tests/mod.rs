@@ -1,4 +1,6 @@
 //! The room tested by itself: a ledger of a few fields, proofs that are numbers.
 
 mod bench;
+mod explorer;
 mod rules;
+mod world;
