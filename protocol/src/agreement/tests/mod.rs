@@ -2,5 +2,6 @@
 
 mod bench;
 mod explorer;
+mod lasting;
 mod rules;
 mod world;
