@@ -1,1 +1,2 @@
-//! Frith.
+//! # A node of the mesh
+pub mod store;
