@@ -1,2 +1,4 @@
 //! # A node of the mesh
+pub mod home;
+pub mod keys;
 pub mod store;

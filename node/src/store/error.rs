@@ -38,8 +38,8 @@ pub enum StoreError {
         "{path}: {why}; restore this file from a backup, or start over with a new identity in another directory"
     )]
     BadLabel { path: PathBuf, why: String },
-    #[error("{path}: the database failed: {why}{advice}")]
-    Tables { path: PathBuf, why: String, advice: &'static str },
+    #[error("{path}: the database failed: {why}")]
+    Tables { path: PathBuf, why: String },
     #[error("{path}: it failed before, and takes nothing more until the node is started again")]
     Failed { path: PathBuf },
     #[error("a record of {bytes} bytes does not fit a journal frame (at most {max})")]
@@ -55,15 +55,16 @@ impl StoreError {
 
 /// What an operator can do about `why`, as the end of a sentence.
 pub(super) fn advice(why: &io::Error) -> &'static str {
-    match why.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            "; make room and start the node again: what it acknowledged is safe"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; it must belong to, and be writable by, the user that runs the node"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",
-        _ => "",
+    use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let kind = why.kind();
+    if [StorageFull, QuotaExceeded, FileTooLarge].contains(&kind) {
+        "; make room and start the node again: what it acknowledged is safe"
+    } else if kind == PermissionDenied {
+        "; it must belong to, and be writable by, the user that runs the node"
+    } else if kind == ReadOnlyFilesystem {
+        "; the file system is mounted read-only"
+    } else {
+        ""
     }
 }
 

@@ -210,16 +210,14 @@ fn fenced<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, S
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(why))) => Err(StoreError::io(path, "use the database")(why)),
-        Ok(Err(other)) => {
-            Err(StoreError::Tables { path: path.to_path_buf(), why: other.to_string(), advice: "" })
-        }
+        Ok(Err(other)) => Err(StoreError::Tables { path: path.to_path_buf(), why: other.to_string() }),
         Err(panic) => {
             let why = panic
                 .downcast_ref::<String>()
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()))
                 .unwrap_or_else(|| "it panicked".to_string());
-            Err(StoreError::Tables { path: path.to_path_buf(), why, advice: "" })
+            Err(StoreError::Tables { path: path.to_path_buf(), why })
         }
     }
 }

@@ -412,10 +412,9 @@ fn after_a_write_that_failed_the_journal_takes_nothing_more() {
     let refusal = journal.append(&[&put(Table::Journal, "2", "vote")]).unwrap_err().to_string();
     assert!(refusal.contains("takes nothing more"), "{refusal}");
     drop(journal);
-    match Journal::read(&home.path().join("journal"), OWNER).unwrap() {
-        Reading::Intact { journal, torn_bytes: 0 } => assert_eq!(journal.records().unwrap().len(), 1),
-        other => panic!("{other:?}"),
-    }
+    let read = Journal::read(&home.path().join("journal"), OWNER).unwrap();
+    let Reading::Intact { journal, torn_bytes: 0 } = read else { panic!("{read:?}") };
+    assert_eq!(journal.records().unwrap().len(), 1);
 }
 
 /// A small file system of its own, where the one who runs the tests may mount one.
