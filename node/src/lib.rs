@@ -1,4 +1,7 @@
 //! # A node of the mesh
+pub mod config;
 pub mod home;
 pub mod keys;
+pub mod log;
 pub mod store;
+pub mod words;
