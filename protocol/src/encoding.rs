@@ -129,9 +129,10 @@ pub enum Label {
     Spine,
     Record,
     Wire,
+    Log,
 }
 
-const LABELS: usize = Label::Wire as usize + 1;
+const LABELS: usize = Label::Log as usize + 1;
 
 impl Label {
     const fn context(self) -> &'static str {
@@ -158,6 +159,7 @@ impl Label {
             Label::Spine => "frith 2026-11 spine v1",
             Label::Record => "frith 2026-11 record v1",
             Label::Wire => "frith 2026-11 wire v1",
+            Label::Log => "frith 2026-11 log v1",
         }
     }
 
@@ -172,6 +174,15 @@ impl Label {
 pub fn digest(label: Label, bytes: &[u8]) -> Hash {
     let mut hasher = label.hasher();
     hasher.update(bytes);
+    Hash(*hasher.finalize().as_bytes())
+}
+
+/// The labelled digest of `parts`, one after the other. Whoever calls this sees to it that no two lists of parts run together.
+pub(crate) fn digest_parts(label: Label, parts: &[&[u8]]) -> Hash {
+    let mut hasher = label.hasher();
+    for part in parts {
+        hasher.update(part);
+    }
     Hash(*hasher.finalize().as_bytes())
 }
 

@@ -44,6 +44,8 @@ pub enum Fault {
     UnknownRole { role: String },
     #[error("the ticket does not give the role {role:?} (SPEC 4.6)")]
     RoleBeyondTicket { role: String },
+    #[error("the charter admits nobody by {grounds} (SPEC 4.5)")]
+    GroundsNotAllowed { grounds: &'static str },
     #[error("the window of the admission is not open: {why} (SPEC 4.5)")]
     BadWindow { why: &'static str },
     #[error("the basis does not fit: {why} (SPEC 4.5, 5.6)")]
@@ -76,6 +78,8 @@ pub enum Fault {
     NotTheLeader { node: NodeId, iteration: u64 },
     #[error("the snapshot does not have the root that it is for (SPEC 7.4)")]
     WrongSnapshot,
+    #[error("the proof does not lead to the root that it is for (SPEC 7.2)")]
+    BadProof,
     #[error("it is not for a peer of this standing to send {what} (SPEC 5.8)")]
     NotAllowed { what: &'static str },
     #[error("it is not known here, or not yet: {what}")]

@@ -37,6 +37,8 @@ pub const ADDRESSES_MAX: usize = 16;
 pub const ADDRESS_BYTES_MAX: usize = 256;
 /// Uses of one ticket.
 pub const TICKET_USES_MAX: u32 = 100_000;
+/// Expired tickets that one block forgets: more than one block can spend, so that they never pile up.
+pub const TICKETS_FORGOTTEN_MAX: usize = 2 * BLOCK_ENTRIES_MAX;
 /// Longest printed ticket, in characters.
 pub const PRINTED_TICKET_CHARS_MAX: usize = 64 * 1024;
 
@@ -60,6 +62,8 @@ pub const WANTED_MAX: usize = 64;
 pub const ITERATIONS_AHEAD_MAX: u64 = 64;
 /// Items of a map in one snapshot chunk.
 pub const SNAPSHOT_CHUNK_ITEMS_MAX: usize = 4096;
+/// Encoded bytes of items in one snapshot chunk.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Headers between the last block of an answer and the certified one.
 pub const HEADERS_BETWEEN_MAX: usize = 256;
 /// Encoded bytes of blocks in one answer to a follower.
@@ -73,4 +77,6 @@ const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= BLOCK_BYTES_MA
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
 const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
+const _: () = assert!(TICKETS_FORGOTTEN_MAX > BLOCK_ENTRIES_MAX);
+const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX <= FOLLOW_ANSWER_BYTES_MAX);

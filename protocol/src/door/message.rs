@@ -142,8 +142,8 @@ impl Stateless for Message {
             | Message::AskCharter(_)
             | Message::Follow { .. }
             | Message::Same
-            | Message::AskSnapshot { .. }
-            | Message::Snapshot(_) => Ok(()),
+            | Message::AskSnapshot { .. } => Ok(()),
+            Message::Snapshot(chunk) => chunk.inspect(sheet),
             Message::Head { charter: _, tip } => tip.iter().try_for_each(|tip| tip.inspect(sheet)),
             Message::Charter(founded) => founded.inspect(sheet),
             Message::AskEndorsement(draft) => draft.inspect(sheet),

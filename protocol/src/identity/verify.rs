@@ -4,7 +4,7 @@
 //! one of whom it names is compared later, against the state. What has passed is [`Verified`], and only [`verify`] makes one.
 
 use std::ops::Deref;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use rand_core::CryptoRng;
 
@@ -53,6 +53,12 @@ pub trait Stateless {
     /// # Errors
     /// A [`Fault`] if the shape alone is wrong: out of order, repeated, too many.
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault>;
+}
+
+impl<T: Stateless> Stateless for Arc<T> {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        (**self).inspect(sheet)
+    }
 }
 
 /// How signatures are checked: injected, since batches need unpredictable coefficients and a simulator remembers what it checked.
