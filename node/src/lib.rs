@@ -1,5 +1,6 @@
 //! # A node of the mesh
 pub mod config;
+pub mod founding;
 pub mod home;
 pub mod keys;
 pub mod log;
