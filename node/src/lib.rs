@@ -1,5 +1,6 @@
 //! # A node of the mesh
 pub mod config;
+pub mod control;
 pub mod founding;
 pub mod home;
 pub mod keys;
