@@ -1,9 +1,11 @@
 //! # A node of the mesh
+
 pub mod config;
 pub mod control;
 pub mod founding;
 pub mod home;
 pub mod keys;
 pub mod log;
+pub mod net;
 pub mod store;
 pub mod words;
