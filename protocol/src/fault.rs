@@ -74,8 +74,10 @@ pub enum Fault {
     BadBlock { block: BlockId, what: &'static str },
     #[error("certificate: {why} (SPEC 8.1)")]
     BadCertificate { why: &'static str },
-    #[error("{node:?} does not lead iteration {iteration} (SPEC 8.3)")]
-    NotTheLeader { node: NodeId, iteration: u64 },
+    #[error("ballot: {why} (SPEC 8)")]
+    BadBallot { why: &'static str },
+    #[error("whoever proposed does not lead iteration {iteration} (SPEC 8.3)")]
+    NotTheLeader { iteration: u64 },
     #[error("the snapshot does not have the root that it is for (SPEC 7.4)")]
     WrongSnapshot,
     #[error("the proof does not lead to the root that it is for (SPEC 7.2)")]
@@ -85,3 +87,50 @@ pub enum Fault {
     #[error("it is not known here, or not yet: {what}")]
     Unknown { what: &'static str },
 }
+
+impl Fault {
+    /// Whether it may lie in the body at hand and not in the block: its id covers statements, and no endorsement (SPEC 6.9).
+    pub fn is_of_the_body(&self) -> bool {
+        match self {
+            Fault::WrongHeader { block: _, what } => *what == ENTRIES_ROOT,
+            Fault::NotInOrder { .. }
+            | Fault::NotAnEndorser { .. }
+            | Fault::EndorserGone { .. }
+            | Fault::NotTheCurrentKey { .. }
+            | Fault::TooFewEndorsements { .. }
+            | Fault::BadSignature { .. }
+            | Fault::BadKey { .. }
+            | Fault::TooMany { .. }
+            | Fault::Malformed(_) => true,
+            Fault::UnknownVersion { .. }
+            | Fault::OtherDomain { .. }
+            | Fault::SubjectGone { .. }
+            | Fault::SubjectUnknown { .. }
+            | Fault::WrongNumber { .. }
+            | Fault::KeyTaken { .. }
+            | Fault::UnknownRole { .. }
+            | Fault::RoleBeyondTicket { .. }
+            | Fault::BadWindow { .. }
+            | Fault::BadBasis { .. }
+            | Fault::TicketExpired
+            | Fault::TicketSpent { .. }
+            | Fault::BadTicket { .. }
+            | Fault::DomainFull { .. }
+            | Fault::WouldStrandTheCharter { .. }
+            | Fault::BadCharter { .. }
+            | Fault::WrongTime { .. }
+            | Fault::BadBlock { .. }
+            | Fault::BadCertificate { .. }
+            | Fault::NotTheLeader { .. }
+            | Fault::WrongSnapshot
+            | Fault::NotAllowed { .. }
+            | Fault::GroundsNotAllowed { .. }
+            | Fault::BadBallot { .. }
+            | Fault::BadProof
+            | Fault::Unknown { .. } => false,
+        }
+    }
+}
+
+/// How [`Fault::WrongHeader`] names the root of the entries.
+pub const ENTRIES_ROOT: &str = "the entries root";

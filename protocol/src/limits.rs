@@ -60,14 +60,40 @@ pub const PROPOSALS_PER_STRANGER_MAX: usize = 4;
 pub const WANTED_MAX: usize = 64;
 /// Iterations beyond its own for which an endorser keeps ballots of each peer.
 pub const ITERATIONS_AHEAD_MAX: u64 = 64;
+/// Iterations beyond its own for which an endorser keeps proposals: blocks are larger than ballots.
+pub const PROPOSALS_AHEAD_MAX: u64 = 8;
+/// Blocks in one answer between endorsers.
+pub const WANTED_BLOCKS_MAX: usize = 4;
+/// Iterations before its own whose finalises an endorser sends again while they came to nothing.
+pub const FINALISES_RESENT_MAX: usize = 4;
+/// Answers that an endorser gives each peer in one iteration, or until it is itself stuck for another time-out.
+pub const ANSWERS_PER_ITERATION_MAX: u32 = 16;
 /// Items of a map in one snapshot chunk.
 pub const SNAPSHOT_CHUNK_ITEMS_MAX: usize = 4096;
+/// Chunks of one snapshot.
+pub const SNAPSHOT_CHUNKS_MAX: usize = 8 * MEMBERS_MAX / SNAPSHOT_CHUNK_ITEMS_MAX;
 /// Encoded bytes of items in one snapshot chunk.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Headers between the last block of an answer and the certified one.
-pub const HEADERS_BETWEEN_MAX: usize = 256;
+pub const HEADERS_BETWEEN_MAX: usize = 4096;
 /// Encoded bytes of blocks in one answer to a follower.
 pub const FOLLOW_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Encoded bytes of recent blocks that a node keeps at hand to serve; older ones are on the disk, and newcomers take snapshots.
+pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Recent final blocks, heartbeats included, that a node knows by height: what the basis of a grant may name.
+pub const RECENT_BLOCKS_MAX: usize = 1024;
+/// Blocks with entries between two states that snapshots are served from.
+pub const CHECKPOINT_BLOCKS: usize = 64;
+/// Heights for which an endorser's journal goes back behind its head, since the table of final blocks may lose its tail.
+pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
+/// Drafts that wait at one endorser because it is behind their basis.
+pub const DRAFTS_AHEAD_MAX: usize = 64;
+/// How far the basis of a draft may be beyond an endorser's head for it to wait.
+pub const BASIS_AHEAD_MAX: u64 = 16;
+/// Admissions by one ticket that an endorser signs beyond the ticket's uses, before it waits for some to be in the log.
+pub const SPARE_ENDORSEMENTS_PER_TICKET: usize = 16;
+/// Statements of which one endorser remembers which newcomer waits for them.
+pub const NEWCOMERS_WAITING_MAX: usize = 4096;
 
 const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(GOSSIP_BYTES_MAX <= MESSAGE_BYTES_MAX);
@@ -79,4 +105,7 @@ const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
 const _: () = assert!(TICKETS_FORGOTTEN_MAX > BLOCK_ENTRIES_MAX);
 const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(PROPOSALS_AHEAD_MAX <= ITERATIONS_AHEAD_MAX);
+const _: () = assert!(WANTED_BLOCKS_MAX <= WANTED_MAX);
+const _: () = assert!((WANTED_BLOCKS_MAX + 1) * BLOCK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX <= FOLLOW_ANSWER_BYTES_MAX);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::block::{Block, BlockId, Header};
 use super::maps::MapName;
 use super::merkle;
-use super::rules::Scene;
+use super::rules::{Facts, Scene};
 use super::statement::{Entry, StatementId};
 use super::value::{Inner, State};
 use crate::encoding::{Hash, encoded_len};
-use crate::fault::Fault;
+use crate::fault::{ENTRIES_ROOT, Fault};
 use crate::identity::Verified;
 use crate::limits;
 use crate::time::Timestamp;
@@ -27,6 +27,13 @@ fn entries_root<'a>(entries: impl Iterator<Item = &'a Entry>) -> Hash {
     merkle::root(entries.map(|entry| Hash(entry.statement.id().0)))
 }
 
+impl Block {
+    /// Whether the statements are those that the header names (SPEC 6.3).
+    pub fn has_its_entries(&self) -> bool {
+        self.header.entries_root == entries_root(self.entries.iter())
+    }
+}
+
 impl State {
     /// The state after `block`. The block is judged whole: links, roots, every entry.
     ///
@@ -42,13 +49,14 @@ impl State {
         self.check_links(parent, header, id)?;
         check_packing(block, id)?;
         let wrong = |what| Err(Fault::WrongHeader { block: id, what });
-        if header.entries_root != entries_root(block.entries.iter()) {
-            return wrong("the entries root");
+        if !block.has_its_entries() {
+            return wrong(ENTRIES_ROOT);
         }
         let mut scene = self.open_block(header.height, header.time);
         for entry in &block.entries {
-            scene.judge(entry)?;
-            scene.apply(&entry.statement);
+            let facts = Facts::of(&entry.statement);
+            scene.judge(entry, &facts)?;
+            scene.apply(&entry.statement, &facts);
         }
         let roots = scene.maps.roots();
         if header.state_root != roots.state_root() {
@@ -70,7 +78,7 @@ impl State {
         self.check_links(parent, header, id)?;
         let wrong = |what| Err(Fault::WrongHeader { block: id, what });
         if header.entries_root != Hash::ZERO {
-            return wrong("the entries root");
+            return wrong(ENTRIES_ROOT);
         }
         if header.state_root != self.root() {
             return wrong("the state root");
@@ -172,9 +180,10 @@ impl State {
             if !packing.has_place(entry, bytes) {
                 continue;
             }
-            match scene.judge(entry) {
+            let facts = Facts::of(&entry.statement);
+            match scene.judge(entry, &facts) {
                 Ok(()) => {
-                    scene.apply(&entry.statement);
+                    scene.apply(&entry.statement, &facts);
                     packing.add(entry, bytes);
                 }
                 Err(fault) => refused.push((entry.statement.id(), fault)),
@@ -204,9 +213,7 @@ struct Packing {
 
 impl Packing {
     fn has_place(&self, entry: &Entry, bytes: usize) -> bool {
-        self.entries.len() < places(entry)
-            && bytes <= limits::ENTRY_BYTES_MAX
-            && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
+        self.entries.len() < places(entry) && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
     }
 
     fn add(&mut self, entry: &Entry, bytes: usize) {
@@ -237,14 +244,7 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     if entries.iter().enumerate().any(|(place, entry)| place >= places(entry)) {
         return bad("a grant is in a place that is kept for denials");
     }
-    let mut bytes = 0;
-    for entry in entries {
-        let len = encoded_len(entry);
-        if len > limits::ENTRY_BYTES_MAX {
-            return bad("an entry is too long");
-        }
-        bytes += len;
-    }
+    let bytes: usize = entries.iter().map(encoded_len).sum();
     if bytes > limits::BLOCK_BYTES_MAX {
         return bad("its entries are too long together");
     }

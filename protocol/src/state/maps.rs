@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charter::{Charter, RoleName};
 use super::map::{Key, Map};
-use super::statement::{Grounds, Reason, TicketId, TicketTerms, Window};
+use super::statement::{Reason, TicketId, Window};
 use crate::encoding::{Hash, Label, digest, digest_parts};
 use crate::identity::{Inception, KeySequence, NodeId, PublicKey};
 use crate::time::Timestamp;
@@ -56,15 +56,6 @@ pub enum AdmittedBy {
     Ticket(TicketId),
     /// The endorsers' operators said yes.
     Approval,
-}
-
-impl AdmittedBy {
-    pub(super) fn of(grounds: &Grounds) -> AdmittedBy {
-        match grounds {
-            Grounds::Ticket(terms) => AdmittedBy::Ticket(terms.id()),
-            Grounds::Approval => AdmittedBy::Approval,
-        }
-    }
 }
 
 /// What a domain holds of an identity that is gone for ever.
@@ -136,10 +127,10 @@ pub(super) fn key_slot(key: &PublicKey) -> Key {
 }
 
 /// Where a ticket lies in [`MapName::Tickets`]: by expiry first, so that expired ones lie in front.
-pub(super) fn ticket_slot(terms: &TicketTerms) -> Key {
+pub(super) fn ticket_slot(expires: Timestamp, ticket: &TicketId) -> Key {
     let mut slot = [0; 32];
-    slot[..8].copy_from_slice(&terms.expires.0.to_be_bytes());
-    slot[8..].copy_from_slice(&terms.id().0[..24]);
+    slot[..8].copy_from_slice(&expires.0.to_be_bytes());
+    slot[8..].copy_from_slice(&ticket.0[..24]);
     slot
 }
 

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::charter::{Charter, CharterId, DomainId};
+use super::map::Key;
 use super::maps::{AdmittedBy, Gone, Keys, Maps, Standing, key_slot, ticket_slot};
 use super::statement::{
-    Admit, Endorsement, Entry, Grounds, Kind, Revoke, Statement, Subject, TicketTerms, Window,
+    Admit, Endorsement, Entry, Grounds, Kind, Revoke, Statement, Subject, TicketId, TicketTerms, Window,
     check_role_order,
 };
 use crate::fault::Fault;
@@ -74,6 +75,29 @@ impl Law {
     }
 }
 
+/// The digests that a statement is judged and applied by, computed once.
+pub(super) struct Facts {
+    pub(super) subject: NodeId,
+    /// The ticket that it spends, and where that lies.
+    ticket: Option<(TicketId, Key)>,
+}
+
+impl Facts {
+    pub(super) fn of(statement: &Statement) -> Facts {
+        let ticket = match &statement.kind {
+            Kind::Admit(admit) => match &admit.grounds {
+                Grounds::Ticket(terms) => {
+                    let id = terms.id();
+                    Some((id, ticket_slot(terms.expires, &id)))
+                }
+                Grounds::Approval => None,
+            },
+            Kind::Revoke(_) => None,
+        };
+        Facts { subject: statement.subject(), ticket }
+    }
+}
+
 /// Where and when an entry is judged.
 pub(super) struct Scene<'a> {
     pub(super) law: &'a Law,
@@ -84,19 +108,19 @@ pub(super) struct Scene<'a> {
 
 impl Scene<'_> {
     /// Judges an entry whole.
-    pub(super) fn judge(&self, entry: &Entry) -> Result<(), Fault> {
-        self.judge_statement(&entry.statement)?;
+    pub(super) fn judge(&self, entry: &Entry, facts: &Facts) -> Result<(), Fault> {
+        self.judge_statement(&entry.statement, facts)?;
         self.judge_endorsements(entry)
     }
 
     /// Judges all but the endorsements. Shape is judged again, though [`Stateless::inspect`](crate::identity::Stateless) did: drafts
     /// and proposals of this very node come here without.
-    pub(super) fn judge_statement(&self, statement: &Statement) -> Result<(), Fault> {
+    pub(super) fn judge_statement(&self, statement: &Statement, facts: &Facts) -> Result<(), Fault> {
         if statement.domain != self.law.domain {
             return Err(Fault::OtherDomain { theirs: statement.domain, ours: self.law.domain });
         }
         match &statement.kind {
-            Kind::Admit(admit) => self.judge_admit(admit),
+            Kind::Admit(admit) => self.judge_admit(admit, facts),
             Kind::Revoke(revoke) => self.judge_revoke(revoke),
         }
     }
@@ -142,8 +166,8 @@ impl Scene<'_> {
     }
 
     /// SPEC 4.5.
-    fn judge_admit(&self, admit: &Admit) -> Result<(), Fault> {
-        let subject = admit.subject.node_id();
+    fn judge_admit(&self, admit: &Admit, facts: &Facts) -> Result<(), Fault> {
+        let subject = facts.subject;
         let charter = &self.law.charter;
         if self.maps.gone.contains(&subject.0) {
             return Err(Fault::SubjectGone { subject });
@@ -178,18 +202,19 @@ impl Scene<'_> {
         if self.time.since(basis.time) > charter.timing.basis_ms {
             return bad_basis("it is older than the charter allows");
         }
-        match &admit.grounds {
-            Grounds::Ticket(_) if !charter.admission.tickets => {
+        match (&admit.grounds, &facts.ticket) {
+            (Grounds::Ticket(_), _) if !charter.admission.tickets => {
                 Err(Fault::GroundsNotAllowed { grounds: "ticket" })
             }
-            Grounds::Approval if !charter.admission.approval => {
+            (Grounds::Approval, _) if !charter.admission.approval => {
                 Err(Fault::GroundsNotAllowed { grounds: "approval" })
             }
-            Grounds::Ticket(_) if standing.is_some() => {
+            (Grounds::Ticket(_), _) if standing.is_some() => {
                 Err(Fault::BadTicket { why: "it is for newcomers, and the subject stands already" })
             }
-            Grounds::Ticket(terms) => self.judge_spending(terms, admit),
-            Grounds::Approval => Ok(()),
+            (Grounds::Ticket(terms), Some((_, slot))) => self.judge_spending(terms, slot, admit),
+            (Grounds::Ticket(_), None) => unreachable!("the facts are of another statement"),
+            (Grounds::Approval, _) => Ok(()),
         }
     }
 
@@ -208,39 +233,39 @@ impl Scene<'_> {
     }
 
     /// SPEC 4.6.
-    fn judge_spending(&self, terms: &TicketTerms, admit: &Admit) -> Result<(), Fault> {
-        self.judge_uses(terms)?;
+    fn judge_spending(&self, terms: &TicketTerms, slot: &Key, admit: &Admit) -> Result<(), Fault> {
+        self.judge_uses(terms, slot)?;
         match admit.roles.iter().find(|role| !terms.roles.contains(role)) {
             Some(role) => Err(Fault::RoleBeyondTicket { role: role.clone() }),
             None => Ok(()),
         }
     }
 
-    fn judge_uses(&self, terms: &TicketTerms) -> Result<(), Fault> {
+    fn judge_uses(&self, terms: &TicketTerms, slot: &Key) -> Result<(), Fault> {
+        terms.check_shape()?;
         if terms.domain != self.law.domain {
             return Err(Fault::OtherDomain { theirs: terms.domain, ours: self.law.domain });
         }
         if self.time > terms.expires {
             return Err(Fault::TicketExpired);
         }
-        if self.ticket_uses(terms) >= terms.uses {
+        if self.uses_spent(slot) >= terms.uses {
             return Err(Fault::TicketSpent { uses: terms.uses });
         }
         Ok(())
     }
 
-    fn ticket_uses(&self, terms: &TicketTerms) -> u32 {
-        self.maps.tickets.get(&ticket_slot(terms)).copied().unwrap_or(0)
+    fn uses_spent(&self, slot: &Key) -> u32 {
+        self.maps.tickets.get(slot).copied().unwrap_or(0)
     }
 
     /// Whether endorsers may countersign these terms, or honour them: what spending asks, and what only the living can ask.
     pub(super) fn judge_ticket(&self, terms: &TicketTerms) -> Result<(), Fault> {
         let charter = &self.law.charter;
-        terms.check_shape()?;
         if !charter.admission.tickets {
             return Err(Fault::GroundsNotAllowed { grounds: "ticket" });
         }
-        self.judge_uses(terms)?;
+        self.judge_uses(terms, &ticket_slot(terms.expires, &terms.id()))?;
         if terms.epoch > charter.epoch
             || (terms.epoch == charter.epoch) != (terms.charter == self.law.charter_id)
         {
@@ -277,9 +302,9 @@ impl Scene<'_> {
     }
 
     /// What a valid statement changes.
-    pub(super) fn apply(&mut self, statement: &Statement) {
+    pub(super) fn apply(&mut self, statement: &Statement, facts: &Facts) {
         match &statement.kind {
-            Kind::Admit(admit) => self.apply_admit(admit),
+            Kind::Admit(admit) => self.apply_admit(admit, facts),
             Kind::Revoke(Revoke { subject, reason }) => {
                 let stood = self.maps.standing.remove(&subject.0);
                 assert!(stood, "a revocation was applied to {subject:?}, which does not stand");
@@ -288,22 +313,29 @@ impl Scene<'_> {
         }
     }
 
-    fn apply_admit(&mut self, admit: &Admit) {
-        let subject = admit.subject.node_id();
+    fn apply_admit(&mut self, admit: &Admit, facts: &Facts) {
+        let subject = facts.subject;
         let known = self.maps.standing.get(&subject.0).map(|standing| standing.keys.clone());
         if known.is_none() {
             self.maps.keys.insert(key_slot(&admit.subject.key), subject);
         }
-        if let Grounds::Ticket(terms) = &admit.grounds {
-            self.maps.tickets.insert(ticket_slot(terms), self.ticket_uses(terms) + 1);
-        }
+        let by = match (&admit.grounds, facts.ticket) {
+            (Grounds::Ticket(_), Some((id, slot))) => {
+                self.maps.tickets.insert(slot, self.uses_spent(&slot) + 1);
+                AdmittedBy::Ticket(id)
+            }
+            (Grounds::Approval, None) => AdmittedBy::Approval,
+            (Grounds::Ticket(_), None) | (Grounds::Approval, Some(_)) => {
+                unreachable!("the facts are of another statement")
+            }
+        };
         let standing = Standing {
             keys: known.unwrap_or_else(|| Keys::of(&admit.subject)),
             roles: admit.roles.clone(),
             window: admit.window,
             number: admit.number,
             height: self.height,
-            by: AdmittedBy::of(&admit.grounds),
+            by,
         };
         self.maps.standing.insert(subject.0, standing);
     }

@@ -1,5 +1,6 @@
 //! The whole state as chunks, and back (SPEC 7.4).
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -98,12 +99,13 @@ impl State {
     /// # Errors
     /// [`Fault::WrongSnapshot`] if it is not the state of that header; [`Fault::Malformed`] if an item does not decode. In either case
     /// whoever sent the chunks is to blame.
-    pub fn restore(
+    pub fn restore<C: Borrow<SnapshotChunk>>(
         founded: &Verified<Founded>,
         tip: &Header,
-        chunks: &[SnapshotChunk],
+        chunks: &[C],
     ) -> Result<State, Fault> {
-        let numbered = (0u32..).zip(chunks).all(|(index, chunk)| chunk.index == index);
+        let chunks: Vec<&SnapshotChunk> = chunks.iter().map(Borrow::borrow).collect();
+        let numbered = (0u32..).zip(&chunks).all(|(index, chunk)| chunk.index == index);
         if !numbered || chunks.iter().any(|chunk| chunk.of as usize != chunks.len()) {
             return Err(Fault::WrongSnapshot);
         }

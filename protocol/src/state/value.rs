@@ -6,7 +6,7 @@ use super::block::{BlockId, Header};
 use super::charter::{Charter, CharterId, DomainId, Founded};
 use super::maps::{Gone, Maps, Roots, SpineItem, Standing, charter_slot, key_slot, ticket_slot};
 use super::merkle::Frontier;
-use super::rules::{Law, Scene};
+use super::rules::{Facts, Law, Scene};
 use super::statement::{Endorsement, Entry, Statement, Subject, TicketTerms};
 use crate::encoding::Hash;
 use crate::fault::Fault;
@@ -189,7 +189,7 @@ impl State {
 
     /// How often this ticket was spent. Of an expired ticket that may be forgotten.
     pub fn ticket_uses(&self, terms: &TicketTerms) -> u32 {
-        self.0.maps.tickets.get(&ticket_slot(terms)).copied().unwrap_or(0)
+        self.0.maps.tickets.get(&ticket_slot(terms.expires, &terms.id())).copied().unwrap_or(0)
     }
 
     /// What the domain says of `node` at `now`.
@@ -214,7 +214,7 @@ impl State {
     /// # Errors
     /// A [`Fault`] that names the first who may not, or how many are missing.
     pub fn check_endorsers(&self, endorsements: &[Endorsement], need: usize) -> Result<(), Fault> {
-        self.scene(self.0.last.height + 1, self.0.last.time).check_endorsers(endorsements, need)
+        self.scene(self.0.last.height.saturating_add(1), self.0.last.time).check_endorsers(endorsements, need)
     }
 
     /// Whether `entry` would be valid in a block on `parent` at `time`.
@@ -222,7 +222,7 @@ impl State {
     /// # Errors
     /// The [`Fault`] for which it would not.
     pub fn judge(&self, parent: &Header, time: Timestamp, entry: &Verified<Arc<Entry>>) -> Result<(), Fault> {
-        self.scene(parent.height.saturating_add(1), time).judge(entry)
+        self.scene(parent.height.saturating_add(1), time).judge(entry, &Facts::of(&entry.statement))
     }
 
     /// Whether `statement` would be valid in a block on `parent` at `time` if only its rule were met (SPEC 5.6).
@@ -235,7 +235,7 @@ impl State {
         time: Timestamp,
         statement: &Statement,
     ) -> Result<(), Fault> {
-        self.scene(parent.height.saturating_add(1), time).judge_statement(statement)
+        self.scene(parent.height.saturating_add(1), time).judge_statement(statement, &Facts::of(statement))
     }
 
     /// Whether a ticket of these terms could be made, or spent, at `time`: domain, charter, expiry, lifetime, uses left, roles known.

@@ -98,7 +98,7 @@ pub(crate) fn charter(founders: &[Person]) -> Charter {
         roles: vec![role("gateway"), role("node"), role("operator")],
         timing: Timing {
             heartbeat_ms: MINUTE,
-            freshness_ms: 5 * MINUTE,
+            freshness_ms: 30 * MINUTE,
             silence_ms: 30 * DAY,
             skew_ms: MINUTE,
             first_timeout_ms: 1000,
