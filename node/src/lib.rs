@@ -7,5 +7,6 @@ pub mod home;
 pub mod keys;
 pub mod log;
 pub mod net;
+pub mod runtime;
 pub mod store;
 pub mod words;

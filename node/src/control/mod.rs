@@ -12,6 +12,7 @@ mod client;
 mod server;
 #[cfg(test)]
 mod tests;
+pub mod views;
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::NodeId;

@@ -82,11 +82,17 @@ struct Format {
 }
 
 impl Store {
-    /// Makes the store of a new founder or newcomer at `dir`, holding `records`: all of it or, whatever happens, none.
+    /// Makes the store of a new founder or newcomer at `dir`, holding `records` and the host's `notes`: all of it or, whatever
+    /// happens, none.
     ///
     /// # Errors
     /// [`StoreError::Exists`] if there is a store already; others if it cannot be written.
-    pub fn create(dir: &Path, owner: Owner, records: &[Record]) -> Result<(), StoreError> {
+    pub fn create(
+        dir: &Path,
+        owner: Owner,
+        records: &[Record],
+        notes: &[(&str, Vec<u8>)],
+    ) -> Result<(), StoreError> {
         let _lock = Lock::take(&lock_path(dir))?;
         if let Some(label) = read_label(dir)? {
             return Err(StoreError::Exists { path: dir.to_path_buf(), domain: label.domain });
@@ -102,7 +108,7 @@ impl Store {
             }
             Ok(()) | Err(_) => {}
         }
-        let made = Store::make(&new, owner, records)
+        let made = Store::make(&new, owner, records, notes)
             .and_then(|()| fs::rename(&new, dir).map_err(StoreError::io(dir, "put the store in its place")))
             .and_then(|()| journal::sync_dir_of(dir));
         if made.is_err() {
@@ -111,7 +117,12 @@ impl Store {
         made
     }
 
-    fn make(new: &Path, owner: Owner, records: &[Record]) -> Result<(), StoreError> {
+    fn make(
+        new: &Path,
+        owner: Owner,
+        records: &[Record],
+        notes: &[(&str, Vec<u8>)],
+    ) -> Result<(), StoreError> {
         fs::DirBuilder::new()
             .mode(0o700)
             .create(new)
@@ -121,6 +132,9 @@ impl Store {
         let mut journal = Journal::create(&new.join("journal"), owner, birth)?;
         let (tables, _) = Tables::open(&new.join("tables"), &Quarantine(new.join("quarantine")))?;
         write(&mut journal, &tables, records)?;
+        for (name, value) in notes {
+            tables.put(&note_key(name), Some(value))?;
+        }
         tables.flush()?;
         drop(tables);
 
@@ -217,7 +231,7 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.tables.get(format!("note {name}").as_bytes())
+        self.tables.get(&note_key(name))
     }
 
     /// Writes such a note, when convenient.
@@ -225,7 +239,7 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub fn set_note(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.tables.put(format!("note {name}").as_bytes(), Some(value))
+        self.tables.put(&note_key(name), Some(value))
     }
 
     /// Writes everything out and closes.
@@ -325,6 +339,10 @@ fn open_journal(
     tables.write([].into_iter(), Some(journal.mark()))?;
     tables.flush()?;
     Ok(journal)
+}
+
+fn note_key(name: &str) -> Vec<u8> {
+    format!("note {name}").into_bytes()
 }
 
 fn restorable() -> impl Iterator<Item = Table> {

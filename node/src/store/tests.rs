@@ -16,7 +16,7 @@ impl Bench {
     fn new() -> Bench {
         let home = tempfile::tempdir().unwrap();
         let bench = Bench { home };
-        Store::create(&bench.dir(), OWNER, &[put(Table::Meta, "charter", "founding")]).unwrap();
+        Store::create(&bench.dir(), OWNER, &[put(Table::Meta, "charter", "founding")], &[]).unwrap();
         bench
     }
 
@@ -367,7 +367,8 @@ fn a_store_is_refused_by_whoever_is_not_its_owner_or_is_older_than_it() {
 #[test]
 fn a_store_is_made_once_and_wholly() {
     let bench = Bench::new();
-    let again = Store::create(&bench.dir(), Owner { domain: DomainId([3; 32]), ..OWNER }, &[]).unwrap_err();
+    let again =
+        Store::create(&bench.dir(), Owner { domain: DomainId([3; 32]), ..OWNER }, &[], &[]).unwrap_err();
     assert!(again.to_string().contains("there is a store already, of domain 0202"), "{again}");
 
     let home = tempfile::tempdir().unwrap();
@@ -375,7 +376,7 @@ fn a_store_is_made_once_and_wholly() {
     assert!(matches!(Store::open(&dir, OWNER.node, None), Err(StoreError::Missing { .. })));
     // What a crash in the middle leaves is no store, and no obstacle.
     fs::create_dir_all(home.path().join("store.new/tables")).unwrap();
-    Store::create(&dir, OWNER, &[]).unwrap();
+    Store::create(&dir, OWNER, &[], &[]).unwrap();
     assert!(Store::open(&dir, OWNER.node, None).is_ok());
 }
 
@@ -447,7 +448,7 @@ fn a_full_disk_is_an_error_that_says_so_and_nothing_acknowledged_is_lost() {
         return;
     };
     let dir = disk.0.path().join("store");
-    Store::create(&dir, OWNER, &[put(Table::Meta, "charter", "founding")]).unwrap();
+    Store::create(&dir, OWNER, &[put(Table::Meta, "charter", "founding")], &[]).unwrap();
     let mut store = Store::open(&dir, OWNER.node, None).unwrap().store;
     let mut acknowledged = 0;
     let value = "v".repeat(20_000);
@@ -486,7 +487,7 @@ fn a_directory_that_cannot_be_written_is_an_error_that_names_it() {
     // Not by permissions: whoever runs the tests may be above them.
     let file = home.path().join("file");
     fs::write(&file, "").unwrap();
-    let refusal = Store::create(&file.join("store"), OWNER, &[]).unwrap_err().to_string();
+    let refusal = Store::create(&file.join("store"), OWNER, &[], &[]).unwrap_err().to_string();
     assert!(refusal.contains("file/store.lock: cannot create the lock"), "{refusal}");
 }
 
