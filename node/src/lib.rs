@@ -1,5 +1,6 @@
 //! # A node of the mesh
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod founding;
