@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use bincode::config;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -58,7 +58,23 @@ pub enum Malformed {
 /// # Panics
 /// If the value cannot be encoded, which no type of ours allows.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, config::standard()).expect("our own types always encode")
+    let mut buffer = Buffer(Vec::with_capacity(ROOM_BYTES));
+    bincode::serde::encode_into_writer(value, &mut buffer, config::standard())
+        .expect("our own types always encode");
+    buffer.0
+}
+
+/// Room for most of what is hashed, so that it need not grow on the way.
+const ROOM_BYTES: usize = 1024;
+
+struct Buffer(Vec<u8>);
+
+impl bincode::enc::write::Writer for Buffer {
+    #[inline(always)]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Length of the canonical encoding, in bytes.
@@ -129,9 +145,10 @@ pub enum Label {
     Spine,
     Record,
     Wire,
+    Log,
 }
 
-const LABELS: usize = Label::Wire as usize + 1;
+const LABELS: usize = Label::Log as usize + 1;
 
 impl Label {
     const fn context(self) -> &'static str {
@@ -158,6 +175,7 @@ impl Label {
             Label::Spine => "frith 2026-11 spine v1",
             Label::Record => "frith 2026-11 record v1",
             Label::Wire => "frith 2026-11 wire v1",
+            Label::Log => "frith 2026-11 log v1",
         }
     }
 
@@ -175,9 +193,38 @@ pub fn digest(label: Label, bytes: &[u8]) -> Hash {
     Hash(*hasher.finalize().as_bytes())
 }
 
+/// The labelled digest of `parts`, one after the other. Whoever calls this sees to it that no two lists of parts run together.
+pub(crate) fn digest_parts(label: Label, parts: &[&[u8]]) -> Hash {
+    let mut hasher = label.hasher();
+    for part in parts {
+        hasher.update(part);
+    }
+    Hash(*hasher.finalize().as_bytes())
+}
+
 /// The labelled digest of the encoding of `value`.
 pub fn digest_of<T: Serialize + ?Sized>(label: Label, value: &T) -> Hash {
     digest(label, &encode(value))
+}
+
+/// Reads a byte string of exactly `N` bytes. On the wire its length is in front, though it is known: serde would write an array without
+/// one byte by byte, which takes five times as long, and most of what is hashed here is such strings.
+pub(crate) fn fixed_bytes<'de, const N: usize, D: Deserializer<'de>>(from: D) -> Result<[u8; N], D::Error> {
+    struct Exactly<const N: usize>;
+
+    impl<const N: usize> Visitor<'_> for Exactly<N> {
+        type Value = [u8; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{N} bytes")
+        }
+
+        fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<[u8; N], E> {
+            bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
+        }
+    }
+
+    from.deserialize_bytes(Exactly::<N>)
 }
 
 /// Writes fixed-size byte strings as hex for people and as plain bytes for the wire.
@@ -224,7 +271,7 @@ macro_rules! byte_string {
                 if to.is_human_readable() {
                     to.collect_str(self)
                 } else {
-                    self.0.serialize(to)
+                    to.serialize_bytes(&self.0)
                 }
             }
         }
@@ -235,7 +282,7 @@ macro_rules! byte_string {
                     let text = String::deserialize(from)?;
                     text.parse().map_err(serde::de::Error::custom)
                 } else {
-                    <[u8; 32]>::deserialize(from).map($name)
+                    $crate::encoding::fixed_bytes(from).map($name)
                 }
             }
         }
@@ -266,7 +313,7 @@ impl fmt::Debug for Hash {
 
 impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if to.is_human_readable() { to.collect_str(self) } else { self.0.serialize(to) }
+        if to.is_human_readable() { to.collect_str(self) } else { to.serialize_bytes(&self.0) }
     }
 }
 
@@ -275,7 +322,7 @@ impl<'de> Deserialize<'de> for Hash {
         if from.is_human_readable() {
             from_hex("hash", &String::deserialize(from)?).map(Hash).map_err(D::Error::custom)
         } else {
-            <[u8; 32]>::deserialize(from).map(Hash)
+            fixed_bytes(from).map(Hash)
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum Fault {
     UnknownRole { role: String },
     #[error("the ticket does not give the role {role:?} (SPEC 4.6)")]
     RoleBeyondTicket { role: String },
+    #[error("the charter admits nobody by {grounds} (SPEC 4.5)")]
+    GroundsNotAllowed { grounds: &'static str },
     #[error("the window of the admission is not open: {why} (SPEC 4.5)")]
     BadWindow { why: &'static str },
     #[error("the basis does not fit: {why} (SPEC 4.5, 5.6)")]
@@ -78,8 +80,57 @@ pub enum Fault {
     NotTheLeader { iteration: u64 },
     #[error("the snapshot does not have the root that it is for (SPEC 7.4)")]
     WrongSnapshot,
+    #[error("the proof does not lead to the root that it is for (SPEC 7.2)")]
+    BadProof,
     #[error("it is not for a peer of this standing to send {what} (SPEC 5.8)")]
     NotAllowed { what: &'static str },
     #[error("it is not known here, or not yet: {what}")]
     Unknown { what: &'static str },
 }
+
+impl Fault {
+    /// Whether it may lie in the body at hand and not in the block: its id covers statements, and no endorsement (SPEC 6.9).
+    pub fn is_of_the_body(&self) -> bool {
+        match self {
+            Fault::WrongHeader { block: _, what } => *what == ENTRIES_ROOT,
+            Fault::NotInOrder { .. }
+            | Fault::NotAnEndorser { .. }
+            | Fault::EndorserGone { .. }
+            | Fault::NotTheCurrentKey { .. }
+            | Fault::TooFewEndorsements { .. }
+            | Fault::BadSignature { .. }
+            | Fault::BadKey { .. }
+            | Fault::TooMany { .. }
+            | Fault::Malformed(_) => true,
+            Fault::UnknownVersion { .. }
+            | Fault::OtherDomain { .. }
+            | Fault::SubjectGone { .. }
+            | Fault::SubjectUnknown { .. }
+            | Fault::WrongNumber { .. }
+            | Fault::KeyTaken { .. }
+            | Fault::UnknownRole { .. }
+            | Fault::RoleBeyondTicket { .. }
+            | Fault::BadWindow { .. }
+            | Fault::BadBasis { .. }
+            | Fault::TicketExpired
+            | Fault::TicketSpent { .. }
+            | Fault::BadTicket { .. }
+            | Fault::DomainFull { .. }
+            | Fault::WouldStrandTheCharter { .. }
+            | Fault::BadCharter { .. }
+            | Fault::WrongTime { .. }
+            | Fault::BadBlock { .. }
+            | Fault::BadCertificate { .. }
+            | Fault::NotTheLeader { .. }
+            | Fault::WrongSnapshot
+            | Fault::NotAllowed { .. }
+            | Fault::GroundsNotAllowed { .. }
+            | Fault::BadBallot { .. }
+            | Fault::BadProof
+            | Fault::Unknown { .. } => false,
+        }
+    }
+}
+
+/// How [`Fault::WrongHeader`] names the root of the entries.
+pub const ENTRIES_ROOT: &str = "the entries root";

@@ -37,6 +37,8 @@ pub const ADDRESSES_MAX: usize = 16;
 pub const ADDRESS_BYTES_MAX: usize = 256;
 /// Uses of one ticket.
 pub const TICKET_USES_MAX: u32 = 100_000;
+/// Expired tickets that one block forgets: more than one block can spend, so that they never pile up.
+pub const TICKETS_FORGOTTEN_MAX: usize = 2 * BLOCK_ENTRIES_MAX;
 /// Longest printed ticket, in characters.
 pub const PRINTED_TICKET_CHARS_MAX: usize = 64 * 1024;
 
@@ -68,10 +70,30 @@ pub const FINALISES_RESENT_MAX: usize = 4;
 pub const ANSWERS_PER_ITERATION_MAX: u32 = 16;
 /// Items of a map in one snapshot chunk.
 pub const SNAPSHOT_CHUNK_ITEMS_MAX: usize = 4096;
+/// Chunks of one snapshot.
+pub const SNAPSHOT_CHUNKS_MAX: usize = 8 * MEMBERS_MAX / SNAPSHOT_CHUNK_ITEMS_MAX;
+/// Encoded bytes of items in one snapshot chunk.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Headers between the last block of an answer and the certified one.
-pub const HEADERS_BETWEEN_MAX: usize = 256;
+pub const HEADERS_BETWEEN_MAX: usize = 4096;
 /// Encoded bytes of blocks in one answer to a follower.
 pub const FOLLOW_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Encoded bytes of recent blocks that a node keeps at hand to serve; older ones are on the disk, and newcomers take snapshots.
+pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Recent final blocks, heartbeats included, that a node knows by height: what the basis of a grant may name.
+pub const RECENT_BLOCKS_MAX: usize = 1024;
+/// Blocks with entries between two states that snapshots are served from.
+pub const CHECKPOINT_BLOCKS: usize = 64;
+/// Heights for which an endorser's journal goes back behind its head, since the table of final blocks may lose its tail.
+pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
+/// Drafts that wait at one endorser because it is behind their basis.
+pub const DRAFTS_AHEAD_MAX: usize = 64;
+/// How far the basis of a draft may be beyond an endorser's head for it to wait.
+pub const BASIS_AHEAD_MAX: u64 = 16;
+/// Admissions by one ticket that an endorser signs beyond the ticket's uses, before it waits for some to be in the log.
+pub const SPARE_ENDORSEMENTS_PER_TICKET: usize = 16;
+/// Statements of which one endorser remembers which newcomer waits for them.
+pub const NEWCOMERS_WAITING_MAX: usize = 4096;
 
 const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(GOSSIP_BYTES_MAX <= MESSAGE_BYTES_MAX);
@@ -81,6 +103,8 @@ const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= BLOCK_BYTES_MA
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
 const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
+const _: () = assert!(TICKETS_FORGOTTEN_MAX > BLOCK_ENTRIES_MAX);
+const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(PROPOSALS_AHEAD_MAX <= ITERATIONS_AHEAD_MAX);
 const _: () = assert!(WANTED_BLOCKS_MAX <= WANTED_MAX);
 const _: () = assert!((WANTED_BLOCKS_MAX + 1) * BLOCK_BYTES_MAX <= MESSAGE_BYTES_MAX);

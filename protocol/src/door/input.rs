@@ -126,6 +126,13 @@ pub enum Event {
         /// Whose.
         node: NodeId,
     },
+    /// A peer broke a rule, as showed only later.
+    Misbehaved {
+        /// Its key.
+        key: PublicKey,
+        /// How.
+        why: String,
+    },
     /// Something is wrong that an operator must know.
     Alarm(Alarm),
 }

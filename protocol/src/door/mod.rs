@@ -1,11 +1,33 @@
 //! The door: one closed input, one bundle of effects, one deadline.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `input`, `effects`, `record`, `message` | what goes in, what comes out, what is stored, what travels |
+//! | `core` | [`Core::handle`]: who may say what, and which room it goes to |
+//! | `finality` | agreement and following: how blocks become final here, and what follows |
+//! | `endorsing` | drafts, proposals, entries on their way into a block |
+//! | `syncing` | snapshots |
+//! | `open`, `view` | from a store to a core; what can be seen of it |
+//! | `router` | the cores of one node, one per domain |
 
+mod core;
 mod effects;
+mod endorsing;
+mod finality;
 mod input;
 mod message;
+mod open;
 mod record;
+mod router;
+mod syncing;
+mod talk;
+mod view;
 
+pub use core::{Config, Core, Keys, Phase};
 pub use effects::{Effects, Outbox, Unsettled};
 pub use input::{Alarm, Command, Error, Event, Input};
 pub use message::{Envelope, Message, Standing, Talk, open_envelope};
+pub use open::{OpenError, founding_records, joining_records};
 pub use record::{Durability, Record, Table};
+pub use router::{ForDomain, Router};
+pub use view::{Endorsers, Head, Status};

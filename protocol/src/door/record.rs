@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Table {
     /// The founding charter; a newcomer's application.
     Meta,
-    /// Own ballots, and the certificates that they stand on (SPEC 8.9).
+    /// Own ballots, the blocks that they name and the certificates that they stand on (SPEC 8.9). It reaches back some blocks behind the
+    /// head, so that `Final` may lose its tail.
     Journal,
     /// Own endorsements (SPEC 5.5).
     Endorsed,

@@ -1,1 +1,9 @@
 //! How whoever does not vote learns what is final: by gossip, by height, or from a snapshot (SPEC 9).
+
+mod chain;
+mod sync;
+mod workshop;
+
+pub use chain::{Chain, Checkpoint, Held, NotTaken, Proof, Taken, check_certificate, check_links, tip_of};
+pub use sync::{Fetched, Follower, SnapshotFetch};
+pub use workshop::{PlainWorkshop, Workshop};

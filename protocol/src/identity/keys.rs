@@ -31,17 +31,52 @@ pub enum BadKey {
     SmallOrder,
 }
 
+/// The y of every point of small order: 0, 1, −1, and those of order 8. Both x of each are of small order.
+const SMALL_ORDER_Y: [[u8; 32]; 5] = [
+    [
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ],
+    [
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ],
+    [
+        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5,
+        0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a,
+        0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
 impl PublicKey {
     /// Whether the key may be introduced into a domain: a canonical encoding of a point that is not of small order.
     ///
     /// # Errors
     /// [`BadKey`] says what is wrong with it.
     pub fn check(&self) -> Result<(), BadKey> {
-        let point = CompressedEdwardsY(self.0).decompress().ok_or(BadKey::NotAPoint)?;
-        if point.compress().0 != self.0 {
+        CompressedEdwardsY(self.0).decompress().ok_or(BadKey::NotAPoint)?;
+        self.check_encoding()
+    }
+
+    /// The same of a key that is known to be a point, because a signature by it held: all that is left to ask is in its bytes.
+    pub(super) fn check_encoding(&self) -> Result<(), BadKey> {
+        let mut y = self.0;
+        y[31] &= 0x7f;
+        // Reduced: below the field's prime, 2^255 − 19. That leaves the two points with x = 0 another encoding each, with the sign
+        // bit set; both are of small order, and refused as such.
+        let [low, middle @ .., high] = &y;
+        let reduced = *high < 0x7f || middle.iter().any(|byte| *byte < 0xff) || *low < 0xed;
+        if !reduced {
             return Err(BadKey::NotCanonical);
         }
-        if point.is_small_order() {
+        if SMALL_ORDER_Y.contains(&y) {
             return Err(BadKey::SmallOrder);
         }
         Ok(())
@@ -76,37 +111,42 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// Serde knows arrays of up to 32 only.
-#[derive(Serialize, Deserialize)]
-struct Halves(Algorithm, [u8; 32], [u8; 32]);
+/// The 64 bytes of a signature, as a byte string.
+struct Bytes64([u8; 64]);
+
+impl Serialize for Bytes64 {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes64 {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        encoding::fixed_bytes(from).map(Bytes64)
+    }
+}
 
 impl Serialize for Signature {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
             return to.serialize_str(&data_encoding::HEXLOWER.encode(&self.bytes));
         }
-        let (mut r, mut s) = ([0; 32], [0; 32]);
-        r.copy_from_slice(&self.bytes[..32]);
-        s.copy_from_slice(&self.bytes[32..]);
-        Halves(self.algorithm, r, s).serialize(to)
+        (self.algorithm, Bytes64(self.bytes)).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Signature {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        let mut bytes = [0; 64];
         if from.is_human_readable() {
             let text = String::deserialize(from)?;
             let read = data_encoding::HEXLOWER_PERMISSIVE
                 .decode(text.as_bytes())
                 .map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
-            bytes = read.try_into().map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
+            let bytes = read.try_into().map_err(|_| D::Error::custom("a signature is 128 hex digits"))?;
             return Ok(Signature { algorithm: Algorithm::Ed25519, bytes });
         }
-        let Halves(algorithm, r, s) = Halves::deserialize(from)?;
-        bytes[..32].copy_from_slice(&r);
-        bytes[32..].copy_from_slice(&s);
+        let (algorithm, Bytes64(bytes)) = Deserialize::deserialize(from)?;
         Ok(Signature { algorithm, bytes })
     }
 }

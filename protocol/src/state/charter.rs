@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::{self, Label, digest, digest_of};
 use crate::fault::Fault;
 use crate::identity::{Inception, NodeId, PublicKey, SecretKey, Sheet, Signature, Stateless};
+use crate::limits;
 use crate::time::Timestamp;
 
 encoding::byte_string!(
@@ -214,12 +215,17 @@ impl Stateless for Founded {
                 ),
             });
         }
+        let (count, max) = (self.charter.size(), limits::ENDORSERS_MAX);
+        if count > max {
+            return Err(Fault::TooMany { what: "endorsers of a charter", count, max });
+        }
         let digest = founding_digest(&self.domain());
         for (seat, signature) in self.charter.endorsers.iter().zip(&self.signatures) {
             seat.inception.inspect(sheet)?;
             sheet.introduces(seat.voting_key)?;
             sheet.claims(seat.inception.key, digest, *signature);
         }
+        self.charter.recovery.keys.iter().try_for_each(|key| sheet.introduces(*key))?;
         Ok(())
     }
 }

@@ -1,20 +1,44 @@
 //! What a domain believes: charter, statements, blocks, and the pure function from a state and a block to the next state.
 //!
+//! | file | holds |
+//! |---|---|
+//! | `charter`, `charter_check` | the law of a domain, and which laws are refused |
+//! | `statement`, `block` | what is signed and what is ordered |
+//! | `map`, `merkle` | authenticated structures that know nothing of Frith |
+//! | `maps` | what the state holds |
+//! | `rules` | when a statement is valid, and what it changes: a new kind goes here |
+//! | `execute` | blocks: judged, and built |
+//! | `value` | [`State`] and what can be asked of it |
+//! | `proof`, `snapshot` | the state for those who do not have it |
+//!
 //! Knows nothing of how blocks come to be final, nor of peers.
 
 mod block;
 mod charter;
+mod charter_check;
+mod execute;
+mod map;
+mod maps;
+mod merkle;
+mod proof;
+mod rules;
 mod snapshot;
 mod statement;
+mod value;
 
 pub use block::{Block, BlockId, FinalChain, Header};
 pub use charter::{
     AdmissionPolicy, Capability, Charter, CharterId, DomainId, Founded, Recovery, Role, RoleName, Seat,
     Thresholds, Timing, founding_digest,
 };
+pub use execute::Parent;
+pub use map::MapProof;
+pub use maps::{AdmittedBy, Gone, Keys, MapName, Roots, SpineItem, Standing};
+pub use proof::StateProof;
 pub use snapshot::{SnapshotChunk, SnapshotItem};
 pub(crate) use statement::inspect_endorsements;
 pub use statement::{
     Admit, Basis, Endorsement, Entry, Grounds, Kind, Reason, Revoke, Statement, StatementId, Subject,
     TicketId, TicketTerms, Window,
 };
+pub use value::{Effective, State};

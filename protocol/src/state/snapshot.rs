@@ -1,8 +1,22 @@
 //! The whole state as chunks, and back (SPEC 7.4).
 
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::block::FinalChain;
+use super::block::{FinalChain, Header};
+use super::charter::Founded;
+use super::map::Map;
+use super::maps::{MapName, Maps, SpineItem, charter_slot};
+use super::merkle::Frontier;
+use super::rules::Law;
+use super::value::{Inner, State};
+use crate::encoding::{decode, encode};
+use crate::fault::Fault;
+use crate::identity::{Sheet, Stateless, Verified};
+use crate::limits;
 
 /// A part of a snapshot: items of the state's maps, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,10 +34,130 @@ pub struct SnapshotChunk {
 /// One item of the state: which map, key, encoded value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotItem {
-    /// Which map.
+    /// Which map: the discriminant of [`MapName`]; one more than the last for what lies beside the maps.
     pub map: u8,
     /// Under which key.
     pub key: [u8; 32],
     /// Its encoding.
     pub value: Vec<u8>,
+}
+
+impl Stateless for SnapshotChunk {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        let (count, max) = (self.items.len(), limits::SNAPSHOT_CHUNK_ITEMS_MAX);
+        if count > max {
+            return Err(Fault::TooMany { what: "items of a snapshot chunk", count, max });
+        }
+        self.tip.iter().try_for_each(|tip| tip.inspect(sheet))
+    }
+}
+
+/// What a state is made of beside its maps. It is no part of the state root, and needs none: the header's id is the tip's
+/// `previous`, or the tip itself, and the header names the log root of the frontier.
+#[derive(Serialize, Deserialize)]
+struct Beside {
+    last: Header,
+    log_before: Frontier,
+}
+
+const BESIDE: u8 = MapName::Spine as u8 + 1;
+
+impl State {
+    /// The state as chunks under `tip`, each within the limits of a message.
+    pub fn snapshot(&self, tip: Option<Box<FinalChain>>) -> Vec<SnapshotChunk> {
+        let maps = &self.0.maps;
+        let beside = Beside { last: self.0.last.clone(), log_before: self.0.log_before.clone() };
+        let items = items(MapName::Standing, &maps.standing)
+            .chain(items(MapName::Gone, &maps.gone))
+            .chain(items(MapName::Keys, &maps.keys))
+            .chain(items(MapName::Tickets, &maps.tickets))
+            .chain(items(MapName::Spine, &maps.spine))
+            .chain([SnapshotItem { map: BESIDE, key: [0; 32], value: encode(&beside) }]);
+
+        let mut parts: Vec<Vec<SnapshotItem>> = vec![Vec::new()];
+        let mut bytes = 0;
+        for item in items {
+            let part = parts.last_mut().expect("there is a part from the start");
+            let full = part.len() == limits::SNAPSHOT_CHUNK_ITEMS_MAX
+                || bytes + item.value.len() + ITEM_OVERHEAD_BYTES > limits::SNAPSHOT_CHUNK_BYTES_MAX;
+            if full && !part.is_empty() {
+                parts.push(Vec::new());
+                bytes = 0;
+            }
+            bytes += item.value.len() + ITEM_OVERHEAD_BYTES;
+            parts.last_mut().expect("a part was just pushed, or is there").push(item);
+        }
+        let of = u32::try_from(parts.len()).expect("a domain has fewer items than that");
+        (0..of)
+            .zip(parts)
+            .map(|(index, items)| SnapshotChunk { tip: tip.clone(), index, of, items })
+            .collect()
+    }
+
+    /// The state under `tip`, a final header of the domain `founded`, from all chunks of a snapshot in order.
+    ///
+    /// # Errors
+    /// [`Fault::WrongSnapshot`] if it is not the state of that header; [`Fault::Malformed`] if an item does not decode. In either case
+    /// whoever sent the chunks is to blame.
+    pub fn restore<C: Borrow<SnapshotChunk>>(
+        founded: &Verified<Founded>,
+        tip: &Header,
+        chunks: &[C],
+    ) -> Result<State, Fault> {
+        let chunks: Vec<&SnapshotChunk> = chunks.iter().map(Borrow::borrow).collect();
+        let numbered = (0u32..).zip(&chunks).all(|(index, chunk)| chunk.index == index);
+        if !numbered || chunks.iter().any(|chunk| chunk.of as usize != chunks.len()) {
+            return Err(Fault::WrongSnapshot);
+        }
+        let items = || chunks.iter().flat_map(|chunk| &chunk.items);
+        if !items().is_sorted_by(|a, b| (a.map, a.key) < (b.map, b.key)) {
+            return Err(Fault::NotInOrder { what: "the items of a snapshot", rule: "7.4" });
+        }
+        let mut maps = Maps::default();
+        let mut beside = None;
+        for item in items() {
+            match MapName::ALL.get(usize::from(item.map)) {
+                Some(MapName::Standing) => put(&mut maps.standing, item)?,
+                Some(MapName::Gone) => put(&mut maps.gone, item)?,
+                Some(MapName::Keys) => put(&mut maps.keys, item)?,
+                Some(MapName::Tickets) => put(&mut maps.tickets, item)?,
+                Some(MapName::Spine) => put(&mut maps.spine, item)?,
+                None if item.map == BESIDE && item.key == [0; 32] => beside = Some(value::<Beside>(item)?),
+                None => return Err(Fault::WrongSnapshot),
+            }
+        }
+        let Beside { last, log_before } = beside.ok_or(Fault::WrongSnapshot)?;
+        // Whoever sent the chunks wrote `last` and the frontier: nothing is done with either before the tip vouches for it.
+        let is_tip = *tip == last || tip.is_heartbeat() && tip.previous == last.id();
+        if !is_tip || !log_before.is_whole() || log_before.log_root() != last.log_root {
+            return Err(Fault::WrongSnapshot);
+        }
+        let roots = maps.roots();
+        if roots.state_root() != last.state_root || roots.of(MapName::Spine) != last.spine_root {
+            return Err(Fault::WrongSnapshot);
+        }
+        let law = match maps.spine.get(&charter_slot()) {
+            Some(SpineItem::Charter(charter)) if **charter == founded.charter => {
+                Law::new(founded.domain(), founded.charter.clone())
+            }
+            Some(SpineItem::Charter(_)) | None => return Err(Fault::WrongSnapshot),
+        };
+        Ok(State(Arc::new(Inner::new(Arc::new(law), maps, roots, last, log_before))))
+    }
+}
+
+/// What an item takes beyond its value, at most: map, key, length.
+const ITEM_OVERHEAD_BYTES: usize = 1 + 32 + 9;
+
+fn items<V: Serialize>(name: MapName, map: &Map<V>) -> impl Iterator<Item = SnapshotItem> {
+    map.iter().map(move |(key, value)| SnapshotItem { map: name as u8, key: *key, value: encode(value) })
+}
+
+fn put<V: Serialize + DeserializeOwned>(map: &mut Map<V>, item: &SnapshotItem) -> Result<(), Fault> {
+    map.insert(item.key, value(item)?);
+    Ok(())
+}
+
+fn value<V: Serialize + DeserializeOwned>(item: &SnapshotItem) -> Result<V, Fault> {
+    Ok(decode("an item of a snapshot", &item.value, limits::SNAPSHOT_CHUNK_BYTES_MAX)?)
 }

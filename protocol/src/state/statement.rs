@@ -122,6 +122,14 @@ impl TicketTerms {
     pub fn id(&self) -> TicketId {
         digest_of(Label::Ticket, self).into()
     }
+
+    pub(super) fn check_shape(&self) -> Result<(), Fault> {
+        check_role_order(&self.roles)?;
+        if !(1..=limits::TICKET_USES_MAX).contains(&self.uses) {
+            return Err(Fault::BadTicket { why: "it has no uses, or more than a ticket may have" });
+        }
+        Ok(())
+    }
 }
 
 /// «This identity is out, for good.»
@@ -167,6 +175,33 @@ impl Statement {
             Kind::Admit(_) => false,
             Kind::Revoke(_) => true,
         }
+    }
+}
+
+impl Stateless for Statement {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        match &self.kind {
+            Kind::Admit(admit) => admit.inspect(sheet),
+            Kind::Revoke(_) => Ok(()),
+        }
+    }
+}
+
+impl Stateless for Admit {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        check_role_order(&self.roles)?;
+        self.subject.inspect(sheet)?;
+        match &self.grounds {
+            Grounds::Ticket(terms) => terms.inspect(sheet),
+            Grounds::Approval => Ok(()),
+        }
+    }
+}
+
+impl Stateless for TicketTerms {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        self.check_shape()?;
+        sheet.introduces(self.key)
     }
 }
 
@@ -229,6 +264,23 @@ pub struct Entry {
     pub endorsements: Vec<Endorsement>,
 }
 
+/// SPEC 4.5, 5.1: roles are ordered and distinct, so that one set of them has one spelling; and few and short, whether or not a
+/// charter knows them.
+pub(super) fn check_role_order(roles: &[RoleName]) -> Result<(), Fault> {
+    let (count, max) = (roles.len(), limits::ROLES_MAX);
+    if count > max {
+        return Err(Fault::TooMany { what: "roles", count, max });
+    }
+    let max = limits::NAME_BYTES_MAX;
+    if let Some(long) = roles.iter().find(|role| role.len() > max) {
+        return Err(Fault::TooMany { what: "bytes of a role's name", count: long.len(), max });
+    }
+    if !roles.is_sorted_by(|a, b| a < b) {
+        return Err(Fault::NotInOrder { what: "roles", rule: "4.5" });
+    }
+    Ok(())
+}
+
 /// Refuses endorsements that are not in strict order of identity, or too many, and notes their signatures.
 pub(crate) fn inspect_endorsements(
     endorsements: &[Endorsement],
@@ -250,10 +302,7 @@ pub(crate) fn inspect_endorsements(
 
 impl Stateless for Entry {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
-        match &self.statement.kind {
-            Kind::Admit(admit) => admit.subject.inspect(sheet)?,
-            Kind::Revoke(_) => {}
-        }
+        self.statement.inspect(sheet)?;
         inspect_endorsements(&self.endorsements, &Hash(self.statement.id().0), sheet)
     }
 }

@@ -1,0 +1,494 @@
+//! One core: one node's part in one domain. It wires the rooms; the rules are theirs.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+
+use super::effects::Effects;
+use super::input::{Alarm, Command, Error, Event, Input};
+use super::message::{Message, Standing};
+use super::record::{Record, Table};
+use crate::agreement::{self, Agreement};
+use crate::encoding::{Hash, encode};
+use crate::fault::Fault;
+use crate::following::{Chain, Follower, SnapshotFetch, Workshop};
+use crate::identity::{Inception, KeySequence, NodeId, PublicKey, SecretKey, Signature, Verified};
+use crate::joining::{Draft, Newcomer, Proposals, Waiting};
+use crate::limits;
+use crate::state::{
+    Block, BlockId, Charter, DomainId, Endorsement, Founded, SnapshotChunk, StatementId, TicketId,
+};
+use crate::time::Timestamp;
+
+/// The agreement of a mesh: real blocks, keys and signatures.
+pub(super) type Hall = Agreement<Verified<Arc<Block>>, PublicKey, Signature>;
+
+/// The keys of one node.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Who it is.
+    pub inception: Inception,
+    /// Which of its keys `identity` is.
+    pub sequence: KeySequence,
+    /// Its current key: also that of its transport.
+    pub identity: SecretKey,
+    /// The key of its ballots, if it is an endorser.
+    pub voting: Option<SecretKey>,
+}
+
+/// What a core needs to know before it opens its store.
+#[derive(Clone)]
+pub struct Config {
+    /// The node's keys.
+    pub keys: Keys,
+    /// From which all its randomness grows: whom to ask, how long to wait beyond a period. No secret.
+    pub seed: [u8; 32],
+    /// Where costly pure functions are computed.
+    pub workshop: Arc<dyn Workshop>,
+    /// Why the journal cannot be trusted, if the host found it missing or damaged (SPEC 8.14).
+    pub journal_lost: Option<String>,
+}
+
+/// An endorsement that this node gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Given {
+    pub(super) endorsement: Endorsement,
+    /// Until when it can be of use.
+    pub(super) until: Timestamp,
+    /// By which ticket, if it is for an admission by one.
+    pub(super) ticket: Option<TicketId>,
+}
+
+/// One node's part in one domain.
+pub struct Core {
+    pub(super) keys: Keys,
+    pub(super) me: NodeId,
+    pub(super) domain: DomainId,
+    pub(super) workshop: Arc<dyn Workshop>,
+    pub(super) rng: ChaCha8Rng,
+    /// The latest time that was given.
+    pub(super) now: Timestamp,
+
+    pub(super) founded: Option<Verified<Founded>>,
+    /// None until a newcomer has its snapshot.
+    pub(super) chain: Option<Chain>,
+    /// Some until this node holds the certificate of its admission.
+    pub(super) newcomer: Option<Newcomer>,
+    /// The height of the block that admitted this node, while it fetches its snapshot.
+    pub(super) admitted: Option<u64>,
+    pub(super) follower: Follower,
+    pub(super) fetch: Option<SnapshotFetch>,
+
+    /// Some if the charter has a seat for this node.
+    pub(super) hall: Option<Hall>,
+    pub(super) journal_lost: Option<String>,
+    /// Journal records that agreement needs no more, each with the height at which it said so.
+    pub(super) forgotten: VecDeque<(u64, Vec<u8>)>,
+    pub(super) waiting: Waiting,
+    pub(super) proposals: Proposals,
+    pub(super) given: BTreeMap<Hash, Given>,
+    /// Drafts whose basis is ahead of us: judged again when we have caught up.
+    pub(super) drafts_ahead: Vec<(PublicKey, Verified<Draft>)>,
+    /// Which newcomers wait for which statement.
+    pub(super) promised: BTreeMap<StatementId, BTreeSet<PublicKey>>,
+    /// Entries to pass on to every endorser, unless they are in a block by then.
+    pub(super) relays: BTreeMap<StatementId, Timestamp>,
+    /// Final blocks to publish, unless somebody else did by then: by id.
+    pub(super) publications: BTreeMap<BlockId, (Timestamp, Arc<Message>)>,
+
+    /// Snapshots that are kept to be served, by the block that they are under.
+    pub(super) snapshots: VecDeque<(BlockId, Vec<Arc<SnapshotChunk>>)>,
+    /// The heights of the blocks in [`Table::Final`], and how many chunks are in [`Table::Base`]: a later snapshot replaces them.
+    pub(super) stored_heights: Vec<u64>,
+    pub(super) stored_chunks: u32,
+
+    pub(super) connected: BTreeSet<PublicKey>,
+    /// Why this node takes no further blocks.
+    pub(super) halted: Option<Alarm>,
+    /// Told once, not at every input.
+    pub(super) clock_reported: bool,
+}
+
+/// What a node is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It gathers endorsements.
+    Joining,
+    /// It is admitted, and fetches the state.
+    Syncing,
+    /// It follows the log.
+    Following,
+    /// It follows and endorses.
+    Endorsing,
+    /// It was revoked.
+    Gone,
+    /// Its log forked, or does not execute: it takes no further blocks.
+    Halted,
+}
+
+impl Core {
+    /// The one door. On `Err` nothing has changed but the time.
+    ///
+    /// # Errors
+    /// [`Error`] says whose fault it was.
+    pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) -> Result<(), Error> {
+        self.tell_time(now, effects);
+        match input {
+            Input::Received { from, message } => self.received(from, &message, effects),
+            Input::Connected(peer) => {
+                self.connected(peer, effects);
+                Ok(())
+            }
+            Input::Disconnected(peer) => {
+                self.connected.remove(&peer);
+                if let Some(newcomer) = &mut self.newcomer {
+                    newcomer.disconnected(&peer);
+                }
+                Ok(())
+            }
+            Input::Tick => {
+                self.tick(effects);
+                Ok(())
+            }
+            Input::Command(command) => self.command(command, effects),
+        }
+    }
+
+    /// When [`Input::Tick`] is due next.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        if self.phase() == Phase::Gone {
+            return None;
+        }
+        let follow = (self.chain.is_some() && !self.connected.is_empty()).then(|| self.follower.deadline());
+        [
+            follow,
+            self.hall.as_ref().and_then(Agreement::next_deadline),
+            self.newcomer.as_ref().and_then(Newcomer::deadline),
+            self.fetch.as_ref().map(SnapshotFetch::deadline),
+            self.proposals.deadline(),
+            self.relays.values().min().copied(),
+            self.publications.values().map(|(at, _)| *at).min(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Time never runs backwards inside (SPEC 9.6).
+    fn tell_time(&mut self, now: Timestamp, effects: &mut Effects) {
+        if now < self.now {
+            if !self.clock_reported {
+                self.clock_reported = true;
+                effects.tell(Event::Alarm(Alarm::ClockRanBack { by_ms: self.now.since(now) }));
+            }
+            return;
+        }
+        self.clock_reported = false;
+        self.now = now;
+    }
+
+    fn received(
+        &mut self,
+        from: PublicKey,
+        message: &Verified<Message>,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        self.check_allowed(from, message, effects)?;
+        match &**message {
+            Message::Unsupported { .. } => Err(Error::Untimely("the peer speaks another version")),
+            Message::AskHead => self.answer_head(from, effects),
+            Message::Head { charter: _, tip } => self.head_shown(from, tip.as_deref(), effects),
+            Message::AskCharter(id) => self.answer_charter(from, id, effects),
+            Message::Charter(founded) => {
+                self.charter_shown(&Verified::of_verified_parts((**founded).clone()), effects)
+            }
+            Message::AskEndorsement(draft) => {
+                self.judge_draft(from, &Verified::of_verified_parts((**draft).clone()), effects);
+                Ok(())
+            }
+            Message::Answer(answer) => {
+                let Some(newcomer) = &mut self.newcomer else {
+                    return Err(Error::Untimely("nothing was asked"));
+                };
+                let steps = newcomer.answered(from, answer);
+                self.walk(steps, effects);
+                Ok(())
+            }
+            Message::Submit(entry) => {
+                self.submitted(Some(from), &Verified::of_verified_parts(Arc::clone(entry)), effects)
+            }
+            Message::Refused { statement, why, retry } => {
+                let Some(newcomer) = &mut self.newcomer else {
+                    return Err(Error::Untimely("nothing was submitted"));
+                };
+                let steps = newcomer.refused(from, statement, why, *retry);
+                self.walk(steps, effects);
+                Ok(())
+            }
+            Message::Follow { height, head } => self.answer_follow(from, *height, head, effects),
+            Message::Same => {
+                self.follower.answered();
+                Ok(())
+            }
+            Message::Final(chain) => {
+                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), effects)
+            }
+            Message::AskSnapshot { head, chunk } => self.answer_snapshot(from, *head, *chunk, effects),
+            Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
+            Message::Talk(talk) => self.talked(from, talk, effects).map_err(|fault| match fault {
+                Fault::Unknown { what } => Error::Untimely(what),
+                fault => Error::PeerMisbehaved { culprit: from, fault },
+            }),
+            Message::Circulate(circulated) => {
+                self.circulated(&Verified::of_verified_parts(Arc::clone(circulated)), effects)
+            }
+        }
+    }
+
+    /// Whether `from` may say this at all (SPEC 5.8).
+    fn check_allowed(
+        &mut self,
+        from: PublicKey,
+        message: &Message,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let standing = self.standing_of(&from);
+        if standing == Standing::Gone && !self.is_seated(&from) {
+            self.tell_denied(from, effects);
+            return Err(Error::PeerMisbehaved {
+                culprit: from,
+                fault: Fault::NotAllowed { what: message.name() },
+            });
+        }
+        // A revoked endorser keeps its vote, and nothing else, until the charter is amended (SPEC 4.7).
+        let allowed = match standing {
+            Standing::Gone => matches!(message, Message::Talk(_)),
+            Standing::Stranger | Standing::Member | Standing::Endorser => standing >= message.needs(),
+        };
+        // Whoever has no state yet cannot know anybody's standing, and judges what it hears by its certificate.
+        if allowed || self.chain.is_none() {
+            return Ok(());
+        }
+        // No fault: it may have been admitted in a block that is still on its way here.
+        Err(Error::Untimely("the peer's standing does not allow this message"))
+    }
+
+    fn connected(&mut self, peer: PublicKey, effects: &mut Effects) {
+        if self.standing_of(&peer) == Standing::Gone && !self.is_seated(&peer) {
+            self.tell_denied(peer, effects);
+            return;
+        }
+        self.connected.insert(peer);
+        if let Some(newcomer) = &mut self.newcomer {
+            let steps = newcomer.connected(peer, self.now);
+            self.walk(steps, effects);
+        }
+        if self.admitted.is_some() && self.fetch.is_none() {
+            self.fetch_snapshot(effects);
+        }
+        if self.seat_of(&peer).is_some() {
+            self.recirculate_to(peer, effects);
+            if let Some(voter) = self.voter_of(&peer) {
+                self.agree(agreement::Input::Connected(voter), effects);
+            }
+            // Whoever was away asks one endorser at once rather than wait for its timer.
+            if self.chain.is_some() && self.follower.gap(self.now) {
+                self.ask_what_follows(peer, effects);
+            }
+        }
+    }
+
+    fn tick(&mut self, effects: &mut Effects) {
+        let now = self.now;
+        if let Some(newcomer) = &mut self.newcomer {
+            let steps = newcomer.tick(now);
+            self.walk(steps, effects);
+        }
+        if self.fetch.as_ref().is_some_and(|fetch| fetch.deadline() <= now) {
+            self.fetch = None;
+            self.fetch_snapshot(effects);
+        }
+        if self.hall.as_ref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {
+            self.agree(agreement::Input::Tick, effects);
+        }
+        for id in self.proposals.lapse(now) {
+            effects.persist(Record { table: Table::Proposals, key: id.0.to_vec(), value: None });
+            effects.tell(Event::Lapsed { id });
+        }
+        self.relay_what_is_due(effects);
+        self.publish_what_is_due(effects);
+        let jitter = self.jitter();
+        if self.chain.is_some() && !self.connected.is_empty() && self.follower.is_due(now, jitter) {
+            self.forget_useless_endorsements(effects);
+            if let Some(peer) = self.any_member_connected() {
+                self.ask_what_follows(peer, effects);
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, effects: &mut Effects) -> Result<(), Error> {
+        match command {
+            Command::Propose { subject, note, expires } => self.propose(subject, note, expires, effects),
+            Command::Endorse(id) => self.endorse(&id, effects),
+            Command::Decline(id) => self.decline(&id, effects),
+            Command::Leave => self.leave(effects),
+        }
+    }
+
+    /// Up to a quarter of the heartbeat, so that nodes do not ask all at once.
+    pub(super) fn jitter(&mut self) -> u64 {
+        let span = self.charter().map_or(1, |charter| charter.timing.heartbeat_ms / 4).max(1);
+        self.rng.next_u64() % span
+    }
+
+    pub(super) fn any_endorser_connected(&mut self) -> Option<PublicKey> {
+        let peers: Vec<PublicKey> =
+            self.connected.iter().copied().filter(|peer| self.is_seated(peer)).collect();
+        (!peers.is_empty()).then(|| peers[(self.rng.next_u64() % peers.len() as u64) as usize])
+    }
+
+    fn any_member_connected(&mut self) -> Option<PublicKey> {
+        let peers: Vec<PublicKey> = self
+            .connected
+            .iter()
+            .copied()
+            .filter(|peer| self.standing_of(peer) >= Standing::Member)
+            .collect();
+        if peers.is_empty() {
+            return None;
+        }
+        Some(peers[(self.rng.next_u64() % peers.len() as u64) as usize])
+    }
+
+    pub(super) fn tell_denied(&self, key: PublicKey, effects: &mut Effects) {
+        if let Some(node) = self.owner_of(&key) {
+            effects.tell(Event::Denied { key, node });
+        }
+    }
+
+    /// Whose key this is or was, in this domain.
+    pub(super) fn owner_of(&self, key: &PublicKey) -> Option<NodeId> {
+        self.chain.as_ref()?.state().owner_of(key)
+    }
+
+    /// The charter in force; none before a newcomer has seen it.
+    pub fn charter(&self) -> Option<&Charter> {
+        match &self.chain {
+            Some(chain) => Some(chain.state().charter()),
+            None => self.founded.as_ref().map(|founded| &founded.charter),
+        }
+    }
+
+    /// What a peer is to us, by its transport key.
+    pub fn standing_of(&self, key: &PublicKey) -> Standing {
+        let Some(chain) = &self.chain else { return Standing::Stranger };
+        let state = chain.state();
+        let Some(node) = state.owner_of(key) else { return Standing::Stranger };
+        if state.is_gone(&node) {
+            return Standing::Gone;
+        }
+        // An earlier key of that identity is nobody's any more.
+        if state.standing(&node).is_none_or(|standing| standing.keys.current != *key) {
+            return Standing::Stranger;
+        }
+        if state.charter().seat_of(&node).is_some() {
+            return Standing::Endorser;
+        }
+        if state.effective(&node, self.now).is_yes() { Standing::Member } else { Standing::Stranger }
+    }
+
+    pub(super) fn is_seated(&self, key: &PublicKey) -> bool {
+        self.seat_of(key).is_some()
+    }
+
+    /// The node that sits in the charter under this transport key.
+    pub(super) fn seat_of(&self, key: &PublicKey) -> Option<NodeId> {
+        match &self.chain {
+            Some(chain) => {
+                let node = chain.state().owner_of(key)?;
+                chain.state().charter().seat_of(&node).map(|_| node)
+            }
+            None => {
+                let charter = self.charter()?;
+                charter.endorsers.iter().find(|seat| seat.inception.key == *key).map(|seat| seat.node_id())
+            }
+        }
+    }
+
+    pub(super) fn voter_of(&self, key: &PublicKey) -> Option<PublicKey> {
+        let node = self.seat_of(key)?;
+        self.charter()?.seat_of(&node).map(|seat| seat.voting_key)
+    }
+
+    /// The transport keys of the charter's endorsers, ourselves left out: whom a node should be connected to.
+    pub fn endorser_keys(&self) -> Vec<PublicKey> {
+        let Some(charter) = self.charter() else { return Vec::new() };
+        charter
+            .endorsers
+            .iter()
+            .filter(|seat| seat.node_id() != self.me)
+            .map(|seat| {
+                let current = self.chain.as_ref().and_then(|chain| chain.state().standing(&seat.node_id()));
+                current.map_or(seat.inception.key, |standing| standing.keys.current)
+            })
+            .collect()
+    }
+
+    /// The transport key of whoever votes by `voter`.
+    pub(super) fn key_of_voter(&self, voter: &PublicKey) -> Option<PublicKey> {
+        let seat = self.charter()?.seat_of_voter(voter)?;
+        let node = seat.node_id();
+        let current = self.chain.as_ref().and_then(|chain| chain.state().standing(&node));
+        Some(current.map_or(seat.inception.key, |standing| standing.keys.current))
+    }
+
+    /// What this node is doing.
+    pub fn phase(&self) -> Phase {
+        if self.halted.is_some() {
+            return Phase::Halted;
+        }
+        match &self.chain {
+            None if self.admitted.is_some() => Phase::Syncing,
+            None => Phase::Joining,
+            Some(chain) if chain.state().is_gone(&self.me) => Phase::Gone,
+            Some(chain) if chain.state().charter().seat_of(&self.me).is_some() => Phase::Endorsing,
+            Some(_) => Phase::Following,
+        }
+    }
+
+    /// Keeps what this node signed, before it is sent (SPEC 5.5).
+    pub(super) fn keep_given(&mut self, id: Hash, given: Given, effects: &mut Effects) {
+        effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: Some(encode(&given)) });
+        self.given.insert(id, given);
+    }
+
+    /// What can no longer become an entry need not be remembered: it would be refused, whoever shows it.
+    fn forget_useless_endorsements(&mut self, effects: &mut Effects) {
+        let now = self.now;
+        let old: Vec<Hash> =
+            self.given.iter().filter(|(_, given)| given.until < now).map(|(id, _)| *id).collect();
+        for id in old {
+            self.given.remove(&id);
+            effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: None });
+        }
+    }
+
+    pub(super) fn promise(&mut self, statement: StatementId, to: PublicKey) {
+        if self.promised.len() >= limits::NEWCOMERS_WAITING_MAX && !self.promised.contains_key(&statement) {
+            // The newcomer asks again by its own timer.
+            self.promised.pop_first();
+        }
+        let waiting = self.promised.entry(statement).or_default();
+        if waiting.len() < limits::PROPOSALS_PER_STRANGER_MAX {
+            waiting.insert(to);
+        }
+    }
+}
+
+pub(super) fn seeded(seed: [u8; 32]) -> ChaCha8Rng {
+    ChaCha8Rng::from_seed(seed)
+}

@@ -1,0 +1,496 @@
+//! How a core comes to new final blocks, from its own agreement or from others, and what follows from each.
+
+use std::sync::Arc;
+
+use super::core::{Core, Phase};
+use super::effects::Effects;
+use super::input::{Alarm, Error, Event};
+use super::message::{Message, Talk};
+use super::record::{Record, Table};
+use super::talk::{heard, record_with_block, said};
+use crate::agreement::{self, Accepted, Ballot, JournalRecord, Ledger, Output, Signer, Timely};
+use crate::encoding::encode;
+use crate::fault::Fault;
+use crate::following::{Chain, NotTaken, Proof, Workshop};
+use crate::identity::{PublicKey, SecretKey, Signature, Verified};
+use crate::joining::Waiting;
+use crate::limits;
+use crate::state::{Block, BlockId, FinalChain, Header, Kind};
+use crate::time::Timestamp;
+
+type Input = agreement::Input<Verified<Arc<Block>>, PublicKey, Signature>;
+type Outputs = Vec<Output<Verified<Arc<Block>>, PublicKey, Signature>>;
+
+/// What agreement sees of chain and queue.
+struct Bench<'a> {
+    chain: &'a mut Chain,
+    waiting: &'a mut Waiting,
+    now: Timestamp,
+    workshop: &'a dyn Workshop,
+}
+
+impl Ledger for Bench<'_> {
+    type Block = Verified<Arc<Block>>;
+
+    fn id(&self, block: &Self::Block) -> BlockId {
+        block.id()
+    }
+
+    fn parent(&self, block: &Self::Block) -> BlockId {
+        block.header.parent
+    }
+
+    fn height(&self, block: &Self::Block) -> u64 {
+        block.header.height
+    }
+
+    fn build(&mut self, now: Timestamp, parent: BlockId) -> Option<Self::Block> {
+        let (header, state) = self.chain.after(&parent)?;
+        let time = now.max(header.time.plus(1));
+        let (block, state, _) = state.build(header, time, self.waiting.iter());
+        self.chain.remember(block.clone(), state);
+        Some(block)
+    }
+
+    fn accept(&mut self, block: &Self::Block) -> Accepted {
+        match self.chain.execute(block, self.workshop) {
+            Ok(true) => Accepted::Yes,
+            Ok(false) => Accepted::ParentMissing,
+            Err(fault) => Accepted::Invalid(fault),
+        }
+    }
+
+    fn timely(&self, now: Timestamp, block: &Self::Block) -> Timely {
+        let skew = self.chain.state().charter().timing.skew_ms;
+        let time = block.header.time;
+        if time > now.plus(skew) {
+            return Timely::NotBefore(Timestamp(time.0 - skew));
+        }
+        // A proposal travels and waits for at most an iteration; what is older was made by a clock that is behind.
+        let slack = skew.saturating_add(self.chain.state().charter().timing.timeout_cap_ms);
+        if now.since(time) > slack { Timely::Never } else { Timely::Yes }
+    }
+
+    fn entry_waits(&self, tip: BlockId) -> bool {
+        match self.chain.after(&tip) {
+            Some((header, state)) => self.waiting.any_valid(tip, header, state, self.now),
+            None => false,
+        }
+    }
+
+    fn heartbeat_due(&self) -> Timestamp {
+        self.chain.head().time.plus(self.chain.state().charter().timing.heartbeat_ms)
+    }
+}
+
+/// The key that signs ballots.
+struct VotingKey<'a>(&'a SecretKey);
+
+impl Signer<Signature> for VotingKey<'_> {
+    fn sign(&self, ballot: &Ballot) -> Signature {
+        self.0.sign(&ballot.digest())
+    }
+}
+
+impl Core {
+    /// An endorser said something about agreement.
+    pub(super) fn talked(
+        &mut self,
+        from: PublicKey,
+        talk: &Talk,
+        effects: &mut Effects,
+    ) -> Result<(), Fault> {
+        let Some(voter) = self.voter_of(&from) else {
+            return Err(Fault::NotAllowed { what: "Talk" });
+        };
+        let message = heard(talk);
+        self.try_agree(agreement::Input::Message { from: voter, message }, effects)
+    }
+
+    /// Hands agreement something that is nobody's fault.
+    pub(super) fn agree(&mut self, input: Input, effects: &mut Effects) {
+        let refused = self.try_agree(input, effects);
+        debug_assert!(refused.is_ok(), "agreement refused our own input: {refused:?}");
+    }
+
+    fn try_agree(&mut self, input: Input, effects: &mut Effects) -> Result<(), Fault> {
+        let (Some(hall), Some(voting)) = (&mut self.hall, &self.keys.voting) else { return Ok(()) };
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        if self.halted.is_some() {
+            return Ok(());
+        }
+        let mut outputs: Outputs = Vec::new();
+        let mut bench = Bench { chain, waiting: &mut self.waiting, now: self.now, workshop: &*self.workshop };
+        hall.handle(self.now, input, &mut bench, &VotingKey(voting), &mut outputs)?;
+        self.carry_out(outputs, effects);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, outputs: Outputs, effects: &mut Effects) {
+        let mut finalised = false;
+        for output in outputs {
+            match output {
+                Output::Persist(record) => Self::persist_journal(record, effects),
+                Output::Send { to, message } => {
+                    if let Some(key) = self.key_of_voter(&to) {
+                        effects.send(key, said(message));
+                    }
+                }
+                Output::Broadcast(message) => {
+                    let message = said(message);
+                    for key in self.endorser_keys() {
+                        effects.send(key, Arc::clone(&message));
+                    }
+                }
+                Output::Final { certificate, block } => {
+                    let Some(chain) = &mut self.chain else { continue };
+                    let Some(proven) = chain.finalise(block.id(), &certificate) else { continue };
+                    chain.renew_checkpoint();
+                    finalised = true;
+                    let jitter = self.jitter();
+                    self.follower.satisfied(self.now, jitter);
+                    self.plan_publication(certificate.ballot.iteration, &proven, effects);
+                    self.became_final(&proven, effects);
+                }
+                Output::Forget(key) => {
+                    let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
+                    self.forgotten.push_back((height, key.to_bytes().to_vec()));
+                }
+                Output::Behind { certificate: _ } => {
+                    if self.follower.gap(self.now)
+                        && let Some(peer) = self.any_endorser_connected()
+                    {
+                        self.ask_what_follows(peer, effects);
+                    }
+                }
+                Output::Forked { ours, theirs } => {
+                    let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
+                    let (ours, theirs) = (ours.ballot.block, theirs.ballot.block);
+                    self.halt(Alarm::Forked { height, ours, theirs }, effects);
+                }
+                Output::Misbehaved { culprit, fault } => {
+                    if let Some(key) = self.key_of_voter(&culprit) {
+                        effects.tell(Event::Misbehaved { key, why: fault.to_string() });
+                    }
+                }
+                Output::Lost { why } => {
+                    effects.tell(Event::Alarm(Alarm::JournalLost { why: why.clone() }));
+                    self.journal_lost = Some(why);
+                }
+                Output::Contradiction { first, second: _ } => {
+                    effects.tell(Event::Alarm(Alarm::Contradiction {
+                        key: first.voter,
+                        iteration: first.ballot.iteration,
+                    }))
+                }
+            }
+        }
+        if finalised {
+            // What waits may have changed, and the next leader may have something to propose.
+            self.agree(agreement::Input::WorkChanged, effects);
+        }
+    }
+
+    fn persist_journal(
+        record: JournalRecord<Verified<Arc<Block>>, PublicKey, Signature>,
+        effects: &mut Effects,
+    ) {
+        let key = record.key().to_bytes().to_vec();
+        let value = Some(encode(&record_with_block(record, Verified::into_inner)));
+        effects.persist(Record { table: Table::Journal, key, value });
+    }
+
+    /// The leader publishes at once; the others stand by, in case it cannot.
+    fn plan_publication(
+        &mut self,
+        iteration: u64,
+        proven: &Verified<Arc<FinalChain>>,
+        effects: &mut Effects,
+    ) {
+        let Some(tip) = proven.tip().map(Header::id) else { return };
+        let message = Arc::new(Message::Final(Arc::clone(proven)));
+        let Some(charter) = self.charter() else { return };
+        let seats = charter.size() as u64;
+        let leader = (charter.epoch.wrapping_add(iteration)) % seats;
+        let Some(mine) = charter.endorsers.iter().position(|seat| seat.node_id() == self.me) else { return };
+        let rank = (mine as u64 + seats - leader) % seats;
+        if rank == 0 {
+            effects.publish(message);
+            return;
+        }
+        let at = self.now.plus(rank * charter.timing.first_timeout_ms);
+        while self.publications.len() >= limits::WANTED_MAX {
+            self.publications.pop_first();
+        }
+        self.publications.insert(tip, (at, message));
+    }
+
+    pub(super) fn publish_what_is_due(&mut self, effects: &mut Effects) {
+        let now = self.now;
+        self.publications.retain(|_, (at, message)| {
+            let due = *at <= now;
+            if due {
+                effects.publish(Arc::clone(message));
+            }
+            !due
+        });
+    }
+
+    /// A peer sent, or gossip brought, a final chain.
+    pub(super) fn take_final(
+        &mut self,
+        from: PublicKey,
+        proven: &Verified<Arc<FinalChain>>,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        if let Some(newcomer) = &self.newcomer {
+            let Some(height) = newcomer.admitted_by(proven) else {
+                return Err(Error::Untimely("it does not admit us"));
+            };
+            return self.was_admitted(from, height, effects);
+        }
+        let Some(chain) = &mut self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        if self.halted.is_some() {
+            return Err(Error::Untimely("this node has halted"));
+        }
+        if let Some(tip) = proven.tip() {
+            self.publications.remove(&tip.id());
+        }
+        match chain.take(proven, &*self.workshop) {
+            Ok(taken) => {
+                chain.renew_checkpoint();
+                let jitter = self.jitter();
+                self.follower.satisfied(self.now, jitter);
+                if taken.complete {
+                    self.report_clock(proven, effects);
+                }
+                self.became_final(proven, effects);
+                self.tell_hall(proven, effects);
+                if !taken.complete {
+                    self.ask_what_follows(from, effects);
+                }
+                Ok(())
+            }
+            Err(NotTaken::Known) => {
+                self.follower.answered();
+                Err(Error::Untimely("it is known already"))
+            }
+            Err(NotTaken::Gap) => {
+                if self.follower.gap(self.now) {
+                    self.ask_what_follows(from, effects);
+                }
+                Err(Error::Untimely("blocks before it are missing here"))
+            }
+            Err(NotTaken::Wrong(fault)) => Err(Error::PeerMisbehaved { culprit: from, fault }),
+            Err(NotTaken::Forked { height, ours, theirs }) => {
+                self.halt(Alarm::Forked { height, ours, theirs }, effects);
+                Ok(())
+            }
+            Err(NotTaken::DoesNotExecute { height, fault }) => {
+                self.halt(Alarm::DoesNotExecute { height, why: fault.to_string() }, effects);
+                Ok(())
+            }
+        }
+    }
+
+    fn halt(&mut self, alarm: Alarm, effects: &mut Effects) {
+        effects.tell(Event::Alarm(alarm.clone()));
+        self.halted = Some(alarm);
+    }
+
+    /// Agreement goes on from what others finalised.
+    fn tell_hall(&mut self, proven: &Verified<Arc<FinalChain>>, effects: &mut Effects) {
+        if self.hall.is_none() {
+            return;
+        }
+        let Some(tip) = proven.tip() else { return };
+        // Only if we hold the certified block itself: otherwise the rest is on its way.
+        if self.chain.as_ref().is_none_or(|chain| chain.head_id() != tip.id()) {
+            return;
+        }
+        let block = match proven.blocks.last() {
+            Some(block) if block.id() == tip.id() => Arc::clone(block),
+            Some(_) | None => Arc::new(Block { header: tip.clone(), entries: Vec::new() }),
+        };
+        let (certificate, block) = (proven.certificate.clone(), Verified::of_verified_parts(block));
+        self.agree(agreement::Input::Final { certificate, block }, effects);
+        self.agree(agreement::Input::WorkChanged, effects);
+    }
+
+    /// A clock more than the freshness bound away from a block that has just been made is wrong, or the quorum's is (SPEC 9.6).
+    fn report_clock(&mut self, proven: &FinalChain, effects: &mut Effects) {
+        let (Some(tip), Some(charter)) = (proven.tip(), self.charter()) else { return };
+        let bound = charter.timing.freshness_ms;
+        let (behind, ahead) = (tip.time.since(self.now), self.now.since(tip.time));
+        if behind.max(ahead) > bound && !self.clock_reported {
+            self.clock_reported = true;
+            let alarm = Alarm::ClockFarOff { by_ms: behind.max(ahead), ahead: ahead > behind };
+            effects.tell(Event::Alarm(alarm));
+        }
+    }
+
+    /// What follows from blocks that have just become final here.
+    fn became_final(&mut self, proven: &Verified<Arc<FinalChain>>, effects: &mut Effects) {
+        let Some(chain) = &self.chain else { return };
+        let head = chain.head().clone();
+        for block in &proven.blocks {
+            let height = block.header.height;
+            effects.tell(Event::Final { height, block: block.id(), entries: block.entries.len() });
+        }
+        if head.is_heartbeat() {
+            effects.tell(Event::Final { height: head.height, block: head.id(), entries: 0 });
+        }
+        self.persist_final(proven, effects);
+        let blocks: Vec<Arc<Block>> = proven.blocks.clone();
+        for block in &blocks {
+            for entry in &block.entries {
+                self.entry_became_final(entry, block.header.height, effects);
+            }
+        }
+        if !blocks.is_empty() {
+            self.sift_waiting(effects);
+        }
+        self.judge_drafts_ahead(effects);
+        if self.phase() == Phase::Gone {
+            self.hall = None;
+            self.connected.clear();
+        }
+    }
+
+    fn entry_became_final(&mut self, entry: &crate::state::Entry, height: u64, effects: &mut Effects) {
+        let id = entry.statement.id();
+        let digest = crate::encoding::Hash(id.0);
+        self.relays.remove(&id);
+        if self.given.remove(&digest).is_some() {
+            effects.persist(Record { table: Table::Endorsed, key: digest.0.to_vec(), value: None });
+        }
+        if self.proposals.remove(&digest).is_some() {
+            effects.persist(Record { table: Table::Proposals, key: digest.0.to_vec(), value: None });
+        }
+        if let Some(newcomers) = self.promised.remove(&id)
+            && let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height))
+        {
+            let message = Arc::new(Message::Final(Arc::new(chain)));
+            for key in newcomers {
+                effects.send(key, Arc::clone(&message));
+            }
+        }
+        match &entry.statement.kind {
+            Kind::Admit(_) => {}
+            Kind::Revoke(revoke) => {
+                let Some(chain) = &self.chain else { return };
+                let node = revoke.subject;
+                let keys: Vec<PublicKey> =
+                    self.connected.iter().copied().filter(|key| self.owner_of(key) == Some(node)).collect();
+                let seated = chain.state().has_seat(&node);
+                for key in keys.into_iter().filter(|_| !seated) {
+                    // Whoever is out learns it from the proof, and not from silence.
+                    if let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height)) {
+                        effects.send(key, Arc::new(Message::Final(Arc::new(chain))));
+                    }
+                    self.connected.remove(&key);
+                    effects.tell(Event::Denied { key, node });
+                }
+            }
+        }
+    }
+
+    /// Writes down what is final now: blocks with entries, and a heartbeat if that is the head.
+    fn persist_final(&mut self, proven: &FinalChain, effects: &mut Effects) {
+        let Some(chain) = &self.chain else { return };
+        for block in &proven.blocks {
+            let Some(held) = chain.held(block.header.height) else { continue };
+            let key = block.header.height.to_be_bytes().to_vec();
+            let value = encode(&(&**held.block, held.proof.as_deref()));
+            self.stored_heights.push(block.header.height);
+            effects.persist(Record { table: Table::Final, key, value: Some(value) });
+        }
+        if chain.head().is_heartbeat() {
+            let proof = Proof { headers: Vec::new(), certificate: proven.certificate.clone() };
+            let key = HEAD_KEY.to_vec();
+            let value = encode(&(chain.head(), &proof));
+            effects.persist(Record { table: Table::Final, key, value: Some(value) });
+        }
+        // What agreement needs no more is the only copy on a disk that is sure to be there, until `Final` is.
+        let height = chain.head().height;
+        while self.forgotten.front().is_some_and(|(at, _)| at + limits::JOURNAL_KEPT_HEIGHTS < height) {
+            let Some((_, key)) = self.forgotten.pop_front() else { break };
+            effects.persist(Record { table: Table::Journal, key, value: None });
+        }
+    }
+
+    /// «What is final, newest first?»
+    pub(super) fn answer_head(&mut self, to: PublicKey, effects: &mut Effects) -> Result<(), Error> {
+        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        let charter = chain.state().charter_id();
+        effects.send(to, Arc::new(Message::Head { charter, tip: chain.tip().map(Box::new) }));
+        Ok(())
+    }
+
+    /// A head that somebody showed: a newcomer's beginning, or word that a snapshot is needed.
+    pub(super) fn head_shown(
+        &mut self,
+        from: PublicKey,
+        tip: Option<&FinalChain>,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        if let Some(newcomer) = &mut self.newcomer {
+            let steps = newcomer.head_shown(from, tip, self.now);
+            self.walk(steps, effects);
+            return Ok(());
+        }
+        self.follower.answered();
+        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        let ahead = tip.and_then(FinalChain::tip).is_some_and(|header| header.height > chain.head().height);
+        if !ahead {
+            return Err(Error::Untimely("it is known already"));
+        }
+        // The peer's log does not go back to our head: only a snapshot closes the gap.
+        self.fetch = None;
+        self.fetch_snapshot_from(from, effects);
+        Ok(())
+    }
+
+    /// «What follows this height?»
+    pub(super) fn answer_follow(
+        &mut self,
+        to: PublicKey,
+        height: u64,
+        head: &[u8; 8],
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        let ours = chain.head();
+        let differs = height == ours.height && chain.head_id().0[..8] != *head;
+        let message = if height >= ours.height && !differs {
+            Message::Same
+        } else if differs {
+            // Two heads of one height: let the other see ours with its certificate.
+            match chain.tip() {
+                Some(tip) => Message::Final(Arc::new(tip)),
+                None => Message::Same,
+            }
+        } else {
+            match chain.since(height) {
+                Some(since) => Message::Final(Arc::new(since)),
+                None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
+            }
+        };
+        effects.send(to, Arc::new(message));
+        if height > ours.height && self.follower.gap(self.now) {
+            self.ask_what_follows(to, effects);
+        }
+        Ok(())
+    }
+
+    /// Asks one peer what follows our head.
+    pub(super) fn ask_what_follows(&mut self, peer: PublicKey, effects: &mut Effects) {
+        let Some(chain) = &self.chain else { return };
+        let mut head = [0; 8];
+        head.copy_from_slice(&chain.head_id().0[..8]);
+        effects.send(peer, Arc::new(Message::Follow { height: chain.head().height, head }));
+    }
+}
+
+/// The place of the newest heartbeat in [`Table::Final`]; heights have eight bytes.
+pub(super) const HEAD_KEY: &[u8] = b"head";

@@ -1,0 +1,174 @@
+//! From admitted to following: snapshots, asked for and served (SPEC 9.4).
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::effects::Effects;
+use super::finality::HEAD_KEY;
+use super::input::{Error, Event};
+use super::message::Message;
+use super::record::{Record, Table};
+use crate::encoding::encode;
+use crate::fault::Fault;
+use crate::following::{
+    Chain, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
+};
+use crate::identity::PublicKey;
+use crate::state::{BlockId, FinalChain, Header, SnapshotChunk, State};
+
+/// How long a peer may take for one chunk.
+const CHUNK_PATIENCE_MS: u64 = 5_000;
+/// Snapshots that are kept to be served: the newest, and the one before for whoever is in the middle of it.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// The places of a newcomer's records in [`Table::Meta`].
+pub(super) const APPLICATION_KEY: &[u8] = b"application";
+pub(super) const ADMITTED_KEY: &[u8] = b"admitted";
+
+impl Core {
+    /// We hold a final block with our admission.
+    pub(super) fn was_admitted(
+        &mut self,
+        from: PublicKey,
+        height: u64,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        self.newcomer = None;
+        self.admitted = Some(height);
+        let value = Some(height.to_be_bytes().to_vec());
+        effects.persist(Record { table: Table::Meta, key: ADMITTED_KEY.to_vec(), value });
+        effects.persist(Record { table: Table::Meta, key: APPLICATION_KEY.to_vec(), value: None });
+        effects.tell(Event::Admitted { node: self.me, height });
+        self.fetch_snapshot_from(from, effects);
+        Ok(())
+    }
+
+    /// Asks some connected endorser for its snapshot.
+    pub(super) fn fetch_snapshot(&mut self, effects: &mut Effects) {
+        let connected: Vec<PublicKey> =
+            self.connected.iter().copied().filter(|key| self.is_seated(key)).collect();
+        if connected.is_empty() {
+            return;
+        }
+        let nth = self.jitter() as usize % connected.len();
+        self.fetch_snapshot_from(connected[nth], effects);
+    }
+
+    pub(super) fn fetch_snapshot_from(&mut self, from: PublicKey, effects: &mut Effects) {
+        self.fetch = Some(SnapshotFetch::new(from, self.now, CHUNK_PATIENCE_MS));
+        effects.send(from, Arc::new(Message::AskSnapshot { head: BlockId::NONE, chunk: 0 }));
+    }
+
+    /// «Send me this part of your newest snapshot, or of this one.»
+    pub(super) fn answer_snapshot(
+        &mut self,
+        to: PublicKey,
+        head: BlockId,
+        chunk: u32,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let checkpoint = self.chain.as_ref().and_then(Chain::checkpoint);
+        let Some(checkpoint) = checkpoint else { return Err(Error::Untimely("there is no state yet")) };
+        let newest = checkpoint.header.id();
+        if head == BlockId::NONE && self.snapshots.back().is_none_or(|(id, _)| *id != newest) {
+            let tip = checkpoint.proof.as_deref().map(|proof| Box::new(tip_of(&checkpoint.header, proof)));
+            let chunks = checkpoint.state.snapshot(tip).into_iter().map(Arc::new).collect();
+            self.snapshots.push_back((newest, chunks));
+            while self.snapshots.len() > SNAPSHOTS_KEPT {
+                self.snapshots.pop_front();
+            }
+        }
+        let wanted = if head == BlockId::NONE { newest } else { head };
+        let served = self.snapshots.iter().find(|(id, _)| *id == wanted);
+        let Some(chunk) = served.and_then(|(_, chunks)| chunks.get(chunk as usize)) else {
+            return Err(Error::Untimely("that snapshot is not kept any more"));
+        };
+        effects.send(to, Arc::new(Message::Snapshot(Arc::clone(chunk))));
+        Ok(())
+    }
+
+    /// A part of a snapshot came.
+    pub(super) fn take_snapshot(
+        &mut self,
+        from: PublicKey,
+        chunk: &Arc<SnapshotChunk>,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let Some(founded) = self.founded.clone() else { return Err(Error::Untimely("no charter yet")) };
+        let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
+        let (genesis, genesis_header) = State::genesis(&founded)?;
+        let header = match &chunk.tip {
+            None => genesis_header.clone(),
+            Some(tip) => proven_header(&genesis, tip).map_err(blame)?,
+        };
+        let Some(fetch) = &mut self.fetch else { return Err(Error::Untimely("no snapshot was asked for")) };
+        match fetch.take(from, &header, chunk, self.now, CHUNK_PATIENCE_MS) {
+            Fetched::Useless => Err(Error::Untimely("it is no part of what was asked for")),
+            Fetched::Next { head, chunk } => {
+                effects.send(from, Arc::new(Message::AskSnapshot { head, chunk }));
+                Ok(())
+            }
+            Fetched::Whole(header, chunks) => {
+                if self.chain.as_ref().is_some_and(|chain| chain.head().height >= header.height) {
+                    self.fetch = None;
+                    return Err(Error::Untimely("the snapshot is older than what is held here"));
+                }
+                let state = self.workshop.restore(&founded, &header, &chunks).map_err(blame)?;
+                self.fetch = None;
+                self.begin_from(state, header, &chunks, effects);
+                self.ask_what_follows(from, effects);
+                Ok(())
+            }
+        }
+    }
+
+    fn begin_from(
+        &mut self,
+        state: State,
+        header: Header,
+        chunks: &[Arc<SnapshotChunk>],
+        effects: &mut Effects,
+    ) {
+        for height in std::mem::take(&mut self.stored_heights) {
+            let key = height.to_be_bytes().to_vec();
+            effects.persist(Record { table: Table::Final, key, value: None });
+        }
+        effects.persist(Record { table: Table::Final, key: HEAD_KEY.to_vec(), value: None });
+        let of = chunks.len() as u32;
+        for index in of..std::mem::replace(&mut self.stored_chunks, of) {
+            effects.persist(Record { table: Table::Base, key: index.to_be_bytes().to_vec(), value: None });
+        }
+        for chunk in chunks {
+            let key = chunk.index.to_be_bytes().to_vec();
+            effects.persist(Record { table: Table::Base, key, value: Some(encode(&**chunk)) });
+        }
+        let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);
+        let height = header.height;
+        self.chain = Some(Chain::begin(state, header, proof.map(Arc::new)));
+        self.admitted = None;
+        let (period, jitter) = (self.follow_period_ms(), self.jitter());
+        self.follower = Follower::new(self.now, jitter, period);
+        effects.tell(Event::Synced { height });
+    }
+
+    pub(super) fn follow_period_ms(&self) -> u64 {
+        self.charter().map_or(1_000, |charter| charter.timing.heartbeat_ms)
+    }
+}
+
+/// The first header of a chain without blocks, if its certificate proves it final.
+fn proven_header(genesis: &State, tip: &FinalChain) -> Result<Header, Fault> {
+    let none = Fault::BadCertificate { why: "it is for no block" };
+    let certified = tip.tip().ok_or(none.clone())?;
+    check_certificate(genesis, &tip.certificate, certified)?;
+    check_links(tip)?;
+    if !tip.blocks.is_empty() {
+        return Err(Fault::BadCertificate { why: "a tip carries blocks" });
+    }
+    tip.headers.first().cloned().ok_or(none)
+}
+
+/// Why the first header of a chain without blocks is final.
+pub(super) fn proof_of(tip: &FinalChain) -> Proof {
+    Proof { headers: tip.headers[1..].to_vec(), certificate: tip.certificate.clone() }
+}

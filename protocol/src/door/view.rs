@@ -1,0 +1,183 @@
+//! What can be seen of a core from outside.
+
+use serde::Serialize;
+
+use super::core::{Core, Phase};
+use super::input::Alarm;
+use crate::encoding::Hash;
+use crate::following::Chain;
+use crate::identity::{NodeId, PublicKey};
+use crate::joining::{Anchor, Proposal};
+use crate::state::{BlockId, DomainId, Effective, Founded, RoleName, State};
+use crate::time::Timestamp;
+
+/// What a node is, does and knows, for people and programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Who this is.
+    pub node: NodeId,
+    /// Its current transport key.
+    pub key: PublicKey,
+    /// Its domain.
+    pub domain: DomainId,
+    /// What people call the domain; none before a newcomer has seen the charter.
+    pub name: Option<String>,
+    /// What this node is doing.
+    pub phase: Phase,
+    /// Its roles.
+    pub roles: Vec<RoleName>,
+    /// The newest final block.
+    pub head: Option<Head>,
+    /// Whether that block is older than the freshness bound: answers are *stale* then, never *valid*.
+    pub stale: bool,
+    /// How many identities stand.
+    pub members: usize,
+    /// How many are gone.
+    pub gone: usize,
+    /// The endorsers and what they withstand.
+    pub endorsers: Option<Endorsers>,
+    /// How many peers are connected.
+    pub connected: usize,
+    /// Entries that wait for a block here.
+    pub waiting: usize,
+    /// Proposals that wait for this node's operator.
+    pub pending: usize,
+    /// A newcomer's endorsements: how many it has, and how many it needs.
+    pub joining: Option<(usize, usize)>,
+    /// Why this endorser signs nothing, if it does not.
+    pub journal_lost: Option<String>,
+    /// Why this node takes no further blocks, if it does not.
+    pub halted: Option<Alarm>,
+}
+
+/// A final block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Head {
+    /// Its height.
+    pub height: u64,
+    /// Which.
+    pub block: BlockId,
+    /// The state root after it.
+    pub state_root: Hash,
+    /// Its time.
+    pub time: Timestamp,
+    /// How old it is.
+    pub age_ms: u64,
+}
+
+/// The endorsers of a domain, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endorsers {
+    /// How many there are.
+    pub count: usize,
+    /// How many ballots make a certificate.
+    pub quorum: usize,
+    /// How many of them are connected, this node counted.
+    pub connected: usize,
+    /// How many may crash before the log stops.
+    pub crashes_tolerated: usize,
+    /// How many may lie before the log can fork.
+    pub liars_tolerated: usize,
+}
+
+impl Core {
+    /// Who this node is.
+    pub fn node_id(&self) -> NodeId {
+        self.me
+    }
+
+    /// Its domain.
+    pub fn domain(&self) -> DomainId {
+        self.domain
+    }
+
+    /// The founding charter and its signatures; none before a newcomer has seen them.
+    pub fn founded(&self) -> Option<&Founded> {
+        self.founded.as_deref()
+    }
+
+    /// The state after the newest final block; none before a newcomer has one.
+    pub fn state(&self) -> Option<&State> {
+        self.chain.as_ref().map(Chain::state)
+    }
+
+    /// The chain; none before a newcomer has one.
+    pub fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
+    }
+
+    /// The newest final block.
+    pub fn head(&self) -> Option<Head> {
+        let chain = self.chain.as_ref()?;
+        let header = chain.head();
+        Some(Head {
+            height: header.height,
+            block: chain.head_id(),
+            state_root: header.state_root,
+            time: header.time,
+            age_ms: self.now.since(header.time),
+        })
+    }
+
+    /// What this node answers about `node` at `now` (SPEC 9.5): `None` is *stale*.
+    pub fn effective(&self, node: &NodeId, now: Timestamp) -> Option<Effective> {
+        let chain = self.chain.as_ref()?;
+        let bound = chain.state().charter().timing.freshness_ms;
+        let fresh = now.since(chain.head().time) <= bound && self.halted.is_none();
+        fresh.then(|| chain.state().effective(node, now))
+    }
+
+    /// All that collects endorsements here, by the digest that is endorsed.
+    pub fn proposals(&self) -> impl Iterator<Item = (&Hash, &Proposal)> {
+        self.proposals.iter()
+    }
+
+    /// Where a newcomer could begin to believe, as this node knows it. `addresses` are the host's to add.
+    pub fn anchor(&self, addresses: Vec<String>) -> Option<Anchor> {
+        let chain = self.chain.as_ref()?;
+        let charter = chain.state().charter_id();
+        let (epoch, height) = (chain.state().charter().epoch, chain.head().height);
+        Some(Anchor { domain: self.domain, charter, epoch, height, addresses })
+    }
+
+    /// What a node is, does and knows, at `now`.
+    pub fn status(&self, now: Timestamp) -> Status {
+        let state = self.state();
+        let endorsers = self.charter().map(|charter| {
+            let seated = self.endorser_keys();
+            let here = usize::from(charter.seat_of(&self.me).is_some());
+            Endorsers {
+                count: charter.size(),
+                quorum: charter.quorum(),
+                connected: seated.iter().filter(|key| self.connected.contains(key)).count() + here,
+                crashes_tolerated: charter.size() - charter.quorum(),
+                liars_tolerated: usize::from(charter.faults),
+            }
+        });
+        Status {
+            node: self.me,
+            key: self.keys.identity.public(),
+            domain: self.domain,
+            name: self.charter().map(|charter| charter.name.clone()),
+            phase: self.phase(),
+            roles: state
+                .and_then(|state| state.standing(&self.me))
+                .map(|standing| standing.roles.clone())
+                .unwrap_or_default(),
+            head: self.head(),
+            stale: self.effective(&self.me, now).is_none(),
+            members: state.map_or(0, State::member_count),
+            gone: state.map_or(0, |state| state.gone().count()),
+            endorsers,
+            connected: self.connected.len(),
+            waiting: self.waiting.len(),
+            pending: self
+                .proposals()
+                .filter(|(_, proposal)| proposal.decision == crate::joining::Decision::Open)
+                .count(),
+            joining: self.newcomer.as_ref().map(crate::joining::Newcomer::progress),
+            journal_lost: self.journal_lost.clone(),
+            halted: self.halted.clone(),
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! The chain as one node holds it: what is final, with the state after it; what may become final; a recent tail to serve from.
+//!
+//! The same for an endorser and a follower: one learns finality from its own agreement, the other from a [`FinalChain`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agreement::{BallotKind, Certificate};
+use crate::encoding::encoded_len;
+use crate::fault::Fault;
+use crate::identity::{PublicKey, Signature, Verified};
+use crate::limits;
+use crate::state::{Basis, Block, BlockId, FinalChain, Header, Parent, State};
+use crate::time::Timestamp;
+
+use super::Workshop;
+
+/// Why a block is final: its own certificate, or a descendant's with the headers between.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// From the block's first descendant to the certified one; empty if the certificate is the block's own.
+    pub headers: Vec<Header>,
+    /// The finality certificate.
+    pub certificate: Certificate<PublicKey, Signature>,
+}
+
+/// A final block that carries entries.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The block.
+    pub block: Verified<Arc<Block>>,
+    /// Why it is final; none if a later block of the tail says so.
+    pub proof: Option<Arc<Proof>>,
+    bytes: usize,
+}
+
+/// A block that may become final, with the state after it.
+#[derive(Clone, Debug)]
+struct Branch {
+    block: Verified<Arc<Block>>,
+    state: State,
+}
+
+/// The log's newest final block and the state after it, with what is needed to go on and to serve others.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    state: State,
+    head: Header,
+    head_id: BlockId,
+    /// Why the head is final; none for genesis.
+    proof: Option<Arc<Proof>>,
+    /// Blocks that were executed and are not final, by id. All descend from the head.
+    branches: BTreeMap<BlockId, Branch>,
+    /// A recent tail of final blocks with entries, by height.
+    tail: BTreeMap<u64, Held>,
+    tail_bytes: usize,
+    /// Every final block with entries above this height is in the tail.
+    tail_from: u64,
+    /// Recent final blocks that were seen here, heartbeats included: what a basis may name.
+    recent: BTreeMap<u64, (BlockId, Timestamp)>,
+    /// The state that snapshots are served from: the same at every node that holds it, so that several can serve one newcomer.
+    checkpoint: Option<Checkpoint>,
+    since_checkpoint: usize,
+}
+
+/// A state to serve snapshots from.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The block after which the state is.
+    pub header: Header,
+    /// Why it is final; none for genesis.
+    pub proof: Option<Arc<Proof>>,
+    /// The state.
+    pub state: State,
+}
+
+/// What taking a [`FinalChain`] changed.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The blocks with entries that became final, ascending.
+    pub blocks: Vec<Verified<Arc<Block>>>,
+    /// Whether the certified block itself was reached; if not, there is more to ask for.
+    pub complete: bool,
+}
+
+/// Why a [`FinalChain`] was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is wrong, and whoever sent it is to blame.
+    Wrong(Fault),
+    /// We hold all of it.
+    Known,
+    /// Blocks are missing between ours and it.
+    Gap,
+    /// Two blocks of one height are both certified (SPEC 8.12).
+    Forked {
+        /// The height.
+        height: u64,
+        /// Ours.
+        ours: BlockId,
+        /// Theirs.
+        theirs: BlockId,
+    },
+    /// It is certified and does not execute here (SPEC 9.2).
+    DoesNotExecute {
+        /// The height of the block that does not.
+        height: u64,
+        /// Why.
+        fault: Fault,
+    },
+}
+
+impl Chain {
+    /// A chain that begins at `header`, final by `proof` (none: genesis), with `state` after it.
+    pub fn begin(state: State, header: Header, proof: Option<Arc<Proof>>) -> Chain {
+        let head_id = header.id();
+        let checkpoint =
+            Some(Checkpoint { header: header.clone(), proof: proof.clone(), state: state.clone() });
+        Chain {
+            state,
+            recent: BTreeMap::from([(header.height, (head_id, header.time))]),
+            tail_from: header.height,
+            head: header,
+            head_id,
+            proof,
+            branches: BTreeMap::new(),
+            tail: BTreeMap::new(),
+            tail_bytes: 0,
+            checkpoint,
+            since_checkpoint: 0,
+        }
+    }
+
+    /// The state after the newest final block.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The newest final block.
+    pub fn head(&self) -> &Header {
+        &self.head
+    }
+
+    /// Its id.
+    pub fn head_id(&self) -> BlockId {
+        self.head_id
+    }
+
+    /// The newest final block as a basis for grants.
+    pub fn basis(&self) -> Basis {
+        Basis { height: self.head.height, block: self.head_id, time: self.head.time }
+    }
+
+    /// The state that snapshots are served from.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    /// What the node knows of a basis: `None` if it lies beyond the head, or the block that it names is not known here.
+    pub fn knows(&self, basis: &Basis) -> bool {
+        self.recent.get(&basis.height) == Some(&(basis.block, basis.time))
+    }
+
+    /// The final block with entries at `height`, if the tail goes back to it.
+    pub fn held(&self, height: u64) -> Option<&Held> {
+        self.tail.get(&height)
+    }
+
+    /// The final blocks with entries that are still at hand, newest first.
+    pub fn recent_blocks(&self) -> impl Iterator<Item = &Held> {
+        self.tail.values().rev()
+    }
+
+    /// An executed block that is not final yet.
+    pub fn branch(&self, id: &BlockId) -> Option<&Verified<Arc<Block>>> {
+        self.branches.get(id).map(|branch| &branch.block)
+    }
+
+    /// The header and state after `id`, if it is the head or an executed block above it.
+    pub fn after(&self, id: &BlockId) -> Option<(&Header, &State)> {
+        if *id == self.head_id {
+            return Some((&self.head, &self.state));
+        }
+        self.branches.get(id).map(|branch| (&branch.block.header, &branch.state))
+    }
+
+    /// Executes a block on its parent and remembers it. `Ok(false)`: the parent is not here.
+    ///
+    /// # Errors
+    /// The [`Fault`] by which the block, with the body at hand, is void.
+    pub fn execute(&mut self, block: &Verified<Arc<Block>>, workshop: &dyn Workshop) -> Result<bool, Fault> {
+        let id = block.id();
+        if self.branches.contains_key(&id) || id == self.head_id {
+            return Ok(true);
+        }
+        let Some((header, state)) = self.after(&block.header.parent) else { return Ok(false) };
+        let state = step(state, Parent::Known(header), block, workshop)?;
+        self.branches.insert(id, Branch { block: block.clone(), state });
+        Ok(true)
+    }
+
+    /// Remembers a block that was built here, with the state that building it gave.
+    pub fn remember(&mut self, block: Verified<Arc<Block>>, state: State) {
+        self.branches.insert(block.id(), Branch { block, state });
+    }
+
+    /// Makes an executed block and its ancestors final. The chain that proves it, for whoever follows; none if the block is not
+    /// here or not above the head.
+    pub fn finalise(
+        &mut self,
+        id: BlockId,
+        certificate: &Certificate<PublicKey, Signature>,
+    ) -> Option<Verified<Arc<FinalChain>>> {
+        let mut path = Vec::new();
+        let mut at = id;
+        while at != self.head_id {
+            let branch = self.branches.get(&at)?;
+            at = branch.block.header.parent;
+            path.push(branch.clone());
+        }
+        path.reverse();
+        let tip = path.last()?.block.header.clone();
+        let blocks: Vec<_> = path
+            .iter()
+            .filter(|branch| !branch.block.header.is_heartbeat())
+            .map(|branch| branch.block.clone())
+            .collect();
+        let headers = if tip.is_heartbeat() { vec![tip] } else { Vec::new() };
+        let proof = Arc::new(Proof { headers: headers.clone(), certificate: certificate.clone() });
+        let last_with_entries = blocks.last().map(|block| block.id());
+        for branch in path {
+            let proven = last_with_entries == Some(branch.block.id());
+            self.advance(&branch.block, branch.state, proven.then(|| Arc::clone(&proof)));
+        }
+        self.proof = Some(Arc::new(Proof { headers: Vec::new(), certificate: certificate.clone() }));
+        Some(Verified::of_verified_parts(Arc::new(FinalChain {
+            blocks: blocks.into_iter().map(Verified::into_inner).collect(),
+            headers,
+            certificate: certificate.clone(),
+        })))
+    }
+
+    /// Moves the head on to `block`. Who calls this sets the proof of the head when the last of its blocks is in.
+    fn advance(&mut self, block: &Verified<Arc<Block>>, state: State, proof: Option<Arc<Proof>>) {
+        let header = &block.header;
+        self.head = header.clone();
+        self.head_id = header.id();
+        self.recent.insert(header.height, (self.head_id, header.time));
+        while self.recent.len() > limits::RECENT_BLOCKS_MAX {
+            self.recent.pop_first();
+        }
+        self.state = state;
+        if !header.is_heartbeat() {
+            let bytes = encoded_len(&***block);
+            self.tail.insert(header.height, Held { block: block.clone(), proof, bytes });
+            self.tail_bytes += bytes;
+            while self.tail_bytes > limits::TAIL_BYTES_MAX {
+                let Some((height, oldest)) = self.tail.pop_first() else { break };
+                self.tail_bytes -= oldest.bytes;
+                self.tail_from = height;
+            }
+            self.since_checkpoint += 1;
+        }
+        self.keep_descendants_of_the_head();
+    }
+
+    /// What does not descend from the head can never become final.
+    fn keep_descendants_of_the_head(&mut self) {
+        let (head, height) = (self.head_id, self.head.height);
+        let mut kept: BTreeMap<BlockId, Branch> = BTreeMap::new();
+        let mut open: Vec<(BlockId, Branch)> = std::mem::take(&mut self.branches)
+            .into_iter()
+            .filter(|(_, branch)| branch.block.header.height > height)
+            .collect();
+        open.sort_by_key(|(_, branch)| branch.block.header.height);
+        for (id, branch) in open {
+            let parent = branch.block.header.parent;
+            if parent == head || kept.contains_key(&parent) {
+                kept.insert(id, branch);
+            }
+        }
+        self.branches = kept;
+    }
+
+    /// Takes a chain that somebody sent: checks its certificate against the charter and its links, executes what is new (SPEC 9.2).
+    ///
+    /// # Errors
+    /// [`NotTaken`] says why not; nothing has changed then, except for blocks before one that does not execute.
+    pub fn take(
+        &mut self,
+        chain: &Verified<Arc<FinalChain>>,
+        workshop: &dyn Workshop,
+    ) -> Result<Taken, NotTaken> {
+        let tip =
+            chain.tip().ok_or(NotTaken::Wrong(Fault::BadCertificate { why: "it is for no block" }))?.clone();
+        check_certificate(&self.state, &chain.certificate, &tip).map_err(NotTaken::Wrong)?;
+        check_links(chain).map_err(NotTaken::Wrong)?;
+        self.check_fork(chain)?;
+        if tip.height <= self.head.height {
+            return Err(NotTaken::Known);
+        }
+        let fresh: Vec<&Arc<Block>> =
+            chain.blocks.iter().filter(|block| block.header.height > self.state.last().height).collect();
+        let first = fresh.first().map_or(&tip, |block| &block.header);
+        if first.previous != self.state.last_id() {
+            return Err(NotTaken::Gap);
+        }
+
+        let mut taken = Taken::default();
+        for (nth, block) in fresh.iter().enumerate() {
+            let block = Verified::of_verified_parts(Arc::clone(block));
+            let parent =
+                if block.header.parent == self.head_id { Parent::Known(&self.head) } else { Parent::Skipped };
+            let state = step(&self.state, parent, &block, workshop).map_err(|fault| {
+                // The header is certified. So either the body is not the one that was voted for, or we and the quorum disagree.
+                if fault.is_of_the_body() {
+                    NotTaken::Wrong(fault)
+                } else {
+                    NotTaken::DoesNotExecute { height: block.header.height, fault }
+                }
+            })?;
+            let last = nth + 1 == fresh.len();
+            let proof = Proof { headers: chain.headers.clone(), certificate: chain.certificate.clone() };
+            let proof = last.then(|| Arc::new(proof));
+            self.advance(&block, state, proof.clone());
+            self.proof = proof;
+            taken.blocks.push(block);
+        }
+        if tip.height == self.head.height {
+            taken.complete = true;
+        } else if tip.is_heartbeat() && tip.previous == self.state.last_id() {
+            let parent = if tip.parent == self.head_id { Parent::Known(&self.head) } else { Parent::Skipped };
+            self.state
+                .check_heartbeat(parent, &tip)
+                .map_err(|fault| NotTaken::DoesNotExecute { height: tip.height, fault })?;
+            let beat = Verified::of_verified_parts(Arc::new(Block { header: tip, entries: Vec::new() }));
+            self.advance(&beat, self.state.clone(), None);
+            self.proof =
+                Some(Arc::new(Proof { headers: Vec::new(), certificate: chain.certificate.clone() }));
+            taken.complete = true;
+        }
+        Ok(taken)
+    }
+
+    /// Whether some header of the chain contradicts what is final here.
+    fn check_fork(&self, chain: &FinalChain) -> Result<(), NotTaken> {
+        for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
+            let Some((ours, _)) = self.recent.get(&header.height) else { continue };
+            let theirs = header.id();
+            if *ours != theirs {
+                return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs });
+            }
+        }
+        Ok(())
+    }
+
+    /// The head and its proof, without blocks; none at genesis.
+    pub fn tip(&self) -> Option<FinalChain> {
+        Some(tip_of(&self.head, self.proof.as_deref()?))
+    }
+
+    /// What follows `height`, as much as fits one answer; none if the tail does not go back that far, or nothing follows.
+    pub fn since(&self, height: u64) -> Option<FinalChain> {
+        if height < self.tail_from {
+            return None;
+        }
+        let (mut blocks, mut bytes, mut last) = (Vec::new(), 0, None);
+        for (height, held) in self.tail.range(height.saturating_add(1)..) {
+            if !blocks.is_empty() && bytes + held.bytes > limits::FOLLOW_ANSWER_BYTES_MAX {
+                break;
+            }
+            bytes += held.bytes;
+            blocks.push(Arc::clone(&held.block));
+            last = Some(*height);
+        }
+        match last {
+            None => self.tip(),
+            Some(last) if last == self.state.last().height && self.head.is_heartbeat() => {
+                let certificate = self.proof.as_ref()?.certificate.clone();
+                Some(FinalChain { blocks, headers: vec![self.head.clone()], certificate })
+            }
+            Some(last) => {
+                let Proof { headers, certificate } = self.proof_of_tail(last)?;
+                Some(FinalChain { blocks, headers, certificate })
+            }
+        }
+    }
+
+    /// The chain that proves one block of the tail final, with its body.
+    pub fn chain_of(&self, height: u64) -> Option<FinalChain> {
+        let held = self.tail.get(&height)?;
+        let Proof { headers, certificate } = self.proof_of_tail(height)?;
+        Some(FinalChain { blocks: vec![Arc::clone(&held.block)], headers, certificate })
+    }
+
+    /// Why the block of the tail at `height` is final: the nearest proof from there on, with the headers between.
+    fn proof_of_tail(&self, height: u64) -> Option<Proof> {
+        let mut headers = Vec::new();
+        for (at, held) in self.tail.range(height..) {
+            if *at > height {
+                headers.push(held.block.header.clone());
+            }
+            if let Some(proof) = &held.proof {
+                headers.extend(proof.headers.iter().cloned());
+                return Some(Proof { headers, certificate: proof.certificate.clone() });
+            }
+        }
+        None
+    }
+
+    /// Moves the checkpoint on, if it is time to. Asked after blocks became final, when all proofs are in.
+    pub fn renew_checkpoint(&mut self) {
+        let last = self.state.last().height;
+        // Whoever takes the checkpoint goes on from the tail, so the tail must reach back to it.
+        let out_of_reach = self.checkpoint.as_ref().is_none_or(|at| at.header.height < self.tail_from);
+        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS && !out_of_reach {
+            return;
+        }
+        let Some(held) = self.tail.get(&last) else { return };
+        let Some(proof) = self.proof_of_tail(last) else { return };
+        self.since_checkpoint = 0;
+        self.checkpoint = Some(Checkpoint {
+            header: held.block.header.clone(),
+            proof: Some(Arc::new(proof)),
+            state: self.state.clone(),
+        });
+    }
+}
+
+/// Executes, or checks a heartbeat, which changes nothing.
+fn step(
+    state: &State,
+    parent: Parent<'_>,
+    block: &Verified<Arc<Block>>,
+    workshop: &dyn Workshop,
+) -> Result<State, Fault> {
+    if block.header.is_heartbeat() {
+        if !block.entries.is_empty() {
+            return Err(Fault::BadBlock { block: block.id(), what: "a heartbeat has entries" });
+        }
+        state.check_heartbeat(parent, &block.header)?;
+        return Ok(state.clone());
+    }
+    workshop.execute(state, parent, block)
+}
+
+/// A header as a chain without blocks.
+pub fn tip_of(header: &Header, proof: &Proof) -> FinalChain {
+    let headers = std::iter::once(header).chain(&proof.headers).cloned().collect();
+    FinalChain { blocks: Vec::new(), headers, certificate: proof.certificate.clone() }
+}
+
+/// Whether `certificate` makes `tip` final under the charter of `state` (SPEC 8.1). Its signatures were checked.
+///
+/// # Errors
+/// [`Fault::BadCertificate`] says why not.
+pub fn check_certificate(
+    state: &State,
+    certificate: &Certificate<PublicKey, Signature>,
+    tip: &Header,
+) -> Result<(), Fault> {
+    let charter = state.charter();
+    let wrong = |why| Err(Fault::BadCertificate { why });
+    let ballot = &certificate.ballot;
+    if ballot.kind != BallotKind::Finalise {
+        return wrong("it is not one of finality");
+    }
+    if ballot.domain != state.domain() {
+        return wrong("it is of another domain");
+    }
+    if ballot.epoch != charter.epoch || tip.epoch != charter.epoch {
+        return wrong("it is of another epoch");
+    }
+    if ballot.block != tip.id() {
+        return wrong("it is for another block");
+    }
+    if !certificate.votes.iter().all(|(key, _)| charter.seat_of_voter(key).is_some()) {
+        return wrong("one of its voters is not in the charter");
+    }
+    if certificate.votes.len() < charter.quorum() {
+        return wrong("its voters are fewer than the quorum");
+    }
+    Ok(())
+}
+
+/// Whether each header of the chain follows the one before (SPEC 9.1).
+///
+/// # Errors
+/// A [`Fault`] that names the header that does not.
+pub fn check_links(chain: &FinalChain) -> Result<(), Fault> {
+    let mut before: Option<&Header> = None;
+    for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
+        if let Some(before) = before {
+            let id = before.id();
+            if header.height <= before.height || (header.parent != id && header.previous != id) {
+                return Err(Fault::WrongHeader { block: header.id(), what: "the link to the block before" });
+            }
+        }
+        before = Some(header);
+    }
+    if chain.blocks.iter().any(|block| block.header.is_heartbeat()) {
+        return Err(Fault::BadCertificate { why: "a heartbeat stands among the blocks with entries" });
+    }
+    Ok(())
+}

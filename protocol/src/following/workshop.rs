@@ -1,0 +1,42 @@
+//! Where the pure and costly functions of the state are computed: injected, so that a simulator can share their results.
+
+use std::sync::Arc;
+
+use crate::fault::Fault;
+use crate::identity::Verified;
+use crate::state::{Block, Founded, Header, Parent, SnapshotChunk, State};
+
+/// The costly pure functions. An implementation may remember results, and must return what the default would.
+pub trait Workshop: Send + Sync {
+    /// [`State::execute`].
+    ///
+    /// # Errors
+    /// As there.
+    fn execute(
+        &self,
+        state: &State,
+        parent: Parent<'_>,
+        block: &Verified<Arc<Block>>,
+    ) -> Result<State, Fault> {
+        state.execute(parent, block)
+    }
+
+    /// [`State::restore`].
+    ///
+    /// # Errors
+    /// As there.
+    fn restore(
+        &self,
+        founded: &Verified<Founded>,
+        tip: &Header,
+        chunks: &[Arc<SnapshotChunk>],
+    ) -> Result<State, Fault> {
+        State::restore(founded, tip, chunks)
+    }
+}
+
+/// Computes each time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainWorkshop;
+
+impl Workshop for PlainWorkshop {}

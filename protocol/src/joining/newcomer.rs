@@ -1,0 +1,399 @@
+//! The newcomer's side of joining (SPEC 5.4): it gathers its own endorsements, and nobody coordinates it.
+//!
+//! It believes its anchor, then the charter with the anchor's hash, then whatever that charter's quorum certifies. An endorser that is
+//! silent, slow or lying costs it nothing but that endorser: every step asks all, and goes on with the first answers that hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::following::{check_certificate, check_links};
+use crate::identity::{Inception, NodeId, PublicKey, Verified};
+use crate::state::{
+    Admit, Basis, Charter, Endorsement, Entry, FinalChain, Founded, Grounds, Header, Kind, RoleName, State,
+    Statement, StatementId, Window,
+};
+use crate::time::Timestamp;
+
+use super::ticket::{Anchor, Answer, Draft, Retry, Shown, Ticket, Verdict, spend_digest};
+
+/// What a newcomer asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// Where it begins to believe.
+    pub anchor: Anchor,
+    /// By which ticket; none: it waits for the operators' approval.
+    pub ticket: Option<Ticket>,
+    /// As which roles. With a ticket, none means all that it gives.
+    pub roles: Vec<RoleName>,
+    /// A line for the operators.
+    pub note: String,
+}
+
+/// What a newcomer does next, in the order of the list.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask this endorser for the charter and the head.
+    AskBeginning(PublicKey),
+    /// Ask it for a newer head.
+    AskHead(PublicKey),
+    /// Ask it to endorse.
+    AskEndorsement(PublicKey, Arc<Draft>),
+    /// Hand it the entry.
+    Submit(PublicKey, Arc<Entry>),
+    /// Tell the operator that one endorser declined.
+    Declined(PublicKey, String),
+    /// Tell the operator that it is over.
+    Failed(String),
+}
+
+/// The charter that the anchor names, and what follows from it alone.
+#[derive(Clone, Debug)]
+struct Known {
+    founded: Verified<Founded>,
+    genesis: State,
+    genesis_header: Header,
+}
+
+#[derive(Clone, Debug)]
+struct Drafted {
+    id: StatementId,
+    draft: Arc<Draft>,
+    endorsements: BTreeMap<NodeId, Endorsement>,
+    /// Endorsers that will never sign this draft, and why.
+    declined: BTreeMap<PublicKey, String>,
+    entry: Option<Arc<Entry>>,
+}
+
+/// A newcomer on its way in.
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    application: Application,
+    inception: Inception,
+    known: Option<Known>,
+    /// Heads that were shown before the charter was.
+    early: BTreeMap<PublicKey, Option<FinalChain>>,
+    /// The newest certified head that anybody showed.
+    head: Option<Header>,
+    drafted: Option<Drafted>,
+    /// Endorsers that refused the entry as such, and why.
+    refused: BTreeMap<PublicKey, String>,
+    connected: BTreeSet<PublicKey>,
+    retry: Timestamp,
+    patience_ms: u64,
+    failed: bool,
+}
+
+/// How long a newcomer waits at first before it asks again; doubled each time, to a cap.
+const PATIENCE_FIRST_MS: u64 = 1_000;
+const PATIENCE_CAP_MS: u64 = 30_000;
+
+impl Newcomer {
+    /// A newcomer that has just been told to join.
+    pub fn new(application: Application, inception: Inception, now: Timestamp) -> Newcomer {
+        Newcomer {
+            application,
+            inception,
+            known: None,
+            early: BTreeMap::new(),
+            head: None,
+            drafted: None,
+            refused: BTreeMap::new(),
+            connected: BTreeSet::new(),
+            retry: now.plus(PATIENCE_FIRST_MS),
+            patience_ms: PATIENCE_FIRST_MS,
+            failed: false,
+        }
+    }
+
+    /// What it asked for.
+    pub fn application(&self) -> &Application {
+        &self.application
+    }
+
+    /// Whether it has given up.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The charter, once somebody showed it.
+    pub fn founded(&self) -> Option<&Verified<Founded>> {
+        self.known.as_ref().map(|known| &known.founded)
+    }
+
+    /// The state at genesis, against which certificates of the founding epoch are checked.
+    pub fn genesis(&self) -> Option<(&State, &Header)> {
+        self.known.as_ref().map(|known| (&known.genesis, &known.genesis_header))
+    }
+
+    /// How many endorsements it has, and how many it needs.
+    pub fn progress(&self) -> (usize, usize) {
+        let have = self.drafted.as_ref().map_or(0, |drafted| drafted.endorsements.len());
+        let need = self.charter().map_or(0, |charter| usize::from(charter.thresholds.admit));
+        (have, need)
+    }
+
+    /// When it asks again.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        (!self.failed && !self.connected.is_empty()).then_some(self.retry)
+    }
+
+    fn charter(&self) -> Option<&Charter> {
+        self.known.as_ref().map(|known| &known.founded.charter)
+    }
+
+    fn is_endorser(&self, key: &PublicKey) -> bool {
+        self.charter().is_some_and(|charter| charter.endorsers.iter().any(|seat| seat.inception.key == *key))
+    }
+
+    /// A connection is up.
+    pub fn connected(&mut self, peer: PublicKey, now: Timestamp) -> Vec<Step> {
+        if self.connected.is_empty() {
+            self.patience_ms = PATIENCE_FIRST_MS;
+            self.retry = now.plus(self.patience_ms);
+        }
+        self.connected.insert(peer);
+        self.next_for(peer)
+    }
+
+    /// A connection is gone.
+    pub fn disconnected(&mut self, peer: &PublicKey) {
+        self.connected.remove(peer);
+    }
+
+    /// Time passed: whatever is unanswered is asked again.
+    pub fn tick(&mut self, now: Timestamp) -> Vec<Step> {
+        if self.failed || now < self.retry || self.connected.is_empty() {
+            return Vec::new();
+        }
+        self.patience_ms = (self.patience_ms * 2).min(PATIENCE_CAP_MS);
+        self.retry = now.plus(self.patience_ms);
+        let mut steps = self.redraft_if_old(now);
+        if steps.is_empty() {
+            steps = self.connected.clone().into_iter().flat_map(|peer| self.next_for(peer)).collect();
+        }
+        steps
+    }
+
+    fn next_for(&self, peer: PublicKey) -> Vec<Step> {
+        if self.failed {
+            return Vec::new();
+        }
+        if self.known.is_none() || self.head.is_none() {
+            return vec![Step::AskBeginning(peer)];
+        }
+        let Some(drafted) = &self.drafted else { return Vec::new() };
+        if !self.is_endorser(&peer) {
+            return Vec::new();
+        }
+        match &drafted.entry {
+            Some(entry) => vec![Step::Submit(peer, Arc::clone(entry))],
+            None => vec![Step::AskEndorsement(peer, Arc::clone(&drafted.draft))],
+        }
+    }
+
+    /// Somebody showed a charter. It is believed if it is the anchor's.
+    pub fn charter_shown(&mut self, founded: &Verified<Founded>, now: Timestamp) -> Vec<Step> {
+        let anchor = &self.application.anchor;
+        if self.known.is_some() || founded.domain() != anchor.domain || founded.charter.id() != anchor.charter
+        {
+            return Vec::new();
+        }
+        let Ok((genesis, genesis_header)) = State::genesis(founded) else { return Vec::new() };
+        self.known = Some(Known { founded: founded.clone(), genesis, genesis_header });
+        let early = std::mem::take(&mut self.early);
+        early.into_iter().flat_map(|(by, tip)| self.head_shown(by, tip.as_ref(), now)).collect()
+    }
+
+    /// Somebody showed its head: none if nothing follows genesis. It is believed if the charter's quorum certifies it, is not older than the anchor, and is fresh.
+    pub fn head_shown(&mut self, by: PublicKey, tip: Option<&FinalChain>, now: Timestamp) -> Vec<Step> {
+        let Some(known) = &self.known else {
+            if self.connected.contains(&by) {
+                self.early.insert(by, tip.cloned());
+            }
+            return Vec::new();
+        };
+        let header = match tip {
+            None => known.genesis_header.clone(),
+            Some(tip) => {
+                let Some(header) = tip.tip() else { return Vec::new() };
+                if check_certificate(&known.genesis, &tip.certificate, header).is_err() {
+                    return Vec::new();
+                }
+                header.clone()
+            }
+        };
+        let freshness = known.founded.charter.timing.freshness_ms;
+        let stale = now.since(header.time) > freshness;
+        if header.height < self.application.anchor.height || stale {
+            return vec![Step::Declined(
+                by,
+                "its newest final block is older than the domain's freshness bound".into(),
+            )];
+        }
+        if self.head.as_ref().is_some_and(|head| head.height >= header.height) {
+            return Vec::new();
+        }
+        self.head = Some(header);
+        self.draft()
+    }
+
+    fn redraft_if_old(&mut self, now: Timestamp) -> Vec<Step> {
+        let (Some(charter), Some(head), Some(drafted)) = (self.charter(), &self.head, &self.drafted) else {
+            return Vec::new();
+        };
+        if drafted.entry.is_some() || now.since(head.time) <= charter.timing.basis_ms / 2 {
+            return Vec::new();
+        }
+        self.begin_anew()
+    }
+
+    fn begin_anew(&mut self) -> Vec<Step> {
+        self.head = None;
+        self.drafted = None;
+        self.connected.iter().map(|peer| Step::AskHead(*peer)).collect()
+    }
+
+    /// Writes the admission, once charter and head are known, and asks everybody at once.
+    fn draft(&mut self) -> Vec<Step> {
+        let (Some(known), Some(head)) = (&self.known, &self.head) else { return Vec::new() };
+        if self.drafted.as_ref().is_some_and(|drafted| drafted.entry.is_some()) {
+            return Vec::new();
+        }
+        let application = &self.application;
+        let roles = match &application.ticket {
+            Some(ticket) if application.roles.is_empty() => ticket.terms.roles.clone(),
+            Some(_) | None => application.roles.clone(),
+        };
+        let grounds = match &application.ticket {
+            Some(ticket) => Grounds::Ticket(Box::new(ticket.terms.clone())),
+            None => Grounds::Approval,
+        };
+        let statement = Statement {
+            domain: application.anchor.domain,
+            kind: Kind::Admit(Box::new(Admit {
+                subject: self.inception.clone(),
+                number: 1,
+                roles,
+                window: Window {
+                    from: head.time,
+                    until: head.time.plus(known.founded.charter.timing.member_lifetime_ms),
+                },
+                basis: Basis { height: head.height, block: head.id(), time: head.time },
+                grounds,
+            })),
+        };
+        let shown = application.ticket.as_ref().map(|ticket| Shown {
+            countersignatures: ticket.countersignatures.clone(),
+            spend: ticket.secret_key().sign(&spend_digest(&ticket.terms.id(), &self.inception.node_id())),
+        });
+        let id = statement.id();
+        let draft = Arc::new(Draft { statement, shown, note: application.note.clone() });
+        self.drafted = Some(Drafted {
+            id,
+            draft: Arc::clone(&draft),
+            endorsements: BTreeMap::new(),
+            declined: BTreeMap::new(),
+            entry: None,
+        });
+        self.connected.clone().into_iter().flat_map(|peer| self.next_for(peer)).collect()
+    }
+
+    /// An endorser answered the draft. Its signature was checked; here, whose it is.
+    pub fn answered(&mut self, by: PublicKey, answer: &Answer) -> Vec<Step> {
+        let Some(known) = &self.known else { return Vec::new() };
+        let charter = &known.founded.charter;
+        let need = usize::from(charter.thresholds.admit);
+        let Some(drafted) = self.drafted.as_mut().filter(|drafted| drafted.id == answer.statement) else {
+            return Vec::new();
+        };
+        if drafted.entry.is_some() {
+            return Vec::new();
+        }
+        match &answer.verdict {
+            Verdict::Waiting => Vec::new(),
+            Verdict::Endorsed(endorsement) => {
+                // By its current key: later epochs ask the domain's newest charter and rotations; here they are the founding ones.
+                let entitled = charter
+                    .seat_of(&endorsement.node)
+                    .is_some_and(|seat| seat.inception.key == endorsement.key && endorsement.sequence == 0);
+                if !entitled {
+                    return Vec::new();
+                }
+                drafted.declined.remove(&by);
+                drafted.endorsements.insert(endorsement.node, *endorsement);
+                if drafted.endorsements.len() < need {
+                    return Vec::new();
+                }
+                let entry = Arc::new(Entry {
+                    statement: drafted.draft.statement.clone(),
+                    endorsements: drafted.endorsements.values().take(need).copied().collect(),
+                });
+                drafted.entry = Some(Arc::clone(&entry));
+                let peers: Vec<PublicKey> =
+                    self.connected.iter().copied().filter(|peer| self.is_endorser(peer)).collect();
+                peers.into_iter().map(|peer| Step::Submit(peer, Arc::clone(&entry))).collect()
+            }
+            Verdict::Declined { why, retry } => {
+                let mut steps = vec![Step::Declined(by, why.clone())];
+                match retry {
+                    Retry::Later => {}
+                    Retry::NewerBasis => steps.push(Step::AskHead(by)),
+                    Retry::Never => {
+                        if charter.endorsers.iter().any(|seat| seat.inception.key == by) {
+                            drafted.declined.insert(by, why.clone());
+                        }
+                        if charter.size() - drafted.declined.len() < need {
+                            self.failed = true;
+                            steps.push(Step::Failed(why.clone()));
+                        }
+                    }
+                }
+                steps
+            }
+        }
+    }
+
+    /// An endorser says that the entry cannot go into a block. Believed when more say so than may lie.
+    pub fn refused(&mut self, by: PublicKey, statement: &StatementId, why: &str, retry: Retry) -> Vec<Step> {
+        let ours = self.drafted.as_ref().is_some_and(|drafted| drafted.id == *statement);
+        if !ours || !self.is_endorser(&by) || self.failed {
+            return Vec::new();
+        }
+        self.refused.insert(by, why.to_owned());
+        let mut steps = vec![Step::Declined(by, why.to_owned())];
+        let liars = self.charter().map_or(0, |charter| usize::from(charter.faults));
+        if self.refused.len() <= liars {
+            return steps;
+        }
+        self.refused.clear();
+        match retry {
+            Retry::Never => {
+                self.failed = true;
+                steps.push(Step::Failed(why.to_owned()));
+            }
+            // The endorsements do not hold any more: another draft, by others.
+            Retry::NewerBasis => steps.extend(self.begin_anew()),
+            Retry::Later => {}
+        }
+        steps
+    }
+
+    /// The height of the block in `chain` that admits us, if there is one and the chain is certified.
+    pub fn admitted_by(&self, chain: &Verified<Arc<FinalChain>>) -> Option<u64> {
+        let known = self.known.as_ref()?;
+        let me = self.inception.node_id();
+        let header = chain.tip()?;
+        check_certificate(&known.genesis, &chain.certificate, header).ok()?;
+        check_links(chain).ok()?;
+        let block = chain.blocks.iter().find(|block| {
+            block.entries.iter().any(|entry| match &entry.statement.kind {
+                Kind::Admit(admit) => admit.subject.node_id() == me,
+                Kind::Revoke(_) => false,
+            })
+        })?;
+        // The statements are what the certified header names, whoever sent the body.
+        block.has_its_entries().then_some(block.header.height)
+    }
+}

@@ -1,0 +1,162 @@
+//! The one machine that collects endorsements: for a newcomer's draft that waits for a yes, for a ticket, for a revocation (SPEC 5.7).
+//!
+//! It keeps what waits, who endorsed it, and what this node's operator said. Judging, signing and sending are its owner's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::Hash;
+use crate::fault::Fault;
+use crate::identity::{NodeId, PublicKey};
+use crate::limits;
+use crate::state::{Endorsement, Subject};
+use crate::time::Timestamp;
+
+use super::ticket::Circulated;
+
+/// Who gathers the endorsements of a proposal. Discriminants are stored format: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The endorsers, among themselves.
+    Endorsers,
+    /// The newcomer whom it is about, at this key: it asks every endorser itself.
+    Newcomer(PublicKey),
+}
+
+/// What this node's operator said. Discriminants are stored format: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Nothing yet.
+    Open,
+    /// Yes.
+    Endorsed,
+    /// No.
+    Declined,
+}
+
+/// Something that collects endorsements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What is to be endorsed.
+    pub subject: Subject,
+    /// A line for the operators. Signed by nobody.
+    pub note: String,
+    /// When it lapses.
+    pub expires: Timestamp,
+    /// Who gathers.
+    pub origin: Origin,
+    /// What this node's operator said.
+    pub decision: Decision,
+    /// The endorsements that are known here, ordered by identity.
+    pub endorsements: Vec<Endorsement>,
+    /// Whether they met the rule, and that was told.
+    pub met: bool,
+}
+
+impl Proposal {
+    /// What names it everywhere: the digest that endorsers sign.
+    pub fn id(&self) -> Hash {
+        self.subject.digest()
+    }
+
+    /// Adds what is new of `endorsements`; whether anything was.
+    pub fn merge(&mut self, endorsements: &[Endorsement]) -> bool {
+        let before = self.endorsements.len();
+        for endorsement in endorsements {
+            if let Err(at) = self.endorsements.binary_search_by_key(&endorsement.node, |e| e.node) {
+                self.endorsements.insert(at, *endorsement);
+            }
+        }
+        self.endorsements.len() > before
+    }
+
+    /// What travels of it among endorsers.
+    pub fn circulated(&self) -> Circulated {
+        Circulated {
+            subject: self.subject.clone(),
+            note: self.note.clone(),
+            expires: self.expires,
+            endorsements: self.endorsements.clone(),
+        }
+    }
+
+    /// Whether `node` endorsed it, as far as is known here.
+    pub fn has(&self, node: &NodeId) -> bool {
+        self.endorsements.binary_search_by_key(node, |e| e.node).is_ok()
+    }
+}
+
+/// All that waits at this node.
+#[derive(Clone, Debug, Default)]
+pub struct Proposals {
+    open: BTreeMap<Hash, Proposal>,
+}
+
+impl Proposals {
+    /// Adds a proposal that is not there yet.
+    ///
+    /// # Errors
+    /// [`Fault::TooMany`] if no more may wait, or no more from that stranger.
+    pub fn insert(&mut self, proposal: Proposal) -> Result<(), Fault> {
+        let max = limits::PROPOSALS_MAX;
+        match proposal.origin {
+            Origin::Newcomer(_) => {
+                let of_it = self.open.values().filter(|other| other.origin == proposal.origin).count();
+                if of_it >= limits::PROPOSALS_PER_STRANGER_MAX {
+                    let max = limits::PROPOSALS_PER_STRANGER_MAX;
+                    return Err(Fault::TooMany { what: "drafts of one newcomer", count: of_it, max });
+                }
+                // Half of the places are for endorsers: strangers cannot keep a revocation out.
+                let strangers =
+                    self.open.values().filter(|other| matches!(other.origin, Origin::Newcomer(_))).count();
+                if strangers >= max / 2 {
+                    return Err(Fault::TooMany { what: "drafts that wait", count: strangers, max: max / 2 });
+                }
+            }
+            Origin::Endorsers => {}
+        }
+        if self.open.len() >= max {
+            return Err(Fault::TooMany { what: "proposals that wait", count: self.open.len(), max });
+        }
+        self.open.insert(proposal.id(), proposal);
+        Ok(())
+    }
+
+    /// The proposal with this id.
+    pub fn get(&self, id: &Hash) -> Option<&Proposal> {
+        self.open.get(id)
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self, id: &Hash) -> Option<&mut Proposal> {
+        self.open.get_mut(id)
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, id: &Hash) -> Option<Proposal> {
+        self.open.remove(id)
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&Hash, &Proposal)> {
+        self.open.iter()
+    }
+
+    /// When the next one lapses.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.open.values().map(|proposal| proposal.expires.plus(1)).min()
+    }
+
+    /// Takes out what has lapsed.
+    pub fn lapse(&mut self, now: Timestamp) -> Vec<Hash> {
+        let lapsed: Vec<Hash> =
+            self.open.iter().filter(|(_, proposal)| proposal.expires < now).map(|(id, _)| *id).collect();
+        for id in &lapsed {
+            self.open.remove(id);
+        }
+        lapsed
+    }
+}

@@ -1,0 +1,131 @@
+//! Entries that wait for a block: one per subject and kind, so that nobody can fill the queue with variants of one wish (SPEC 6.7).
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::fault::Fault;
+use crate::identity::{NodeId, Verified};
+use crate::limits;
+use crate::state::{BlockId, Entry, Header, Kind, State, StatementId};
+use crate::time::Timestamp;
+
+/// Denials sort first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Slot {
+    Revoke(NodeId),
+    Admit(NodeId),
+}
+
+fn slot(entry: &Entry) -> Slot {
+    let subject = entry.statement.subject();
+    match &entry.statement.kind {
+        Kind::Admit(_) => Slot::Admit(subject),
+        Kind::Revoke(_) => Slot::Revoke(subject),
+    }
+}
+
+/// What became of an entry that was offered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// It waits now.
+    Waits,
+    /// It, or another of the same subject and kind, waits already.
+    Already,
+}
+
+/// The entries that wait at one endorser.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    entries: BTreeMap<Slot, (StatementId, Verified<Arc<Entry>>)>,
+    denials: usize,
+    /// The last answer of [`Waiting::any_valid`], and for which block; none once the queue has changed.
+    answered: Cell<Option<(BlockId, bool)>>,
+}
+
+impl Waiting {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Denials first, then by subject.
+    pub fn iter(&self) -> impl Iterator<Item = &Verified<Arc<Entry>>> {
+        self.entries.values().map(|(_, entry)| entry)
+    }
+
+    /// The entry of this statement, if it waits.
+    pub fn get(&self, statement: &StatementId) -> Option<&Verified<Arc<Entry>>> {
+        self.entries.values().find(|(id, _)| id == statement).map(|(_, entry)| entry)
+    }
+
+    /// Takes an entry that would be valid next, in `state` after `head` at `now`.
+    ///
+    /// # Errors
+    /// The [`Fault`] by which it would not be, or [`Fault::TooMany`].
+    pub fn offer(
+        &mut self,
+        entry: &Verified<Arc<Entry>>,
+        state: &State,
+        head: &Header,
+        now: Timestamp,
+    ) -> Result<Offered, Fault> {
+        let at = slot(entry);
+        if self.entries.contains_key(&at) {
+            return Ok(Offered::Already);
+        }
+        state.judge(head, now.max(head.time.plus(1)), entry)?;
+        let (count, max) = if entry.statement.is_denial() {
+            (self.entries.len(), limits::WAITING_ENTRIES_MAX)
+        } else {
+            (
+                self.entries.len() - self.denials,
+                limits::WAITING_ENTRIES_MAX - limits::WAITING_DENIALS_RESERVED,
+            )
+        };
+        if count >= max {
+            return Err(Fault::TooMany { what: "entries that wait for a block", count, max });
+        }
+        self.denials += usize::from(entry.statement.is_denial());
+        self.entries.insert(at, (entry.statement.id(), entry.clone()));
+        self.answered.set(None);
+        Ok(Offered::Waits)
+    }
+
+    /// Drops what can no longer become valid, now that `state` is after the newest final block: each with why.
+    pub fn sift(&mut self, state: &State, head: &Header, now: Timestamp) -> Vec<(StatementId, Fault)> {
+        let time = now.max(head.time.plus(1));
+        let mut dropped = Vec::new();
+        self.entries.retain(|_, (id, entry)| match state.judge(head, time, entry) {
+            Ok(()) => true,
+            Err(fault) => {
+                self.denials -= usize::from(entry.statement.is_denial());
+                dropped.push((*id, fault));
+                false
+            }
+        });
+        self.answered.set(None);
+        dropped
+    }
+
+    /// Whether an entry waits that would be valid on the block `on`, after which `state` is.
+    pub fn any_valid(&self, on: BlockId, header: &Header, state: &State, now: Timestamp) -> bool {
+        if self.entries.is_empty() {
+            return false;
+        }
+        if let Some((block, answer)) = self.answered.get()
+            && block == on
+        {
+            return answer;
+        }
+        let time = now.max(header.time.plus(1));
+        let answer = self.iter().any(|entry| state.judge(header, time, entry).is_ok());
+        self.answered.set(Some((on, answer)));
+        answer
+    }
+}

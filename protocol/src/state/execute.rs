@@ -1,0 +1,252 @@
+//! From a state and a block to the next state, and from waiting entries to a block (SPEC 6).
+
+use std::sync::Arc;
+
+use super::block::{Block, BlockId, Header};
+use super::maps::MapName;
+use super::merkle;
+use super::rules::{Facts, Scene};
+use super::statement::{Entry, StatementId};
+use super::value::{Inner, State};
+use crate::encoding::{Hash, encoded_len};
+use crate::fault::{ENTRIES_ROOT, Fault};
+use crate::identity::Verified;
+use crate::limits;
+use crate::time::Timestamp;
+
+/// What is known of the block that another stands on.
+#[derive(Clone, Copy, Debug)]
+pub enum Parent<'a> {
+    /// Its header.
+    Known(&'a Header),
+    /// Nothing: heartbeats were skipped, and only `previous` links the block (SPEC 6.1).
+    Skipped,
+}
+
+fn entries_root<'a>(entries: impl Iterator<Item = &'a Entry>) -> Hash {
+    merkle::root(entries.map(|entry| Hash(entry.statement.id().0)))
+}
+
+impl Block {
+    /// Whether the statements are those that the header names (SPEC 6.3).
+    pub fn has_its_entries(&self) -> bool {
+        self.header.entries_root == entries_root(self.entries.iter())
+    }
+}
+
+impl State {
+    /// The state after `block`. The block is judged whole: links, roots, every entry.
+    ///
+    /// # Errors
+    /// The [`Fault`] for which the block is void.
+    pub fn execute(&self, parent: Parent<'_>, block: &Verified<Arc<Block>>) -> Result<State, Fault> {
+        let header = &block.header;
+        if block.entries.is_empty() {
+            self.check_heartbeat(parent, header)?;
+            return Ok(self.clone());
+        }
+        let id = header.id();
+        self.check_links(parent, header, id)?;
+        check_packing(block, id)?;
+        let wrong = |what| Err(Fault::WrongHeader { block: id, what });
+        if !block.has_its_entries() {
+            return wrong(ENTRIES_ROOT);
+        }
+        let mut scene = self.open_block(header.height, header.time);
+        for entry in &block.entries {
+            let facts = Facts::of(&entry.statement);
+            scene.judge(entry, &facts)?;
+            scene.apply(&entry.statement, &facts);
+        }
+        let roots = scene.maps.roots();
+        if header.state_root != roots.state_root() {
+            return wrong("the state root");
+        }
+        if header.spine_root != roots.of(MapName::Spine) {
+            return wrong("the spine root");
+        }
+        let (law, log) = (Arc::clone(&self.0.law), self.0.log.clone());
+        Ok(State(Arc::new(Inner::new(law, scene.maps, roots, header.clone(), log))))
+    }
+
+    /// Whether `header` is that of a heartbeat on this state: it changes nothing but the time (SPEC 6.6).
+    ///
+    /// # Errors
+    /// [`Fault::WrongHeader`] or [`Fault::WrongTime`] says what it is not.
+    pub fn check_heartbeat(&self, parent: Parent<'_>, header: &Header) -> Result<(), Fault> {
+        let id = header.id();
+        self.check_links(parent, header, id)?;
+        let wrong = |what| Err(Fault::WrongHeader { block: id, what });
+        if header.entries_root != Hash::ZERO {
+            return wrong(ENTRIES_ROOT);
+        }
+        if header.state_root != self.root() {
+            return wrong("the state root");
+        }
+        if header.spine_root != self.spine_root() {
+            return wrong("the spine root");
+        }
+        Ok(())
+    }
+
+    /// SPEC 6.1, 6.2, 6.4: all that a header must take from the blocks before.
+    fn check_links(&self, parent: Parent<'_>, header: &Header, id: BlockId) -> Result<(), Fault> {
+        let wrong = |what| Err(Fault::WrongHeader { block: id, what });
+        let last = self.last();
+        if header.epoch != last.epoch {
+            return wrong("the epoch");
+        }
+        if header.previous != self.last_id() {
+            return wrong("`previous`");
+        }
+        if header.log_root != self.log_root_after() {
+            return wrong("the log root");
+        }
+        match parent {
+            Parent::Known(parent) => {
+                if header.parent != parent.id() || !self.is_tip_of(parent) {
+                    return wrong("the parent");
+                }
+                if Some(header.height) != parent.height.checked_add(1) {
+                    return wrong("the height");
+                }
+                if header.time <= parent.time {
+                    return Err(Fault::WrongTime { block: id, why: "is not later than its parent's" });
+                }
+            }
+            Parent::Skipped => {
+                let Some(between) = header.height.checked_sub(last.height).filter(|steps| *steps > 0) else {
+                    return wrong("the height");
+                };
+                if (header.parent == self.last_id()) != (between == 1) {
+                    return wrong("the parent");
+                }
+                // Each of the blocks between is later than the one before, by a millisecond at least.
+                if header.time.since(last.time) < between {
+                    return Err(Fault::WrongTime { block: id, why: "leaves no room for those before it" });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `header` is of the newest block with entries here, or of a heartbeat on it.
+    fn is_tip_of(&self, header: &Header) -> bool {
+        *header == *self.last() || header.is_heartbeat() && header.previous == self.last_id()
+    }
+
+    fn open_block(&self, height: u64, time: Timestamp) -> Scene<'_> {
+        let mut scene = self.scene(height, time);
+        scene.maps.forget_expired_tickets(time, limits::TICKETS_FORGOTTEN_MAX);
+        scene
+    }
+
+    /// The header of a block on `parent` that changes nothing: what [`State::build`] and genesis have in common with a heartbeat.
+    fn heartbeat_header(&self, parent: &Header, time: Timestamp) -> Header {
+        Header {
+            epoch: self.last().epoch,
+            height: parent.height + 1,
+            parent: parent.id(),
+            previous: self.last_id(),
+            time,
+            entries_root: Hash::ZERO,
+            state_root: self.root(),
+            spine_root: self.spine_root(),
+            log_root: self.log_root_after(),
+        }
+    }
+
+    /// A block on `parent` with whatever is valid of `waiting`, denials first, and the state after it; a heartbeat if nothing is.
+    /// Its time is `time`, or just after the parent's if that is later. What is not valid is named, with its fault; what found no
+    /// place is not named, and waits on.
+    ///
+    /// # Panics
+    /// If `parent` is neither the newest block with entries of this state nor a heartbeat on it.
+    pub fn build<'a>(
+        &self,
+        parent: &Header,
+        time: Timestamp,
+        waiting: impl Iterator<Item = &'a Verified<Arc<Entry>>>,
+    ) -> (Verified<Arc<Block>>, State, Vec<(StatementId, Fault)>) {
+        assert!(self.is_tip_of(parent), "a block was to be built on {parent:?}, which is not on {self:?}");
+        let time = time.max(parent.time.plus(1));
+        let mut header = self.heartbeat_header(parent, time);
+        let mut scene = self.open_block(header.height, time);
+        let mut packing = Packing::default();
+        let mut refused = Vec::new();
+        let (denials, grants): (Vec<_>, Vec<_>) = waiting.partition(|entry| entry.statement.is_denial());
+        for entry in denials.into_iter().chain(grants) {
+            let bytes = encoded_len(&***entry);
+            if !packing.has_place(entry, bytes) {
+                continue;
+            }
+            let facts = Facts::of(&entry.statement);
+            match scene.judge(entry, &facts) {
+                Ok(()) => {
+                    scene.apply(&entry.statement, &facts);
+                    packing.add(entry, bytes);
+                }
+                Err(fault) => refused.push((entry.statement.id(), fault)),
+            }
+        }
+        let entries = packing.entries;
+        if entries.is_empty() {
+            let block = Block { header, entries };
+            return (Verified::of_verified_parts(Arc::new(block)), self.clone(), refused);
+        }
+        let roots = scene.maps.roots();
+        header.entries_root = entries_root(entries.iter());
+        header.state_root = roots.state_root();
+        header.spine_root = roots.of(MapName::Spine);
+        let (law, log) = (Arc::clone(&self.0.law), self.0.log.clone());
+        let state = State(Arc::new(Inner::new(law, scene.maps, roots, header.clone(), log)));
+        (Verified::of_verified_parts(Arc::new(Block { header, entries })), state, refused)
+    }
+}
+
+/// The entries of a block in the making.
+#[derive(Default)]
+struct Packing {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Packing {
+    fn has_place(&self, entry: &Entry, bytes: usize) -> bool {
+        self.entries.len() < places(entry) && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
+    }
+
+    fn add(&mut self, entry: &Entry, bytes: usize) {
+        self.entries.push(entry.clone());
+        self.bytes += bytes;
+    }
+}
+
+/// Before which place of a block an entry of this kind must be.
+fn places(entry: &Entry) -> usize {
+    if entry.statement.is_denial() {
+        limits::BLOCK_ENTRIES_MAX
+    } else {
+        limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED
+    }
+}
+
+/// SPEC 6.7.
+fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
+    let bad = |what| Err(Fault::BadBlock { block: id, what });
+    let entries = &block.entries;
+    if entries.len() > limits::BLOCK_ENTRIES_MAX {
+        return bad("it has too many entries");
+    }
+    if !entries.is_sorted_by_key(|entry| !entry.statement.is_denial()) {
+        return bad("a grant comes before a denial");
+    }
+    if entries.iter().enumerate().any(|(place, entry)| place >= places(entry)) {
+        return bad("a grant is in a place that is kept for denials");
+    }
+    let bytes: usize = entries.iter().map(encoded_len).sum();
+    if bytes > limits::BLOCK_BYTES_MAX {
+        return bad("its entries are too long together");
+    }
+    Ok(())
+}

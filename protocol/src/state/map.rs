@@ -1,0 +1,361 @@
+//! A persistent, authenticated map from 32-byte keys: a crit-bit tree (SPEC 7.2).
+//!
+//! A branch names the first bit in which the keys below it differ, so the set of keys alone fixes the shape, and with it the root:
+//! two replicas that hold the same items agree, in whatever order they came. Copies share all that did not change. Hashes are
+//! computed when they are first asked for: the entries of one block pay for the upper branches once.
+//!
+//! Deliberately absent: balancing. Keys are digests, or begin with a time that endorsers chose, and no path is longer than the 256
+//! bits of a key.
+
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::{Hash, Label, digest_parts, encode};
+
+/// A key of a map.
+pub(super) type Key = [u8; 32];
+
+/// A map that is cheap to copy.
+pub(super) struct Map<V> {
+    root: Option<Arc<Node<V>>>,
+    len: usize,
+}
+
+enum Node<V> {
+    Leaf { key: Key, value: Arc<V>, hash: OnceLock<Hash> },
+    Branch { bit: u8, left: Arc<Node<V>>, right: Arc<Node<V>>, hash: OnceLock<Hash> },
+}
+
+// Written out, since a derive would ask for `V: Clone`.
+impl<V> Clone for Map<V> {
+    fn clone(&self) -> Self {
+        Map { root: self.root.clone(), len: self.len }
+    }
+}
+
+impl<V> Default for Map<V> {
+    fn default() -> Self {
+        Map { root: None, len: 0 }
+    }
+}
+
+impl<V> Clone for Node<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Node::Leaf { key, value, hash } => {
+                Node::Leaf { key: *key, value: Arc::clone(value), hash: hash.clone() }
+            }
+            Node::Branch { bit, left, right, hash } => Node::Branch {
+                bit: *bit,
+                left: Arc::clone(left),
+                right: Arc::clone(right),
+                hash: hash.clone(),
+            },
+        }
+    }
+}
+
+impl<V> Node<V> {
+    fn leaf(key: Key, value: V) -> Node<V> {
+        Node::Leaf { key, value: Arc::new(value), hash: OnceLock::new() }
+    }
+}
+
+/// Bit `bit` of `key`, the highest bit of the first byte first: so that the tree is in the order of its keys.
+fn goes_right(key: &Key, bit: u8) -> bool {
+    key[usize::from(bit / 8)] >> (7 - bit % 8) & 1 == 1
+}
+
+fn first_difference(a: &Key, b: &Key) -> Option<u8> {
+    let byte = (0..32).find(|&i| a[i] != b[i])?;
+    let bit = byte * 8 + (a[byte] ^ b[byte]).leading_zeros() as usize;
+    Some(u8::try_from(bit).expect("a key has 256 bits"))
+}
+
+impl<V> Map<V> {
+    /// How many items there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What stands under `key`.
+    pub(super) fn get(&self, key: &Key) -> Option<&V> {
+        match self.nearest(key) {
+            Some((found, value)) if found == key => Some(value),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether there is anything under `key`.
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The leaf that a search for `key` ends at.
+    fn nearest(&self, key: &Key) -> Option<(&Key, &V)> {
+        let mut node = self.root.as_ref()?;
+        loop {
+            match &**node {
+                Node::Leaf { key, value, .. } => return Some((key, value)),
+                Node::Branch { bit, left, right, .. } => {
+                    node = if goes_right(key, *bit) { right } else { left };
+                }
+            }
+        }
+    }
+
+    /// Puts `value` under `key`, whatever was there.
+    pub(super) fn insert(&mut self, key: Key, value: V) {
+        let difference = self.nearest(&key).map(|(found, _)| first_difference(found, &key));
+        let new = Arc::new(Node::leaf(key, value));
+        match (&mut self.root, difference) {
+            (Some(root), Some(None)) => *Self::open(root, &key, None) = new,
+            (Some(root), Some(Some(bit))) => {
+                let slot = Self::open(root, &key, Some(bit));
+                let old = Arc::clone(slot);
+                let (left, right) = if goes_right(&key, bit) { (old, new) } else { (new, old) };
+                *slot = Arc::new(Node::Branch { bit, left, right, hash: OnceLock::new() });
+                self.len += 1;
+            }
+            (root, _) => {
+                *root = Some(new);
+                self.len = 1;
+            }
+        }
+    }
+
+    /// Takes out what is under `key`; says whether there was anything.
+    pub(super) fn remove(&mut self, key: &Key) -> bool {
+        if !self.contains(key) {
+            return false;
+        }
+        self.len -= 1;
+        let mut slot = self.root.as_mut().expect("a map that contains a key has a root");
+        loop {
+            let sibling = match &**slot {
+                Node::Leaf { .. } => break,
+                Node::Branch { bit, left, right, .. } => {
+                    let (near, far) = if goes_right(key, *bit) { (right, left) } else { (left, right) };
+                    matches!(**near, Node::Leaf { .. }).then(|| Arc::clone(far))
+                }
+            };
+            if let Some(sibling) = sibling {
+                *slot = sibling;
+                return true;
+            }
+            slot = Self::step(slot, key);
+        }
+        // Only a root can be a leaf here: every other leaf was seen from its branch.
+        self.root = None;
+        true
+    }
+
+    /// Walks towards `key` up to the leaf, or to the first branch beyond bit `before`, unsharing the way there.
+    fn open<'a>(mut slot: &'a mut Arc<Node<V>>, key: &Key, before: Option<u8>) -> &'a mut Arc<Node<V>> {
+        loop {
+            let on = match &**slot {
+                Node::Leaf { .. } => false,
+                Node::Branch { bit, .. } => before.is_none_or(|before| *bit < before),
+            };
+            if !on {
+                return slot;
+            }
+            slot = Self::step(slot, key);
+        }
+    }
+
+    /// One step down from a branch that is about to change: it is copied if it is shared, and its hash forgotten.
+    fn step<'a>(slot: &'a mut Arc<Node<V>>, key: &Key) -> &'a mut Arc<Node<V>> {
+        match Arc::make_mut(slot) {
+            Node::Leaf { .. } => unreachable!("there is no step down from a leaf"),
+            Node::Branch { bit, left, right, hash } => {
+                *hash = OnceLock::new();
+                if goes_right(key, *bit) { right } else { left }
+            }
+        }
+    }
+
+    /// All items, in the order of their keys.
+    pub(super) fn iter(&self) -> Iter<'_, V> {
+        Iter { ahead: self.root.iter().collect() }
+    }
+}
+
+/// The items of a map, in the order of their keys.
+pub(super) struct Iter<'a, V> {
+    ahead: Vec<&'a Arc<Node<V>>>,
+}
+
+impl<'a, V> Iterator for Iter<'a, V> {
+    type Item = (&'a Key, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match &**self.ahead.pop()? {
+                Node::Leaf { key, value, .. } => return Some((key, value)),
+                Node::Branch { left, right, .. } => {
+                    self.ahead.push(right);
+                    self.ahead.push(left);
+                }
+            }
+        }
+    }
+}
+
+fn leaf_hash(key: &Key, value: &[u8]) -> Hash {
+    digest_parts(Label::MapLeaf, &[key, value])
+}
+
+fn branch_hash(bit: u8, left: &Hash, right: &Hash) -> Hash {
+    digest_parts(Label::MapBranch, &[&u16::from(bit).to_le_bytes(), &left.0, &right.0])
+}
+
+impl<V: Serialize> Node<V> {
+    fn hash(&self) -> Hash {
+        match self {
+            Node::Leaf { key, value, hash } => *hash.get_or_init(|| leaf_hash(key, &encode(&**value))),
+            Node::Branch { bit, left, right, hash } => {
+                *hash.get_or_init(|| branch_hash(*bit, &left.hash(), &right.hash()))
+            }
+        }
+    }
+}
+
+impl<V: Serialize> Map<V> {
+    /// The root; all zero if there is nothing.
+    pub(super) fn root(&self) -> Hash {
+        self.root.as_ref().map_or(Hash::ZERO, |node| node.hash())
+    }
+
+    /// Proof of what is under `key`, or that there is nothing.
+    pub(super) fn proof(&self, key: &Key) -> MapProof {
+        let mut steps = Vec::new();
+        let Some(mut node) = self.root.as_ref() else { return MapProof { steps, leaf: None } };
+        loop {
+            match &**node {
+                Node::Leaf { key, value, .. } => {
+                    return MapProof { steps, leaf: Some((*key, encode(&**value))) };
+                }
+                Node::Branch { bit, left, right, .. } => {
+                    let (near, far) = if goes_right(key, *bit) { (right, left) } else { (left, right) };
+                    steps.push((*bit, far.hash()));
+                    node = near;
+                }
+            }
+        }
+    }
+}
+
+/// The way from a map's root to the leaf at which a search for a key ends (SPEC 7.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MapProof {
+    /// The bit of each branch and the hash of the side not taken, from the root down.
+    steps: Vec<(u8, Hash)>,
+    /// The leaf: its key and its encoded value. None if the map is empty.
+    leaf: Option<([u8; 32], Vec<u8>)>,
+}
+
+/// A proof that proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoProof;
+
+impl MapProof {
+    /// The encoded value under `key` in the map of this root; `None` if there is none.
+    pub(super) fn check(&self, root: &Hash, key: &Key) -> Result<Option<&[u8]>, NoProof> {
+        let Some((found, value)) = &self.leaf else {
+            return if self.steps.is_empty() && *root == Hash::ZERO { Ok(None) } else { Err(NoProof) };
+        };
+        // The hashes bind each step to its bit and side. So this is the leaf where a search for the key ends, whichever it is.
+        let mut hash = leaf_hash(found, value);
+        for (bit, far) in self.steps.iter().rev() {
+            hash = if goes_right(key, *bit) {
+                branch_hash(*bit, far, &hash)
+            } else {
+                branch_hash(*bit, &hash, far)
+            };
+        }
+        if hash != *root {
+            return Err(NoProof);
+        }
+        Ok((found == key).then_some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// Few bits set at few places: so that keys meet, part late, and come back.
+    fn key(rng: &mut ChaCha20Rng) -> Key {
+        let mut key = [0; 32];
+        key[0] = (rng.next_u32() % 4) as u8;
+        key[31] = (rng.next_u32() % 16) as u8;
+        key[(rng.next_u32() % 32) as usize] |= 1 << (rng.next_u32() % 8);
+        key
+    }
+
+    fn rebuilt(model: &BTreeMap<Key, u32>) -> Map<u32> {
+        let mut map = Map::default();
+        for (key, value) in model.iter().rev() {
+            map.insert(*key, *value);
+        }
+        map
+    }
+
+    #[test]
+    fn a_map_does_what_a_sorted_map_does_and_its_root_knows_no_history() {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let (mut map, mut model) = (Map::default(), BTreeMap::new());
+        let mut copies = Vec::new();
+        for round in 0..3000 {
+            let (key, value) = (key(&mut rng), rng.next_u32());
+            if rng.next_u32() % 3 == 0 {
+                assert_eq!(map.remove(&key), model.remove(&key).is_some(), "round {round}");
+            } else {
+                map.insert(key, value);
+                model.insert(key, value);
+            }
+            assert_eq!(map.get(&key), model.get(&key), "round {round}");
+            assert_eq!(map.len(), model.len(), "round {round}");
+            if round % 100 == 0 {
+                assert!(map.iter().eq(model.iter()), "round {round}");
+                assert_eq!(map.root(), rebuilt(&model).root(), "round {round}");
+                copies.push((map.clone(), map.root(), model.clone()));
+            }
+        }
+        assert!(model.len() > 50, "{} items are too few to try anything", model.len());
+        for (copy, root, model) in copies {
+            assert_eq!((copy.root(), copy.len()), (root, model.len()), "a copy changed");
+            assert!(copy.iter().eq(model.iter()), "a copy changed");
+        }
+        while let Some((key, _)) = model.pop_first() {
+            assert!(map.remove(&key));
+        }
+        assert_eq!((map.len(), map.root()), (0, Hash::ZERO));
+    }
+
+    #[test]
+    fn every_key_present_or_absent_has_a_proof_that_holds_for_nothing_else() {
+        let mut rng = ChaCha20Rng::from_seed([2; 32]);
+        let mut map = Map::default();
+        for _ in 0..200 {
+            map.insert(key(&mut rng), rng.next_u32());
+        }
+        let (root, mut absent) = (map.root(), 0);
+        for _ in 0..2000 {
+            let key = key(&mut rng);
+            let proof = map.proof(&key);
+            let expected = map.get(&key).map(encode);
+            absent += u32::from(expected.is_none());
+            assert_eq!(proof.check(&root, &key), Ok(expected.as_deref()));
+            assert_eq!(proof.check(&Hash([1; 32]), &key), Err(NoProof));
+        }
+        assert!(absent > 100, "{absent} absent keys are too few");
+    }
+}

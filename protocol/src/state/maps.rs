@@ -1,0 +1,169 @@
+//! What the state holds: four maps and the spine (SPEC 7.1, 7.3).
+
+use serde::{Deserialize, Serialize};
+
+use super::charter::{Charter, RoleName};
+use super::map::{Key, Map};
+use super::statement::{Reason, TicketId, Window};
+use crate::encoding::{Hash, Label, digest, digest_parts};
+use crate::identity::{Inception, KeySequence, NodeId, PublicKey};
+use crate::time::Timestamp;
+
+/// What a domain holds of an identity that is not gone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its keys.
+    pub keys: Keys,
+    /// What it may be, ordered.
+    pub roles: Vec<RoleName>,
+    /// When. It binds no endorser (SPEC 4.8).
+    pub window: Window,
+    /// The number of its newest `Admit`; 0 if it stands by its seat alone.
+    pub number: u64,
+    /// The height of the block with that; 0 likewise.
+    pub height: u64,
+    /// On which grounds.
+    pub by: AdmittedBy,
+}
+
+/// The keys of an identity, as far as a domain's log knows them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Keys {
+    /// How it began.
+    pub inception: Inception,
+    /// How often its key was rotated since.
+    pub sequence: KeySequence,
+    /// The key that it signs with now.
+    pub current: PublicKey,
+    /// The commitment to the next one.
+    pub next: Hash,
+}
+
+impl Keys {
+    /// The keys of whoever has only begun.
+    pub(super) fn of(inception: &Inception) -> Keys {
+        Keys { inception: inception.clone(), sequence: 0, current: inception.key, next: inception.next }
+    }
+}
+
+/// On which grounds somebody stands. Discriminants are under the state root: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdmittedBy {
+    /// It has a seat in the charter.
+    Seat,
+    /// This ticket.
+    Ticket(TicketId),
+    /// The endorsers' operators said yes.
+    Approval,
+}
+
+/// What a domain holds of an identity that is gone for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Gone {
+    /// The height of the block that revoked it.
+    pub height: u64,
+    /// The reason given.
+    pub reason: Reason,
+}
+
+/// An item of the spine. Discriminants are under the state root: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SpineItem {
+    /// The charter in force.
+    Charter(Box<Charter>),
+}
+
+/// One of the state's maps. Discriminants are wire format: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MapName {
+    /// `NodeId` → [`Standing`].
+    Standing,
+    /// `NodeId` → [`Gone`].
+    Gone,
+    /// Digest of a key → `NodeId` of whom it belongs to.
+    Keys,
+    /// Expiry and ticket → uses spent.
+    Tickets,
+    /// Digest of a name → [`SpineItem`].
+    Spine,
+}
+
+impl MapName {
+    pub(super) const ALL: [MapName; 5] =
+        [MapName::Standing, MapName::Gone, MapName::Keys, MapName::Tickets, MapName::Spine];
+}
+
+/// The roots of the five maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Roots(pub(super) [Hash; 5]);
+
+impl Roots {
+    /// The root of one map.
+    pub fn of(&self, map: MapName) -> Hash {
+        self.0[map as usize]
+    }
+
+    /// The state root over them (SPEC 7.3).
+    pub fn state_root(&self) -> Hash {
+        let parts: [&[u8]; 5] = std::array::from_fn(|i| &self.0[i].0[..]);
+        digest_parts(Label::State, &parts)
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Maps {
+    pub(super) standing: Map<Standing>,
+    pub(super) gone: Map<Gone>,
+    pub(super) keys: Map<NodeId>,
+    pub(super) tickets: Map<u32>,
+    pub(super) spine: Map<SpineItem>,
+}
+
+/// Where `key` lies in [`MapName::Keys`].
+pub(super) fn key_slot(key: &PublicKey) -> Key {
+    digest(Label::MapKey, &key.0).0
+}
+
+/// Where a ticket lies in [`MapName::Tickets`]: by expiry first, so that expired ones lie in front.
+pub(super) fn ticket_slot(expires: Timestamp, ticket: &TicketId) -> Key {
+    let mut slot = [0; 32];
+    slot[..8].copy_from_slice(&expires.0.to_be_bytes());
+    slot[8..].copy_from_slice(&ticket.0[..24]);
+    slot
+}
+
+fn ticket_slot_expiry(slot: &Key) -> Timestamp {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&slot[..8]);
+    Timestamp(u64::from_be_bytes(bytes))
+}
+
+/// Where the charter in force lies in [`MapName::Spine`].
+pub(super) fn charter_slot() -> Key {
+    digest(Label::Spine, b"charter").0
+}
+
+impl Maps {
+    pub(super) fn roots(&self) -> Roots {
+        Roots([
+            self.standing.root(),
+            self.gone.root(),
+            self.keys.root(),
+            self.tickets.root(),
+            self.spine.root(),
+        ])
+    }
+
+    /// Forgets tickets that expired before `time`, at most `max` of them, the oldest first (SPEC 4.6).
+    pub(super) fn forget_expired_tickets(&mut self, time: Timestamp, max: usize) {
+        for _ in 0..max {
+            let oldest = self.tickets.iter().next().map(|(slot, _)| *slot);
+            match oldest {
+                Some(slot) if ticket_slot_expiry(&slot) < time => self.tickets.remove(&slot),
+                Some(_) | None => return,
+            };
+        }
+    }
+}

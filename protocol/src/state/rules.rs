@@ -1,0 +1,342 @@
+//! When a statement and its endorsements are valid, and what it changes (SPEC 4, 5.6).
+//!
+//! Everything here is judged in one [`Scene`]: the maps just before the entry, and the height and time of its block.
+
+use std::collections::BTreeMap;
+
+use super::charter::{Charter, CharterId, DomainId};
+use super::map::Key;
+use super::maps::{AdmittedBy, Gone, Keys, Maps, Standing, key_slot, ticket_slot};
+use super::statement::{
+    Admit, Endorsement, Entry, Grounds, Kind, Revoke, Statement, Subject, TicketId, TicketTerms, Window,
+    check_role_order,
+};
+use crate::fault::Fault;
+use crate::identity::NodeId;
+use crate::limits;
+use crate::time::Timestamp;
+
+/// A charter in force, with what would be dear to compute anew for each entry.
+#[derive(Debug)]
+pub(super) struct Law {
+    pub(super) domain: DomainId,
+    pub(super) charter: Charter,
+    pub(super) charter_id: CharterId,
+    /// Who has which seat: finding it in the charter would hash every inception.
+    seats: BTreeMap<NodeId, usize>,
+}
+
+impl Law {
+    pub(super) fn new(domain: DomainId, charter: Charter) -> Law {
+        let seats = charter.endorsers.iter().enumerate().map(|(i, seat)| (seat.node_id(), i)).collect();
+        let charter_id = charter.id();
+        Law { domain, charter, charter_id, seats }
+    }
+
+    pub(super) fn seats(&self) -> impl Iterator<Item = &NodeId> {
+        self.seats.keys()
+    }
+
+    pub(super) fn has_seat(&self, node: &NodeId) -> bool {
+        self.seats.contains_key(node)
+    }
+
+    /// How many endorsements meet the rule of `subject`.
+    pub(super) fn threshold(&self, subject: &Subject) -> usize {
+        match subject {
+            Subject::Statement(statement) => self.statement_threshold(statement),
+            Subject::Ticket(_) => usize::from(self.charter.thresholds.admit),
+        }
+    }
+
+    fn statement_threshold(&self, statement: &Statement) -> usize {
+        usize::from(match &statement.kind {
+            Kind::Admit(_) => self.charter.thresholds.admit,
+            Kind::Revoke(_) => self.charter.thresholds.revoke,
+        })
+    }
+
+    /// What every endorser stands with from genesis on (SPEC 3.6).
+    pub(super) fn found(&self, maps: &mut Maps) {
+        for seat in &self.charter.endorsers {
+            let node = seat.node_id();
+            maps.keys.insert(key_slot(&seat.inception.key), node);
+            maps.keys.insert(key_slot(&seat.voting_key), node);
+            let standing = Standing {
+                keys: Keys::of(&seat.inception),
+                roles: seat.roles.clone(),
+                window: Window { from: self.charter.written, until: Timestamp(u64::MAX) },
+                number: 0,
+                height: 0,
+                by: AdmittedBy::Seat,
+            };
+            maps.standing.insert(node.0, standing);
+        }
+    }
+}
+
+/// The digests that a statement is judged and applied by, computed once.
+pub(super) struct Facts {
+    pub(super) subject: NodeId,
+    /// The ticket that it spends, and where that lies.
+    ticket: Option<(TicketId, Key)>,
+}
+
+impl Facts {
+    pub(super) fn of(statement: &Statement) -> Facts {
+        let ticket = match &statement.kind {
+            Kind::Admit(admit) => match &admit.grounds {
+                Grounds::Ticket(terms) => {
+                    let id = terms.id();
+                    Some((id, ticket_slot(terms.expires, &id)))
+                }
+                Grounds::Approval => None,
+            },
+            Kind::Revoke(_) => None,
+        };
+        Facts { subject: statement.subject(), ticket }
+    }
+}
+
+/// Where and when an entry is judged.
+pub(super) struct Scene<'a> {
+    pub(super) law: &'a Law,
+    pub(super) maps: Maps,
+    pub(super) height: u64,
+    pub(super) time: Timestamp,
+}
+
+impl Scene<'_> {
+    /// Judges an entry whole.
+    pub(super) fn judge(&self, entry: &Entry, facts: &Facts) -> Result<(), Fault> {
+        self.judge_statement(&entry.statement, facts)?;
+        self.judge_endorsements(entry)
+    }
+
+    /// Judges all but the endorsements. Shape is judged again, though [`Stateless::inspect`](crate::identity::Stateless) did: drafts
+    /// and proposals of this very node come here without.
+    pub(super) fn judge_statement(&self, statement: &Statement, facts: &Facts) -> Result<(), Fault> {
+        if statement.domain != self.law.domain {
+            return Err(Fault::OtherDomain { theirs: statement.domain, ours: self.law.domain });
+        }
+        match &statement.kind {
+            Kind::Admit(admit) => self.judge_admit(admit, facts),
+            Kind::Revoke(revoke) => self.judge_revoke(revoke),
+        }
+    }
+
+    fn judge_endorsements(&self, entry: &Entry) -> Result<(), Fault> {
+        let endorsements = &entry.endorsements[..];
+        match (&entry.statement.kind, endorsements) {
+            // Whoever wants to go needs nobody's leave.
+            (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => self.check_current_key(own),
+            (Kind::Revoke(_) | Kind::Admit(_), _) => {
+                self.check_endorsers(endorsements, self.law.statement_threshold(&entry.statement))
+            }
+        }
+    }
+
+    /// SPEC 4.3, 4.4.
+    pub(super) fn check_endorsers(&self, endorsements: &[Endorsement], need: usize) -> Result<(), Fault> {
+        if !endorsements.is_sorted_by(|a, b| a.node < b.node) {
+            return Err(Fault::NotInOrder { what: "endorsements", rule: "4.3" });
+        }
+        for endorsement in endorsements {
+            let node = endorsement.node;
+            if !self.law.has_seat(&node) {
+                return Err(Fault::NotAnEndorser { node });
+            }
+            self.check_current_key(endorsement)?;
+        }
+        let have = endorsements.len();
+        if have < need { Err(Fault::TooFewEndorsements { have, need }) } else { Ok(()) }
+    }
+
+    fn check_current_key(&self, endorsement: &Endorsement) -> Result<(), Fault> {
+        let node = endorsement.node;
+        // Whoever is gone stands no more, and nobody has a seat or is known without having stood.
+        let Some(standing) = self.maps.standing.get(&node.0) else {
+            return Err(Fault::EndorserGone { node });
+        };
+        let keys = &standing.keys;
+        if (keys.sequence, keys.current) != (endorsement.sequence, endorsement.key) {
+            return Err(Fault::NotTheCurrentKey { node });
+        }
+        Ok(())
+    }
+
+    /// SPEC 4.5.
+    fn judge_admit(&self, admit: &Admit, facts: &Facts) -> Result<(), Fault> {
+        let subject = facts.subject;
+        let charter = &self.law.charter;
+        if self.maps.gone.contains(&subject.0) {
+            return Err(Fault::SubjectGone { subject });
+        }
+        let standing = self.maps.standing.get(&subject.0);
+        let expected = standing.map_or(0, |standing| standing.number) + 1;
+        if admit.number != expected {
+            return Err(Fault::WrongNumber { subject, theirs: admit.number, expected });
+        }
+        let key = admit.subject.key;
+        match self.maps.keys.get(&key_slot(&key)) {
+            Some(&owner) if owner != subject => return Err(Fault::KeyTaken { key, owner }),
+            Some(_) | None => {}
+        }
+        if standing.is_none() && self.maps.standing.len() >= limits::MEMBERS_MAX {
+            return Err(Fault::DomainFull { members: self.maps.standing.len() });
+        }
+        check_role_order(&admit.roles)?;
+        if let Some(role) = admit.roles.iter().find(|role| !charter.has_role(role)) {
+            return Err(Fault::UnknownRole { role: role.clone() });
+        }
+        self.judge_window(&admit.window)?;
+
+        let basis = &admit.basis;
+        let bad_basis = |why| Err(Fault::BadBasis { why });
+        if basis.height >= self.height {
+            return bad_basis("it is not below the block");
+        }
+        if basis.time > self.time {
+            return bad_basis("it is later than the block");
+        }
+        if self.time.since(basis.time) > charter.timing.basis_ms {
+            return bad_basis("it is older than the charter allows");
+        }
+        match (&admit.grounds, &facts.ticket) {
+            (Grounds::Ticket(_), _) if !charter.admission.tickets => {
+                Err(Fault::GroundsNotAllowed { grounds: "ticket" })
+            }
+            (Grounds::Approval, _) if !charter.admission.approval => {
+                Err(Fault::GroundsNotAllowed { grounds: "approval" })
+            }
+            (Grounds::Ticket(_), _) if standing.is_some() => {
+                Err(Fault::BadTicket { why: "it is for newcomers, and the subject stands already" })
+            }
+            (Grounds::Ticket(terms), Some((_, slot))) => self.judge_spending(terms, slot, admit),
+            (Grounds::Ticket(_), None) => unreachable!("the facts are of another statement"),
+            (Grounds::Approval, _) => Ok(()),
+        }
+    }
+
+    fn judge_window(&self, window: &Window) -> Result<(), Fault> {
+        let bad = |why| Err(Fault::BadWindow { why });
+        if window.from > self.time {
+            return bad("it begins after the block");
+        }
+        if window.until <= self.time {
+            return bad("it ends before the block");
+        }
+        if window.until.since(window.from) > self.law.charter.timing.member_lifetime_ms {
+            return bad("it is longer than the charter's member lifetime");
+        }
+        Ok(())
+    }
+
+    /// SPEC 4.6.
+    fn judge_spending(&self, terms: &TicketTerms, slot: &Key, admit: &Admit) -> Result<(), Fault> {
+        self.judge_uses(terms, slot)?;
+        match admit.roles.iter().find(|role| !terms.roles.contains(role)) {
+            Some(role) => Err(Fault::RoleBeyondTicket { role: role.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn judge_uses(&self, terms: &TicketTerms, slot: &Key) -> Result<(), Fault> {
+        terms.check_shape()?;
+        if terms.domain != self.law.domain {
+            return Err(Fault::OtherDomain { theirs: terms.domain, ours: self.law.domain });
+        }
+        if self.time > terms.expires {
+            return Err(Fault::TicketExpired);
+        }
+        if self.uses_spent(slot) >= terms.uses {
+            return Err(Fault::TicketSpent { uses: terms.uses });
+        }
+        Ok(())
+    }
+
+    fn uses_spent(&self, slot: &Key) -> u32 {
+        self.maps.tickets.get(slot).copied().unwrap_or(0)
+    }
+
+    /// Whether endorsers may countersign these terms, or honour them: what spending asks, and what only the living can ask.
+    pub(super) fn judge_ticket(&self, terms: &TicketTerms) -> Result<(), Fault> {
+        let charter = &self.law.charter;
+        if !charter.admission.tickets {
+            return Err(Fault::GroundsNotAllowed { grounds: "ticket" });
+        }
+        self.judge_uses(terms, &ticket_slot(terms.expires, &terms.id()))?;
+        if terms.epoch > charter.epoch
+            || (terms.epoch == charter.epoch) != (terms.charter == self.law.charter_id)
+        {
+            return Err(Fault::BadTicket { why: "its anchor names a charter that is not this domain's" });
+        }
+        // The clock of whoever made it may be ahead by the skew.
+        let timing = &charter.timing;
+        if terms.expires.since(self.time) > timing.ticket_lifetime_ms.saturating_add(timing.skew_ms) {
+            return Err(Fault::BadTicket { why: "it lives longer than the charter allows" });
+        }
+        match terms.roles.iter().find(|role| !charter.has_role(role)) {
+            Some(role) => Err(Fault::UnknownRole { role: role.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// SPEC 4.7.
+    fn judge_revoke(&self, revoke: &Revoke) -> Result<(), Fault> {
+        let subject = revoke.subject;
+        if self.maps.gone.contains(&subject.0) {
+            return Err(Fault::SubjectGone { subject });
+        }
+        if !self.maps.standing.contains(&subject.0) {
+            return Err(Fault::SubjectUnknown { subject });
+        }
+        if self.law.has_seat(&subject) {
+            let able = self.law.seats().filter(|seat| self.maps.standing.contains(&seat.0)).count();
+            let (left, amend) = (able - 1, usize::from(self.law.charter.thresholds.amend));
+            if left < amend {
+                return Err(Fault::WouldStrandTheCharter { left, amend });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a valid statement changes.
+    pub(super) fn apply(&mut self, statement: &Statement, facts: &Facts) {
+        match &statement.kind {
+            Kind::Admit(admit) => self.apply_admit(admit, facts),
+            Kind::Revoke(Revoke { subject, reason }) => {
+                let stood = self.maps.standing.remove(&subject.0);
+                assert!(stood, "a revocation was applied to {subject:?}, which does not stand");
+                self.maps.gone.insert(subject.0, Gone { height: self.height, reason: *reason });
+            }
+        }
+    }
+
+    fn apply_admit(&mut self, admit: &Admit, facts: &Facts) {
+        let subject = facts.subject;
+        let known = self.maps.standing.get(&subject.0).map(|standing| standing.keys.clone());
+        if known.is_none() {
+            self.maps.keys.insert(key_slot(&admit.subject.key), subject);
+        }
+        let by = match (&admit.grounds, facts.ticket) {
+            (Grounds::Ticket(_), Some((id, slot))) => {
+                self.maps.tickets.insert(slot, self.uses_spent(&slot) + 1);
+                AdmittedBy::Ticket(id)
+            }
+            (Grounds::Approval, None) => AdmittedBy::Approval,
+            (Grounds::Ticket(_), None) | (Grounds::Approval, Some(_)) => {
+                unreachable!("the facts are of another statement")
+            }
+        };
+        let standing = Standing {
+            keys: known.unwrap_or_else(|| Keys::of(&admit.subject)),
+            roles: admit.roles.clone(),
+            window: admit.window,
+            number: admit.number,
+            height: self.height,
+            by,
+        };
+        self.maps.standing.insert(subject.0, standing);
+    }
+}

@@ -1,0 +1,254 @@
+//! The core through its door: whole stories among a few cores in one process.
+#![allow(unreachable_pub, reason = "a test has no public items")]
+
+mod mesh;
+
+use frith_protocol::door::{Command, Event, Input, Phase, Standing};
+use frith_protocol::encoding::Hash;
+use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject};
+use mesh::{Mesh, charter};
+
+fn is_member(mesh: &Mesh, key: frith_protocol::identity::PublicKey) -> bool {
+    mesh.endorsers().iter().all(|endorser| mesh.core(*endorser).standing_of(&key) >= Standing::Member)
+}
+
+#[test]
+fn an_idle_domain_makes_heartbeats_and_nothing_else() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(60_000);
+    mesh.assert_equal_heads();
+    let head = mesh.any().head().unwrap();
+    assert!((5..=7).contains(&head.height), "{} heartbeats in a minute of ten seconds each", head.height);
+    for node in mesh.nodes.values() {
+        assert!(node.refused.iter().all(|why| why.contains("not now")), "{:?}", node.refused);
+    }
+}
+
+#[test]
+fn a_newcomer_with_a_ticket_is_admitted_and_follows() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(1);
+    let key = mesh.join(10, Some(ticket));
+    mesh.run(2_000);
+    assert_eq!(mesh.core(key).phase(), Phase::Following, "{:?}", mesh.nodes[&key].events);
+    assert!(is_member(&mesh, key));
+    mesh.run(30_000);
+    mesh.assert_equal_heads();
+}
+
+#[test]
+fn rule_4_6_of_two_who_spend_one_ticket_one_is_admitted_and_the_other_told_why() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(1);
+    let one = mesh.join(10, Some(ticket.clone()));
+    let two = mesh.join(11, Some(ticket));
+    mesh.run(10_000);
+    let admitted = [one, two].map(|key| is_member(&mesh, key));
+    assert_eq!(admitted.iter().filter(|yes| **yes).count(), 1, "{admitted:?}");
+    let loser = if admitted[0] { two } else { one };
+    let told = mesh.nodes[&loser]
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::JoinFailed { why } if why.contains("spent")));
+    assert!(told, "{:?}", mesh.nodes[&loser].events);
+}
+
+#[test]
+fn a_newcomer_without_a_ticket_waits_until_enough_operators_say_yes() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let key = mesh.join(10, None);
+    mesh.run(5_000);
+    assert_eq!(mesh.core(key).phase(), Phase::Joining);
+    let endorsers = mesh.endorsers();
+    let id: Hash = *mesh.core(endorsers[0]).proposals().next().expect("it waits").0;
+    for endorser in &endorsers[..2] {
+        mesh.input(*endorser, Input::Command(Command::Endorse(id)));
+    }
+    mesh.run(5_000);
+    assert_eq!(mesh.core(key).phase(), Phase::Joining, "two of three are not enough");
+    mesh.input(endorsers[2], Input::Command(Command::Endorse(id)));
+    mesh.run(2_000);
+    assert_eq!(mesh.core(key).phase(), Phase::Following);
+}
+
+#[test]
+fn a_newcomer_that_reaches_too_few_endorsers_succeeds_when_one_returns() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(1);
+    let endorsers = mesh.endorsers();
+    mesh.stop(endorsers[0]);
+    mesh.stop(endorsers[1]);
+    let key = mesh.join(10, Some(ticket));
+    mesh.run(30_000);
+    assert_eq!(mesh.core(key).phase(), Phase::Joining);
+    mesh.start(endorsers[1]);
+    mesh.connect(endorsers[1]);
+    mesh.run(30_000);
+    assert_eq!(mesh.core(key).phase(), Phase::Following, "{:?}", mesh.nodes[&key].events);
+}
+
+fn revoke(mesh: &mut Mesh, key: frith_protocol::identity::PublicKey) {
+    let statement = Statement {
+        domain: mesh.any().domain(),
+        kind: Kind::Revoke(Revoke { subject: mesh.id(key), reason: Reason::Compromised }),
+    };
+    let subject = Subject::Statement(statement);
+    let id = subject.digest();
+    let endorsers = mesh.endorsers();
+    let expires = mesh.now.plus(3_600_000);
+    mesh.input(endorsers[0], Input::Command(Command::Propose { subject, note: "stolen".into(), expires }));
+    mesh.run(100);
+    mesh.input(endorsers[1], Input::Command(Command::Endorse(id)));
+    mesh.run(2_000);
+}
+
+#[test]
+fn a_revoked_member_is_out_everywhere_and_stays_out() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(2);
+    let key = mesh.join(10, Some(ticket.clone()));
+    mesh.run(2_000);
+    assert!(is_member(&mesh, key));
+    revoke(&mut mesh, key);
+    for endorser in mesh.endorsers() {
+        assert_eq!(mesh.core(endorser).standing_of(&key), Standing::Gone);
+        let told = mesh.nodes[&endorser].events.iter().any(|e| matches!(e, Event::Denied { .. }));
+        assert!(told, "the host was told to disconnect it");
+    }
+    assert_eq!(mesh.core(key).phase(), Phase::Gone);
+    // The same identity, with a store wiped clean and a ticket that has a use left.
+    mesh.nodes.remove(&key);
+    let again = mesh.join(10, Some(ticket));
+    mesh.run(60_000);
+    assert_eq!(again, key);
+    assert_eq!(mesh.core(key).phase(), Phase::Joining);
+    assert_eq!(mesh.core(mesh.endorsers()[0]).standing_of(&key), Standing::Gone);
+}
+
+#[test]
+fn an_endorser_that_was_killed_comes_back_from_its_store_and_catches_up() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(3);
+    let victim = mesh.endorsers()[3];
+    let first = mesh.join(10, Some(ticket.clone()));
+    // In the middle of agreement: proposals and votes are in flight.
+    mesh.run(70);
+    mesh.stop(victim);
+    mesh.run(5_000);
+    assert_eq!(mesh.core(first).phase(), Phase::Following);
+    let second = mesh.join(11, Some(ticket.clone()));
+    mesh.run(10_000);
+    assert_eq!(mesh.core(second).phase(), Phase::Following, "three of four go on");
+    mesh.start(victim);
+    mesh.connect(victim);
+    let third = mesh.join(12, Some(ticket));
+    mesh.run(30_000);
+    assert_eq!(mesh.core(third).phase(), Phase::Following);
+    mesh.assert_equal_heads();
+}
+
+#[test]
+fn rule_9_3_with_gossip_off_everybody_still_follows() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(2);
+    let one = mesh.join(10, Some(ticket.clone()));
+    mesh.run(5_000);
+    let two = mesh.join(11, Some(ticket));
+    mesh.run(40_000);
+    assert_eq!(mesh.core(one).phase(), Phase::Following);
+    assert!(mesh.core(one).standing_of(&two) == Standing::Member, "the first learnt of the second");
+}
+
+#[test]
+fn a_follower_restarts_from_its_store_without_asking_for_a_snapshot() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(5);
+    let key = mesh.join(10, Some(ticket.clone()));
+    mesh.run(3_000);
+    mesh.join(11, Some(ticket));
+    mesh.run(13_000);
+    let before = mesh.core(key).head().unwrap();
+    mesh.stop(key);
+    mesh.start(key);
+    let after = mesh.core(key).head().unwrap();
+    assert_eq!((after.height, after.block), (before.height, before.block));
+}
+
+#[test]
+fn a_founder_whose_journal_is_gone_signs_nothing_and_the_others_go_on() {
+    use frith_protocol::door::Table;
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(15_000);
+    let victim = mesh.endorsers()[2];
+    mesh.stop(victim);
+    mesh.nodes.get_mut(&victim).unwrap().disk.retain(|(table, _), _| *table != Table::Journal);
+    mesh.start(victim);
+    mesh.connect(victim);
+    mesh.run(60_000);
+    assert!(mesh.core(victim).status(mesh.now).journal_lost.is_some());
+    mesh.assert_equal_heads();
+}
+
+#[test]
+fn a_domain_of_one_admits() {
+    let mut mesh = Mesh::found(charter(1, 0, 1));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(1);
+    let key = mesh.join(10, Some(ticket));
+    mesh.run(2_000);
+    assert_eq!(mesh.core(key).phase(), Phase::Following);
+}
+
+#[test]
+fn rule_9_1_catching_up_costs_the_missing_blocks_that_carry_entries_and_a_constant() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(60);
+    let sleeper = mesh.join(10, Some(ticket.clone()));
+    mesh.run(15_000);
+    mesh.stop(sleeper);
+    let height_before = mesh.any().head().unwrap().height;
+    for name in 20..30 {
+        mesh.join(name, Some(ticket.clone()));
+        mesh.run(120_000);
+    }
+    let missing: usize = mesh
+        .any()
+        .chain()
+        .unwrap()
+        .recent_blocks()
+        .filter(|held| held.block.header.height > height_before)
+        .map(|held| frith_protocol::encoding::encoded_len(&**held.block))
+        .sum();
+    let heights = mesh.any().head().unwrap().height - height_before;
+    assert!(heights > 100, "{heights} heights, most of them heartbeats");
+    mesh.start(sleeper);
+    mesh.bytes.clear();
+    mesh.connect(sleeper);
+    mesh.run(1_000);
+    assert!(mesh.core(sleeper).head().unwrap().height >= height_before + heights);
+    let cost = mesh.bytes[&sleeper];
+    println!("{cost} bytes for {missing} bytes of blocks, {heights} heights");
+    assert!(cost * 10 <= missing * 11 + 10_240, "{cost} bytes for {missing} bytes of blocks");
+}
+
+#[test]
+fn rule_9_3_equal_heads_cost_one_short_message_each_way() {
+    use frith_protocol::door::{Envelope, Message};
+    let domain = frith_protocol::state::DomainId([7; 32]);
+    let ask = Message::Follow { height: u64::MAX, head: [7; 8] };
+    for message in [ask, Message::Same] {
+        let bytes = Envelope { domain, message: std::sync::Arc::new(message) }.wire_len();
+        assert!(bytes <= 64, "{bytes} bytes");
+    }
+}

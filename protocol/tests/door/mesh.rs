@@ -1,0 +1,353 @@
+//! A few cores in one process: a queue of messages that take 10 ms each, and disks that are maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use frith_protocol::door::{
+    Config, Core, Effects, Event, Input, Keys, Message, Record, Standing, Table, founding_records,
+    joining_records,
+};
+use frith_protocol::following::PlainWorkshop;
+use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, verify};
+use frith_protocol::joining::{Application, Ticket};
+use frith_protocol::state::{
+    AdmissionPolicy, Charter, Founded, Recovery, Role, Seat, Subject, Thresholds, TicketTerms, Timing,
+};
+use frith_protocol::time::Timestamp;
+use rand_core::SeedableRng;
+
+pub const LATENCY_MS: u64 = 10;
+
+pub fn keys(name: u8) -> Keys {
+    let secret = |use_: u8| SecretKey::from_seed([name, use_].repeat(16).try_into().unwrap());
+    Keys {
+        inception: Inception::new(&secret(1), &secret(2).public()),
+        sequence: 0,
+        identity: secret(1),
+        voting: Some(secret(3)),
+    }
+}
+
+pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
+    let mut endorsers: Vec<Seat> = (0..founders)
+        .map(|name| {
+            let keys = keys(name);
+            let voting_key = keys.voting.unwrap().public();
+            Seat { inception: keys.inception, voting_key, roles: vec!["server".into()] }
+        })
+        .collect();
+    endorsers.sort_by_key(Seat::node_id);
+    let quorum = (founders + faults) / 2 + 1;
+    Charter {
+        previous: None,
+        epoch: 1,
+        name: "test".into(),
+        written: Timestamp::ZERO,
+        endorsers,
+        faults,
+        thresholds: Thresholds { admit, revoke: faults + 1, contain: faults + 1, amend: quorum },
+        recovery: Recovery::default(),
+        roles: vec![Role { name: "server".into(), capabilities: vec!["serve".into()] }],
+        timing: Timing {
+            heartbeat_ms: 10_000,
+            freshness_ms: 60_000,
+            silence_ms: 14 * 24 * 3_600_000,
+            skew_ms: 2_000,
+            first_timeout_ms: 500,
+            timeout_cap_ms: 8_000,
+            member_lifetime_ms: 365 * 24 * 3_600_000,
+            basis_ms: 3_600_000,
+            ticket_lifetime_ms: 24 * 3_600_000,
+            proposal_lifetime_ms: 24 * 3_600_000,
+        },
+        admission: AdmissionPolicy { tickets: true, approval: true },
+        last_day: Timestamp(10 * 365 * 24 * 3_600_000),
+    }
+}
+
+pub struct Node {
+    pub keys: Keys,
+    pub core: Option<Core>,
+    pub disk: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    pub events: Vec<Event>,
+    pub refused: Vec<String>,
+}
+
+enum What {
+    Message { from: PublicKey, message: Arc<Message> },
+    Connected(PublicKey),
+}
+
+pub struct Mesh {
+    pub now: Timestamp,
+    pub nodes: BTreeMap<PublicKey, Node>,
+    queue: BTreeMap<(Timestamp, u64), (PublicKey, What)>,
+    sequence: u64,
+    pub gossip: bool,
+    /// Pairs between which nothing passes.
+    pub cut: BTreeSet<(PublicKey, PublicKey)>,
+    /// Bytes of direct messages, by receiver.
+    pub bytes: BTreeMap<PublicKey, usize>,
+    check: BatchCheck<rand_chacha::ChaCha8Rng>,
+    pub founded: Founded,
+}
+
+impl Mesh {
+    pub fn found(charter: Charter) -> Mesh {
+        let founders: Vec<Keys> = (0..charter.endorsers.len() as u8).map(keys).collect();
+        let signatures = charter
+            .endorsers
+            .iter()
+            .map(|seat| {
+                let founder =
+                    founders.iter().find(|keys| keys.inception.node_id() == seat.node_id()).unwrap();
+                charter.sign_founding(&founder.identity)
+            })
+            .collect();
+        let founded = Founded { charter, signatures };
+        let mut mesh = Mesh {
+            now: Timestamp(1),
+            nodes: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            gossip: true,
+            cut: BTreeSet::new(),
+            bytes: BTreeMap::new(),
+            check: BatchCheck::new(rand_chacha::ChaCha8Rng::from_seed([9; 32])),
+            founded,
+        };
+        let verified = verify(mesh.founded.clone(), &mesh.check).unwrap();
+        for keys in founders {
+            let records = founding_records(&verified, &keys.voting.as_ref().unwrap().public());
+            mesh.add(keys, records);
+        }
+        mesh.connect_all();
+        mesh
+    }
+
+    pub fn add(&mut self, keys: Keys, records: Vec<Record>) -> PublicKey {
+        let key = keys.identity.public();
+        let disk = records.into_iter().map(|r| ((r.table, r.key), r.value.unwrap())).collect();
+        self.nodes.insert(key, Node { keys, core: None, disk, events: Vec::new(), refused: Vec::new() });
+        self.start(key);
+        key
+    }
+
+    pub fn join(&mut self, name: u8, ticket: Option<Ticket>) -> PublicKey {
+        let keys = Keys { voting: None, ..keys(name) };
+        let anchor = self.any().anchor(vec![]).unwrap();
+        let roles = if ticket.is_some() { vec![] } else { vec!["server".into()] };
+        let application = Application { anchor, ticket, roles, note: format!("node {name}") };
+        let key = self.add(keys, joining_records(&application));
+        self.connect(key);
+        key
+    }
+
+    pub fn start(&mut self, key: PublicKey) {
+        let node = self.nodes.get_mut(&key).unwrap();
+        let records = node
+            .disk
+            .iter()
+            .map(|((table, key), value)| Record {
+                table: *table,
+                key: key.clone(),
+                value: Some(value.clone()),
+            })
+            .collect();
+        let config = Config {
+            keys: node.keys.clone(),
+            seed: key.0,
+            workshop: Arc::new(PlainWorkshop),
+            journal_lost: None,
+        };
+        node.core = Some(Core::open(config, records, self.now).unwrap());
+        self.input(key, Input::Tick);
+    }
+
+    pub fn stop(&mut self, key: PublicKey) {
+        self.nodes.get_mut(&key).unwrap().core = None;
+        let others: Vec<PublicKey> = self.nodes.keys().copied().filter(|other| *other != key).collect();
+        for other in others {
+            self.input(other, Input::Disconnected(key));
+        }
+    }
+
+    pub fn connect(&mut self, key: PublicKey) {
+        let others: Vec<PublicKey> = self.nodes.keys().copied().filter(|other| *other != key).collect();
+        for other in others {
+            self.push(0, key, What::Connected(other));
+            self.push(0, other, What::Connected(key));
+        }
+    }
+
+    fn connect_all(&mut self) {
+        let all: Vec<PublicKey> = self.nodes.keys().copied().collect();
+        for a in &all {
+            for b in all.iter().filter(|b| *b != a) {
+                self.push(0, *a, What::Connected(*b));
+            }
+        }
+    }
+
+    fn push(&mut self, after_ms: u64, to: PublicKey, what: What) {
+        self.sequence += 1;
+        self.queue.insert((self.now.plus(after_ms), self.sequence), (to, what));
+    }
+
+    pub fn any(&self) -> &Core {
+        self.nodes.values().filter_map(|node| node.core.as_ref()).find(|core| core.state().is_some()).unwrap()
+    }
+
+    pub fn core(&self, key: PublicKey) -> &Core {
+        self.nodes[&key].core.as_ref().unwrap()
+    }
+
+    pub fn endorsers(&self) -> Vec<PublicKey> {
+        self.founded.charter.endorsers.iter().map(|seat| seat.inception.key).collect()
+    }
+
+    pub fn id(&self, key: PublicKey) -> NodeId {
+        self.nodes[&key].keys.inception.node_id()
+    }
+
+    pub fn input(&mut self, key: PublicKey, input: Input) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&key).unwrap();
+        let Some(core) = &mut node.core else { return };
+        let mut effects = Effects::new();
+        if let Err(error) = core.handle(now, input, &mut effects) {
+            node.refused.push(error.to_string());
+        }
+        let unsettled = effects.take();
+        for record in unsettled.records() {
+            let at = (record.table, record.key.clone());
+            match &record.value {
+                Some(value) => node.disk.insert(at, value.clone()),
+                None => node.disk.remove(&at),
+            };
+        }
+        let outbox = unsettled.settled();
+        node.events.extend(outbox.events);
+        for (to, message) in outbox.sends {
+            self.push(LATENCY_MS, to, What::Message { from: key, message });
+        }
+        for message in outbox.publishes {
+            if !self.gossip {
+                continue;
+            }
+            let members: Vec<PublicKey> = self
+                .nodes
+                .keys()
+                .copied()
+                .filter(|to| *to != key && self.any().standing_of(to) >= Standing::Member)
+                .collect();
+            for to in members {
+                self.push(LATENCY_MS, to, What::Message { from: key, message: Arc::clone(&message) });
+            }
+        }
+    }
+
+    /// One event; false if nothing will ever happen again.
+    fn step(&mut self) -> bool {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let deadline = self
+            .nodes
+            .iter()
+            .filter_map(|(key, node)| Some((node.core.as_ref()?.next_deadline()?, *key)))
+            .min();
+        match (queued, deadline) {
+            (None, None) => false,
+            (queued, Some((at, key))) if queued.is_none_or(|queued| at < queued) => {
+                assert!(at >= self.now || self.nodes[&key].core.is_some(), "a deadline in the past");
+                self.now = self.now.max(at);
+                self.input(key, Input::Tick);
+                true
+            }
+            (_, _) => {
+                let ((at, _), (to, what)) = self.queue.pop_first().unwrap();
+                self.now = self.now.max(at);
+                match what {
+                    What::Connected(peer) => {
+                        if !self.cut.contains(&(peer, to)) {
+                            self.input(to, Input::Connected(peer));
+                        }
+                    }
+                    What::Message { from, message } => {
+                        if self.cut.contains(&(from, to)) {
+                            return true;
+                        }
+                        let length = frith_protocol::encoding::encoded_len(&*message);
+                        *self.bytes.entry(to).or_default() += length;
+                        let message = Arc::new(verify((*message).clone(), &self.check).unwrap());
+                        self.input(to, Input::Received { from, message });
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    /// Runs for `ms` of virtual time.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now.plus(ms);
+        let mut steps = 0;
+        while self.next_at().is_some_and(|at| at <= end) {
+            self.step();
+            steps += 1;
+            assert!(steps < 1_000_000, "the mesh does not come to rest");
+        }
+        self.now = end;
+    }
+
+    fn next_at(&self) -> Option<Timestamp> {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let deadline = self.nodes.values().filter_map(|node| node.core.as_ref()?.next_deadline()).min();
+        queued.into_iter().chain(deadline).min()
+    }
+
+    /// A ticket that the endorsers' operators made.
+    pub fn ticket(&mut self, uses: u32) -> Ticket {
+        let secret = [77 + uses as u8; 32];
+        let anchor = self.any().anchor(vec![]).unwrap();
+        let terms = TicketTerms {
+            domain: anchor.domain,
+            charter: anchor.charter,
+            epoch: anchor.epoch,
+            height: anchor.height,
+            roles: vec!["server".into()],
+            uses,
+            expires: self.now.plus(3_600_000),
+            key: SecretKey::from_seed(secret).public(),
+        };
+        let subject = Subject::Ticket(terms.clone());
+        let id = subject.digest();
+        let need = usize::from(self.founded.charter.thresholds.admit);
+        let endorsers = self.endorsers();
+        let expires = self.now.plus(3_600_000);
+        let propose = frith_protocol::door::Command::Propose { subject, note: "a ticket".into(), expires };
+        self.input(endorsers[0], Input::Command(propose));
+        self.run(50);
+        for key in &endorsers[1..need] {
+            self.input(*key, Input::Command(frith_protocol::door::Command::Endorse(id)));
+        }
+        self.run(50);
+        let met = self.nodes[&endorsers[0]].events.iter().find_map(|event| match event {
+            Event::Met { id: of, endorsements, .. } if *of == id => Some(endorsements.clone()),
+            _ => None,
+        });
+        let countersignatures = met.expect("the ticket was countersigned");
+        Ticket { terms, countersignatures, addresses: vec![], secret }
+    }
+
+    /// All live cores hold the same head and root, and a state.
+    pub fn assert_equal_heads(&self) {
+        let heads: BTreeSet<_> = self
+            .nodes
+            .values()
+            .filter_map(|node| node.core.as_ref())
+            .filter(|core| !core.state().is_some_and(|state| state.is_gone(&core.node_id())))
+            .map(|core| core.head().map(|head| (head.height, head.block, head.state_root)))
+            .collect();
+        assert_eq!(heads.len(), 1, "heads differ: {heads:?}");
+    }
+}

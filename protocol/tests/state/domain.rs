@@ -1,0 +1,229 @@
+//! A small domain in memory, for tests of the state.
+
+use std::sync::Arc;
+
+use frith_protocol::encoding::Hash;
+use frith_protocol::fault::Fault;
+use frith_protocol::identity::{
+    BatchCheck, Inception, NodeId, PublicKey, SecretKey, Stateless, Verified, verify,
+};
+use frith_protocol::state::{
+    AdmissionPolicy, Admit, Basis, Block, Charter, Endorsement, Entry, Founded, Grounds, Header, Kind,
+    Parent, Reason, Recovery, Revoke, Role, Seat, State, Statement, Subject, Thresholds, TicketTerms, Timing,
+    Window,
+};
+use frith_protocol::time::Timestamp;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+/// The check that nodes use, with a fixed seed: nobody here predicts it.
+pub(crate) fn check() -> BatchCheck<ChaCha20Rng> {
+    BatchCheck::new(ChaCha20Rng::from_seed([7; 32]))
+}
+
+pub(crate) fn verified<T: Stateless>(value: T) -> Verified<T> {
+    verify(value, &check()).expect("what this test made holds")
+}
+
+/// Whoever has keys.
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) key: SecretKey,
+    pub(crate) next: SecretKey,
+    pub(crate) voting: SecretKey,
+    pub(crate) inception: Inception,
+    pub(crate) node: NodeId,
+}
+
+impl Person {
+    pub(crate) fn new(number: u32) -> Person {
+        let secret = |purpose: u8| {
+            let mut seed = [purpose; 32];
+            seed[..4].copy_from_slice(&number.to_le_bytes());
+            SecretKey::from_seed(seed)
+        };
+        let (key, next, voting) = (secret(1), secret(2), secret(3));
+        let inception = Inception::new(&key, &next.public());
+        let node = inception.node_id();
+        Person { key, next, voting, inception, node }
+    }
+
+    pub(crate) fn endorse(&self, subject: &Subject) -> Endorsement {
+        Endorsement::sign(&subject.digest(), self.node, 0, &self.key)
+    }
+
+    pub(crate) fn public(&self) -> PublicKey {
+        self.key.public()
+    }
+}
+
+pub(crate) const MINUTE: u64 = 60_000;
+pub(crate) const DAY: u64 = 24 * 60 * MINUTE;
+pub(crate) const START: Timestamp = Timestamp(1_000_000);
+
+/// `n` founders, in the order of their seats.
+pub(crate) fn founders(n: u32) -> Vec<Person> {
+    let mut people: Vec<Person> = (0..n).map(Person::new).collect();
+    people.sort_by_key(|person| person.node);
+    people
+}
+
+/// A charter that may be founded: the most faults and the least thresholds that `n` allows.
+pub(crate) fn charter(founders: &[Person]) -> Charter {
+    let n = u8::try_from(founders.len()).expect("few founders");
+    let faults = (n - 1) / 3;
+    let quorum = (n + faults) / 2 + 1;
+    let role = |name: &str| Role { name: name.into(), capabilities: vec!["speak".into()] };
+    Charter {
+        previous: None,
+        epoch: 1,
+        name: "test".into(),
+        written: START,
+        endorsers: founders
+            .iter()
+            .map(|p| Seat {
+                inception: p.inception.clone(),
+                voting_key: p.voting.public(),
+                roles: vec!["node".into()],
+            })
+            .collect(),
+        faults,
+        thresholds: Thresholds {
+            admit: (faults + 1).max(n.min(2)),
+            revoke: faults + 1,
+            contain: faults + 1,
+            amend: quorum,
+        },
+        recovery: Recovery::default(),
+        roles: vec![role("gateway"), role("node"), role("operator")],
+        timing: Timing {
+            heartbeat_ms: MINUTE,
+            freshness_ms: 30 * MINUTE,
+            silence_ms: 30 * DAY,
+            skew_ms: MINUTE,
+            first_timeout_ms: 1000,
+            timeout_cap_ms: 30_000,
+            member_lifetime_ms: 90 * DAY,
+            basis_ms: 30 * MINUTE,
+            ticket_lifetime_ms: 7 * DAY,
+            proposal_lifetime_ms: 7 * DAY,
+        },
+        admission: AdmissionPolicy { tickets: true, approval: true },
+        last_day: Timestamp(START.0 + 3650 * DAY),
+    }
+}
+
+pub(crate) fn found(charter: Charter, founders: &[Person]) -> Founded {
+    let signatures = founders.iter().map(|p| charter.sign_founding(&p.key)).collect();
+    Founded { charter, signatures }
+}
+
+/// A domain and the head of its log.
+#[derive(Clone)]
+pub(crate) struct Domain {
+    pub(crate) founders: Vec<Person>,
+    pub(crate) founded: Verified<Founded>,
+    pub(crate) state: State,
+    pub(crate) head: Header,
+}
+
+impl Domain {
+    pub(crate) fn new(n: u32) -> Domain {
+        Domain::with(n, |_| {})
+    }
+
+    pub(crate) fn with(n: u32, change: impl FnOnce(&mut Charter)) -> Domain {
+        let founders = founders(n);
+        let mut charter = charter(&founders);
+        change(&mut charter);
+        let founded = verified(found(charter, &founders));
+        let (state, head) = State::genesis(&founded).expect("the charter is sound");
+        Domain { founders, founded, state, head }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.head.time.plus(1000)
+    }
+
+    /// An approved first admission with nothing wrong.
+    pub(crate) fn admit(&self, person: &Person) -> Admit {
+        Admit {
+            subject: person.inception.clone(),
+            number: self.state.standing(&person.node).map_or(0, |standing| standing.number) + 1,
+            roles: vec!["node".into()],
+            window: Window { from: self.head.time, until: self.head.time.plus(30 * DAY) },
+            basis: Basis { height: self.head.height, block: self.head.id(), time: self.head.time },
+            grounds: Grounds::Approval,
+        }
+    }
+
+    pub(crate) fn terms(&self, number: u8, uses: u32) -> TicketTerms {
+        TicketTerms {
+            domain: self.state.domain(),
+            charter: self.state.charter_id(),
+            epoch: 1,
+            height: self.head.height,
+            roles: vec!["node".into()],
+            uses,
+            expires: self.head.time.plus(DAY),
+            key: SecretKey::from_seed([number; 32]).public(),
+        }
+    }
+
+    pub(crate) fn statement(&self, kind: Kind) -> Statement {
+        Statement { domain: self.state.domain(), kind }
+    }
+
+    pub(crate) fn admission(&self, admit: Admit) -> Entry {
+        self.endorsed(self.statement(Kind::Admit(Box::new(admit))))
+    }
+
+    pub(crate) fn revocation(&self, subject: NodeId) -> Entry {
+        self.endorsed(self.statement(Kind::Revoke(Revoke { subject, reason: Reason::Unspecified })))
+    }
+
+    /// With just as many endorsements as its rule asks, by the first founders who still stand.
+    pub(crate) fn endorsed(&self, statement: Statement) -> Entry {
+        let need = self.state.threshold_for(&Subject::Statement(statement.clone()));
+        let able: Vec<&Person> =
+            self.founders.iter().filter(|p| !self.state.is_gone(&p.node)).take(need).collect();
+        endorsed_by(statement, &able)
+    }
+
+    pub(crate) fn judge(&self, entry: &Entry) -> Result<(), Fault> {
+        self.judge_at(self.now(), entry)
+    }
+
+    pub(crate) fn judge_at(&self, time: Timestamp, entry: &Entry) -> Result<(), Fault> {
+        self.state.judge(&self.head, time, &verified(Arc::new(entry.clone())))
+    }
+
+    /// A block with all these entries, which must be valid, and goes through `execute`.
+    pub(crate) fn advance(&mut self, entries: &[Entry]) -> Verified<Arc<Block>> {
+        self.advance_to(self.now(), entries)
+    }
+
+    pub(crate) fn advance_to(&mut self, time: Timestamp, entries: &[Entry]) -> Verified<Arc<Block>> {
+        let waiting: Vec<_> = entries.iter().map(|e| verified(Arc::new(e.clone()))).collect();
+        let (block, state, refused) = self.state.build(&self.head, time, waiting.iter());
+        assert_eq!(refused, [], "an entry of this test was refused");
+        assert_eq!(block.entries.len(), entries.len(), "an entry of this test found no place");
+        let again = self.state.execute(Parent::Known(&self.head), &verified(Arc::clone(&*block)));
+        assert_eq!(again, Ok(state.clone()), "what was built does not execute to the same state");
+        self.state = state;
+        self.head = block.header.clone();
+        block
+    }
+}
+
+pub(crate) fn endorsed_by(statement: Statement, endorsers: &[&Person]) -> Entry {
+    let subject = Subject::Statement(statement.clone());
+    let mut endorsements: Vec<_> = endorsers.iter().map(|p| p.endorse(&subject)).collect();
+    endorsements.sort_by_key(|e| e.node);
+    Entry { statement, endorsements }
+}
+
+/// A hash that means nothing.
+pub(crate) fn noise(byte: u8) -> Hash {
+    Hash([byte; 32])
+}

@@ -1,0 +1,12 @@
+//! The rules of SPEC.md 1 to 4, 6 and 7, each by its number, on small domains in memory.
+
+mod admissions;
+mod blocks;
+mod bytes;
+mod charters;
+mod domain;
+mod keys;
+mod proofs;
+mod revocations;
+mod snapshot;
+mod wire;

@@ -1,0 +1,149 @@
+//! SPEC 7.1–7.3: what the roots are of, and proofs under them.
+
+use std::collections::BTreeMap;
+
+use frith_protocol::encoding::{Hash, Label, decode, digest, encode};
+use frith_protocol::fault::Fault;
+use frith_protocol::identity::NodeId;
+use frith_protocol::state::{MapName, Standing, StateProof};
+
+use crate::domain::{Domain, Person};
+
+/// The root of a crit-bit tree, written from SPEC 7.2 alone: no tree, only sorted items and the first bit in which they differ.
+fn naive_root(items: &[([u8; 32], Vec<u8>)]) -> Hash {
+    match items {
+        [] => Hash([0; 32]),
+        [(key, value)] => digest(Label::MapLeaf, &[&key[..], value].concat()),
+        [first, .., last] => {
+            let bit_of = |key: &[u8; 32], bit: usize| key[bit / 8] >> (7 - bit % 8) & 1;
+            // In a sorted list, the first and the last share what all share.
+            let bit = (0..256).find(|&b| bit_of(&first.0, b) != bit_of(&last.0, b)).expect("keys differ");
+            let (left, right) = items.split_at(items.partition_point(|(key, _)| bit_of(key, bit) == 0));
+            let number = u16::try_from(bit).expect("few bits").to_le_bytes();
+            digest(Label::MapBranch, &[&number[..], &naive_root(left).0, &naive_root(right).0].concat())
+        }
+    }
+}
+
+/// Some members, one revoked, some tickets spent.
+fn grown() -> (Domain, Vec<Person>) {
+    let mut domain = Domain::new(4);
+    let people: Vec<Person> = (2000..2040).map(Person::new).collect();
+    for few in people.chunks(7) {
+        let entries: Vec<_> = few.iter().map(|p| domain.admission(domain.admit(p))).collect();
+        domain.advance(&entries);
+    }
+    domain.advance(&[domain.revocation(people[5].node), domain.revocation(people[6].node)]);
+    (domain, people)
+}
+
+type Items = Vec<([u8; 32], Vec<u8>)>;
+
+fn items_of(domain: &Domain) -> BTreeMap<u8, Items> {
+    let mut maps: BTreeMap<u8, Items> = BTreeMap::new();
+    for item in domain.state.snapshot(None).into_iter().flat_map(|chunk| chunk.items) {
+        maps.entry(item.map).or_default().push((item.key, item.value));
+    }
+    maps
+}
+
+#[test]
+fn rule_7_2_roots_are_those_of_a_naive_tree_after_every_block() {
+    let mut domain = Domain::new(4);
+    let people: Vec<Person> = (3000..3012).map(Person::new).collect();
+    for (i, person) in people.iter().enumerate() {
+        domain.advance(&[domain.admission(domain.admit(person))]);
+        if i % 3 == 2 {
+            domain.advance(&[domain.revocation(people[i - 1].node)]);
+        }
+        let maps = items_of(&domain);
+        let roots: Vec<Hash> =
+            (0..5).map(|map| naive_root(maps.get(&map).map_or(&[][..], Vec::as_slice))).collect();
+        let all: Vec<u8> = roots.iter().flat_map(|root| root.0).collect();
+        assert_eq!(domain.state.root(), digest(Label::State, &all), "after {i}");
+        assert_eq!(domain.state.spine_root(), roots[4]);
+        assert_eq!(domain.state.roots().of(MapName::Gone), roots[1]);
+    }
+}
+
+#[test]
+fn rule_7_2_the_order_in_which_items_came_does_not_matter() {
+    let people: Vec<Person> = (3000..3020).map(Person::new).collect();
+    let root_of = |order: &mut dyn Iterator<Item = &Person>| {
+        let mut domain = Domain::new(4);
+        let entries: Vec<_> = order.map(|p| domain.admission(domain.admit(p))).collect();
+        domain.advance(&entries);
+        domain.state.root()
+    };
+    assert_eq!(root_of(&mut people.iter()), root_of(&mut people.iter().rev()));
+}
+
+#[test]
+fn rule_7_2_presence_and_absence_can_be_proven() {
+    let (domain, people) = grown();
+    let root = domain.state.root();
+    for person in &people {
+        let key = &person.node.0;
+        let standing = domain.state.proof(MapName::Standing, key);
+        let value = standing.check(&root, key).expect("the proof is ours");
+        let expected = domain.state.standing(&person.node);
+        assert_eq!(value.map(<[u8]>::to_vec), expected.map(encode));
+        if let Some(value) = value {
+            let read: Standing = decode("a standing", value, 4096).expect("a standing");
+            assert_eq!(Some(&read), expected);
+        }
+        let gone = domain.state.proof(MapName::Gone, key);
+        let is_gone = gone.check(&root, key).expect("the proof is ours").is_some();
+        assert_eq!(is_gone, domain.state.is_gone(&person.node));
+    }
+    for stranger in (9000..9100).map(|i| Person::new(i).node) {
+        let proof = domain.state.proof(MapName::Standing, &stranger.0);
+        assert_eq!(proof.check(&root, &stranger.0), Ok(None));
+    }
+    // In an empty map, too.
+    let fresh = Domain::new(4);
+    let nobody = NodeId([7; 32]);
+    let proof = fresh.state.proof(MapName::Gone, &nobody.0);
+    assert_eq!(proof.check(&fresh.state.root(), &nobody.0), Ok(None));
+}
+
+#[test]
+fn rule_7_2_a_proof_proves_nothing_of_another_key_or_root() {
+    let (domain, people) = grown();
+    let (mut later, root) = (domain.clone(), domain.state.root());
+    later.advance(&[later.revocation(people[0].node)]);
+    let key = people[0].node.0;
+    let proof = domain.state.proof(MapName::Standing, &key);
+    assert_eq!(proof.check(&later.state.root(), &key), Err(Fault::BadProof));
+    for other in &people[1..] {
+        // Where the searches part, it proves nothing; where they do not, it would prove absence, which must then be true.
+        if other.node.0 != key {
+            let absent = domain.state.standing(&other.node).is_none();
+            let says = proof.check(&root, &other.node.0);
+            assert!(says == Err(Fault::BadProof) || says == Ok(None) && absent, "{says:?}");
+        }
+    }
+}
+
+#[test]
+fn rule_7_2_no_flipped_bit_of_a_proof_goes_unnoticed() {
+    let (domain, people) = grown();
+    let root = domain.state.root();
+    for (key, map) in [(people[0].node.0, MapName::Standing), (NodeId([9; 32]).0, MapName::Gone)] {
+        let proof = domain.state.proof(map, &key);
+        let truth = proof.check(&root, &key).expect("ours").map(<[u8]>::to_vec);
+        let bytes = encode(&proof);
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let Ok(other) = decode::<StateProof>("a proof", &changed, 1 << 16) else { continue };
+            // Another map may be named, of which it then says something true or nothing.
+            let says = other.check(&root, &key).map(|value| value.map(<[u8]>::to_vec));
+            assert!(says == Err(Fault::BadProof) || other.map != map, "bit {bit}: {says:?}, not {truth:?}");
+            if let (Ok(says), true) = (says, other.map != map) {
+                let direct = domain.state.proof(other.map, &key);
+                assert_eq!(Ok(says.as_deref()), direct.check(&root, &key), "bit {bit}");
+            }
+        }
+    }
+}
