@@ -1,2 +1,7 @@
-//! Frith.
-fn main() {}
+//! The binary `frith`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    frith_node::cli::main()
+}

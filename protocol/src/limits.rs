@@ -88,6 +88,10 @@ pub const CHECKPOINT_BLOCKS: usize = 64;
 pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
 /// Drafts that wait at one endorser because it is behind their basis.
 pub const DRAFTS_AHEAD_MAX: usize = 64;
+/// How far the basis of a draft may be beyond an endorser's head for it to wait.
+pub const BASIS_AHEAD_MAX: u64 = 16;
+/// Admissions by one ticket that an endorser signs beyond the ticket's uses, before it waits for some to be in the log.
+pub const SPARE_ENDORSEMENTS_PER_TICKET: usize = 16;
 /// Statements of which one endorser remembers which newcomer waits for them.
 pub const NEWCOMERS_WAITING_MAX: usize = 4096;
 

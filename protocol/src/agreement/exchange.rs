@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::ballot::{BallotKind, Certificate, Have, Message, Proposal, Vote, Want};
 use super::engine::{Agreement, Lack, Parked, Turn};
+use super::planted::Planted;
 use super::seam::{Accepted, Ledger, Output, Signer, Value, Voter};
 use super::tally::Round;
 use crate::fault::Fault;
@@ -158,11 +159,11 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                 }
             }
             Message::Ballot(vote) => {
-                turn.outrun = vote.ballot.iteration > self.iteration;
+                let iteration = vote.ballot.iteration;
                 self.record(vote, turn.out);
+                turn.outrun = iteration > self.iteration;
             }
             Message::Certificate(certificate) => {
-                turn.outrun = certificate.ballot.iteration > self.iteration;
                 self.learn(certificate, true, turn.out);
             }
             Message::Want(want) => self.answer(from, &want, turn),
@@ -382,6 +383,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         self.asked.clear();
         self.asked_blocks.clear();
         self.answered.clear();
+        if self.is_planted(Planted::NeverResend) {
+            return;
+        }
         for message in self.standing(ledger) {
             self.broadcast(message, out);
         }

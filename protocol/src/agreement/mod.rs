@@ -9,6 +9,7 @@ mod engine;
 mod exchange;
 mod journal;
 mod planted;
+mod rules;
 mod seam;
 mod start;
 mod tally;

@@ -10,12 +10,14 @@ pub(super) enum Planted {
     FinaliseAfterDummy,
     /// 8.8 without «or voted for another block».
     FinaliseAnother,
-    /// 8.1 with a finality certificate of Q − 1.
-    FinalityOneShort,
-    /// 8.1 with a notarisation of Q − 1.
-    NotarisationOneShort,
     /// 8.4 without the dummy certificates between.
     AnyNotarisedParent,
+    /// 8.9 the other way round.
+    SendFirst,
+    /// No 8.7.
+    NeverGiveUp,
+    /// 8.11 without resending.
+    NeverResend,
 }
 
 impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {

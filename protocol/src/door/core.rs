@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
 
 use super::effects::Effects;
 use super::input::{Alarm, Command, Error, Event, Input};
@@ -17,7 +18,9 @@ use crate::following::{Chain, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, KeySequence, NodeId, PublicKey, SecretKey, Signature, Verified};
 use crate::joining::{Draft, Newcomer, Proposals, Waiting};
 use crate::limits;
-use crate::state::{Block, BlockId, Charter, DomainId, Endorsement, Founded, SnapshotChunk, StatementId};
+use crate::state::{
+    Block, BlockId, Charter, DomainId, Endorsement, Founded, SnapshotChunk, StatementId, TicketId,
+};
 use crate::time::Timestamp;
 
 /// The agreement of a mesh: real blocks, keys and signatures.
@@ -49,8 +52,15 @@ pub struct Config {
     pub journal_lost: Option<String>,
 }
 
-/// An endorsement that this node gave, and until when it can be of use.
-pub(super) type Given = (Endorsement, Timestamp);
+/// An endorsement that this node gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Given {
+    pub(super) endorsement: Endorsement,
+    /// Until when it can be of use.
+    pub(super) until: Timestamp,
+    /// By which ticket, if it is for an admission by one.
+    pub(super) ticket: Option<TicketId>,
+}
 
 /// One node's part in one domain.
 pub struct Core {
@@ -188,7 +198,6 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<(), Error> {
         self.check_allowed(from, message, effects)?;
-        let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
         match &**message {
             Message::Unsupported { .. } => Err(Error::Untimely("the peer speaks another version")),
             Message::AskHead => self.answer_head(from, effects),
@@ -212,11 +221,11 @@ impl Core {
             Message::Submit(entry) => {
                 self.submitted(Some(from), &Verified::of_verified_parts(Arc::clone(entry)), effects)
             }
-            Message::Refused { statement, why } => {
+            Message::Refused { statement, why, retry } => {
                 let Some(newcomer) = &mut self.newcomer else {
                     return Err(Error::Untimely("nothing was submitted"));
                 };
-                let steps = newcomer.refused(from, statement, why);
+                let steps = newcomer.refused(from, statement, why, *retry);
                 self.walk(steps, effects);
                 Ok(())
             }
@@ -230,9 +239,12 @@ impl Core {
             }
             Message::AskSnapshot { head, chunk } => self.answer_snapshot(from, *head, *chunk, effects),
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
-            Message::Talk(talk) => self.talked(from, talk, effects).map_err(blame),
+            Message::Talk(talk) => self.talked(from, talk, effects).map_err(|fault| match fault {
+                Fault::Unknown { what } => Error::Untimely(what),
+                fault => Error::PeerMisbehaved { culprit: from, fault },
+            }),
             Message::Circulate(circulated) => {
-                self.circulated(&Verified::of_verified_parts(Arc::clone(circulated)), effects).map_err(blame)
+                self.circulated(&Verified::of_verified_parts(Arc::clone(circulated)), effects)
             }
         }
     }
@@ -458,7 +470,7 @@ impl Core {
     fn forget_useless_endorsements(&mut self, effects: &mut Effects) {
         let now = self.now;
         let old: Vec<Hash> =
-            self.given.iter().filter(|(_, (_, until))| *until < now).map(|(id, _)| *id).collect();
+            self.given.iter().filter(|(_, given)| given.until < now).map(|(id, _)| *id).collect();
         for id in old {
             self.given.remove(&id);
             effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: None });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Phase};
+use super::core::{Core, Given, Phase};
 use super::effects::Effects;
 use super::input::{Error, Event};
 use super::message::Message;
@@ -13,7 +13,10 @@ use crate::fault::Fault;
 use crate::identity::{PublicKey, Verified};
 use crate::joining::{Answer, Circulated, Decision, Draft, Offered, Origin, Proposal, Retry, Step, Verdict};
 use crate::limits;
-use crate::state::{Admit, Endorsement, Entry, Founded, Grounds, Kind, Reason, Revoke, Statement, Subject};
+use crate::state::{
+    Admit, Endorsement, Entry, Founded, Grounds, Kind, Reason, Revoke, Statement, Subject, TicketId,
+    TicketTerms,
+};
 use crate::time::Timestamp;
 
 /// What becomes of a draft.
@@ -88,8 +91,8 @@ impl Core {
     pub(super) fn judge_draft(&mut self, from: PublicKey, draft: &Verified<Draft>, effects: &mut Effects) {
         let statement = draft.statement.id();
         let id = Hash(statement.0);
-        if let Some((endorsement, _)) = self.given.get(&id) {
-            let verdict = Verdict::Endorsed(*endorsement);
+        if let Some(given) = self.given.get(&id) {
+            let verdict = Verdict::Endorsed(given.endorsement);
             effects.send(from, Arc::new(Message::Answer(Box::new(Answer { statement, verdict }))));
             return;
         }
@@ -105,6 +108,8 @@ impl Core {
                 }
             },
             Judged::WaitForLog => {
+                // One a peer: nobody fills the queue. Whoever finds no place asks again by its own timer.
+                self.drafts_ahead.retain(|(peer, _)| *peer != from);
                 if self.drafts_ahead.len() < limits::DRAFTS_AHEAD_MAX {
                     self.drafts_ahead.push((from, draft.clone()));
                 }
@@ -122,6 +127,10 @@ impl Core {
 
     fn judge(&self, draft: &Verified<Draft>) -> Judged {
         let never = |fault: Fault| Judged::Decline(fault.to_string(), Retry::Never);
+        let declined = |fault: Fault| {
+            let retry = outlook(&fault).unwrap_or(Retry::Later);
+            Judged::Decline(fault.to_string(), retry)
+        };
         let Kind::Admit(admit) = &draft.statement.kind else {
             return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
@@ -155,7 +164,12 @@ impl Core {
             return Judged::Admitted(standing.height);
         }
         if admit.basis.height > head.height {
-            return Judged::WaitForLog;
+            let ahead = admit.basis.height - head.height;
+            return if ahead <= limits::BASIS_AHEAD_MAX {
+                Judged::WaitForLog
+            } else {
+                Judged::Decline("the basis is far beyond this endorser's head".into(), Retry::Later)
+            };
         }
         if !chain.knows(&admit.basis) {
             let fault = Fault::BadBasis { why: "the block that it names is not known here" };
@@ -167,7 +181,7 @@ impl Core {
         }
         let time = self.now.max(head.time.plus(1));
         if let Err(fault) = state.judge_statement(head, time, &draft.statement) {
-            return never(fault);
+            return declined(fault);
         }
         match (&admit.grounds, &draft.shown) {
             (Grounds::Ticket(terms), Some(shown)) if charter.admission.tickets => {
@@ -176,8 +190,12 @@ impl Core {
                     .judge_ticket(time, terms)
                     .and_then(|()| state.check_endorsers(&shown.countersignatures, need));
                 match judged {
+                    Ok(()) if self.has_signed_too_often(terms) => Judged::Decline(
+                        "too many identities ask with this ticket: ask again when some of them are in".into(),
+                        Retry::Later,
+                    ),
                     Ok(()) => Judged::Endorse,
-                    Err(fault) => never(fault),
+                    Err(fault) => declined(fault),
                 }
             }
             (Grounds::Approval, None) if charter.admission.approval => {
@@ -234,14 +252,21 @@ impl Core {
     /// Signs a subject that was judged, once: a repeated wish gets the stored bytes.
     fn sign(&mut self, subject: &Subject, effects: &mut Effects) -> Endorsement {
         let id = subject.digest();
-        if let Some((endorsement, _)) = self.given.get(&id) {
-            return *endorsement;
+        if let Some(given) = self.given.get(&id) {
+            return given.endorsement;
         }
         let endorsement = Endorsement::sign(&id, self.me, self.keys.sequence, &self.keys.identity);
-        let until = self.useful_until(subject);
-        self.keep_given(id, (endorsement, until), effects);
+        let given = Given { endorsement, until: self.useful_until(subject), ticket: ticket_of(subject) };
+        self.keep_given(id, given, effects);
         effects.tell(Event::Endorsed { id });
         endorsement
+    }
+
+    /// Whoever holds a ticket can make identities without end: what we sign for it, and must remember, has a bound.
+    fn has_signed_too_often(&self, terms: &TicketTerms) -> bool {
+        let id = terms.id();
+        let signed = self.given.values().filter(|given| given.ticket == Some(id)).count();
+        signed >= (terms.uses as usize).saturating_add(limits::SPARE_ENDORSEMENTS_PER_TICKET)
     }
 
     /// When an endorsement of `subject` can no longer make an entry.
@@ -397,13 +422,14 @@ impl Core {
         &mut self,
         circulated: &Verified<Arc<Circulated>>,
         effects: &mut Effects,
-    ) -> Result<(), Fault> {
-        let Some(chain) = &self.chain else { return Err(Fault::Unknown { what: "the state" }) };
-        if self.hall.is_none() {
-            return Ok(());
+    ) -> Result<(), Error> {
+        let (Some(chain), Some(_)) = (&self.chain, &self.hall) else {
+            return Err(Error::Untimely("this node does not endorse"));
+        };
+        // At least its proposer's: whoever fills our queue signs for it. No fault if not: the sender's state may be older or newer.
+        if chain.state().check_endorsers(&circulated.endorsements, 1).is_err() {
+            return Err(Error::Untimely("its endorsements are not of endorsers, as far as is known here"));
         }
-        // At least its proposer's: whoever fills our queue signs for it.
-        chain.state().check_endorsers(&circulated.endorsements, 1)?;
         let subject = &circulated.subject;
         let id = subject.digest();
         if self.proposals.get(&id).is_none() {
@@ -421,7 +447,9 @@ impl Core {
                 endorsements: Vec::new(),
                 met: false,
             };
-            self.proposals.insert(proposal)?;
+            if self.proposals.insert(proposal).is_err() {
+                return Err(Error::Untimely("too many proposals wait already"));
+            }
             effects.tell(Event::Waiting { id, note: circulated.note.clone() });
         }
         let Some(proposal) = self.proposals.get_mut(&id) else { return Ok(()) };
@@ -516,9 +544,11 @@ impl Core {
                     effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
                     return Ok(());
                 }
-                if !self.is_seated(&from) {
+                if !self.is_seated(&from)
+                    && let Some(retry) = outlook(&fault)
+                {
                     let why = within_a_note(fault.to_string());
-                    effects.send(from, Arc::new(Message::Refused { statement, why }));
+                    effects.send(from, Arc::new(Message::Refused { statement, why, retry }));
                 }
                 Ok(())
             }
@@ -573,10 +603,12 @@ impl Core {
         for (statement, fault) in self.waiting.sift(chain.state(), chain.head(), self.now) {
             self.relays.remove(&statement);
             effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
-            if let Some(newcomers) = self.promised.remove(&statement) {
+            if let Some(retry) = outlook(&fault)
+                && let Some(newcomers) = self.promised.remove(&statement)
+            {
                 let why = within_a_note(fault.to_string());
                 for key in newcomers {
-                    effects.send(key, Arc::new(Message::Refused { statement, why: why.clone() }));
+                    effects.send(key, Arc::new(Message::Refused { statement, why: why.clone(), retry }));
                 }
             }
         }
@@ -585,6 +617,62 @@ impl Core {
 
 /// The place of the founding charter in [`Table::Meta`].
 pub(super) const FOUNDED_KEY: &[u8] = b"founded";
+
+fn ticket_of(subject: &Subject) -> Option<TicketId> {
+    match subject {
+        Subject::Ticket(_) => None,
+        Subject::Statement(statement) => match &statement.kind {
+            Kind::Admit(admit) => match &admit.grounds {
+                Grounds::Ticket(terms) => Some(terms.id()),
+                Grounds::Approval => None,
+            },
+            Kind::Revoke(_) => None,
+        },
+    }
+}
+
+/// What a newcomer can do about a fault of its draft or entry; `None` if it may be that only our log or clock is behind.
+fn outlook(fault: &Fault) -> Option<Retry> {
+    match fault {
+        Fault::SubjectGone { .. }
+        | Fault::KeyTaken { .. }
+        | Fault::WrongNumber { .. }
+        | Fault::UnknownRole { .. }
+        | Fault::RoleBeyondTicket { .. }
+        | Fault::TicketExpired
+        | Fault::TicketSpent { .. }
+        | Fault::BadTicket { .. }
+        | Fault::OtherDomain { .. }
+        | Fault::GroundsNotAllowed { .. }
+        | Fault::BadKey { .. }
+        | Fault::NotAllowed { .. } => Some(Retry::Never),
+        // Whoever endorsed it may not any more: others can.
+        Fault::NotAnEndorser { .. }
+        | Fault::EndorserGone { .. }
+        | Fault::NotTheCurrentKey { .. }
+        | Fault::TooFewEndorsements { .. } => Some(Retry::NewerBasis),
+        Fault::BadWindow { .. }
+        | Fault::BadBasis { .. }
+        | Fault::DomainFull { .. }
+        | Fault::TooMany { .. }
+        | Fault::Malformed(_)
+        | Fault::UnknownVersion { .. }
+        | Fault::BadSignature { .. }
+        | Fault::NotInOrder { .. }
+        | Fault::SubjectUnknown { .. }
+        | Fault::WouldStrandTheCharter { .. }
+        | Fault::BadCharter { .. }
+        | Fault::WrongHeader { .. }
+        | Fault::WrongTime { .. }
+        | Fault::BadBlock { .. }
+        | Fault::BadCertificate { .. }
+        | Fault::BadBallot { .. }
+        | Fault::BadProof
+        | Fault::NotTheLeader { .. }
+        | Fault::WrongSnapshot
+        | Fault::Unknown { .. } => None,
+    }
+}
 
 fn within_a_note(mut text: String) -> String {
     while text.len() > limits::NOTE_BYTES_MAX {

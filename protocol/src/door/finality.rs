@@ -147,6 +147,8 @@ impl Core {
                     let Some(proven) = chain.finalise(block.id(), &certificate) else { continue };
                     chain.renew_checkpoint();
                     finalised = true;
+                    let jitter = self.jitter();
+                    self.follower.satisfied(self.now, jitter);
                     self.plan_publication(certificate.ballot.iteration, &proven, effects);
                     self.became_final(&proven, effects);
                 }
@@ -259,7 +261,9 @@ impl Core {
                 chain.renew_checkpoint();
                 let jitter = self.jitter();
                 self.follower.satisfied(self.now, jitter);
-                self.report_clock(proven, effects);
+                if taken.complete {
+                    self.report_clock(proven, effects);
+                }
                 self.became_final(proven, effects);
                 self.tell_hall(proven, effects);
                 if !taken.complete {
@@ -317,10 +321,11 @@ impl Core {
     fn report_clock(&mut self, proven: &FinalChain, effects: &mut Effects) {
         let (Some(tip), Some(charter)) = (proven.tip(), self.charter()) else { return };
         let bound = charter.timing.freshness_ms;
-        let behind = tip.time.since(self.now);
-        if behind > bound && !self.clock_reported {
+        let (behind, ahead) = (tip.time.since(self.now), self.now.since(tip.time));
+        if behind.max(ahead) > bound && !self.clock_reported {
             self.clock_reported = true;
-            effects.tell(Event::Alarm(Alarm::ClockFarOff { by_ms: behind, ahead: false }));
+            let alarm = Alarm::ClockFarOff { by_ms: behind.max(ahead), ahead: ahead > behind };
+            effects.tell(Event::Alarm(alarm));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::agreement;
 use crate::encoding::{self, Malformed, VERSION};
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Sheet, Signature, Stateless};
-use crate::joining::{Answer, Circulated, Draft};
+use crate::joining::{Answer, Circulated, Draft, Retry};
 use crate::limits;
 use crate::state::{Block, BlockId, CharterId, DomainId, Entry, FinalChain, Founded, StatementId};
 
@@ -50,6 +50,8 @@ pub enum Message {
         statement: StatementId,
         /// Why, for people.
         why: String,
+        /// Whether another draft may help.
+        retry: Retry,
     },
     /// «I hold everything up to this height; what follows?»
     Follow {
@@ -149,7 +151,7 @@ impl Stateless for Message {
             Message::AskEndorsement(draft) => draft.inspect(sheet),
             Message::Answer(answer) => answer.inspect(sheet),
             Message::Submit(entry) => entry.inspect(sheet),
-            Message::Refused { statement: _, why } => {
+            Message::Refused { statement: _, why, retry: _ } => {
                 let (count, max) = (why.len(), limits::NOTE_BYTES_MAX);
                 if count > max {
                     Err(Fault::TooMany { what: "bytes of a reason", count, max })

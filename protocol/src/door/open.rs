@@ -291,6 +291,8 @@ impl Core {
             let entry = Verified::of_verified_parts(entry?.1);
             // What became final, or invalid, while it lay here is dropped.
             let Ok(_) = self.waiting.offer(&entry, chain.state(), chain.head(), self.now) else { continue };
+            // Whoever should have had it may not have got it before we stopped.
+            self.relays.insert(entry.statement.id(), self.now);
         }
         Ok(())
     }

@@ -246,6 +246,10 @@ impl Newcomer {
         if drafted.entry.is_some() || now.since(head.time) <= charter.timing.basis_ms / 2 {
             return Vec::new();
         }
+        self.begin_anew()
+    }
+
+    fn begin_anew(&mut self) -> Vec<Step> {
         self.head = None;
         self.drafted = None;
         self.connected.iter().map(|peer| Step::AskHead(*peer)).collect()
@@ -352,7 +356,7 @@ impl Newcomer {
     }
 
     /// An endorser says that the entry cannot go into a block. Believed when more say so than may lie.
-    pub fn refused(&mut self, by: PublicKey, statement: &StatementId, why: &str) -> Vec<Step> {
+    pub fn refused(&mut self, by: PublicKey, statement: &StatementId, why: &str, retry: Retry) -> Vec<Step> {
         let ours = self.drafted.as_ref().is_some_and(|drafted| drafted.id == *statement);
         if !ours || !self.is_endorser(&by) || self.failed {
             return Vec::new();
@@ -360,9 +364,18 @@ impl Newcomer {
         self.refused.insert(by, why.to_owned());
         let mut steps = vec![Step::Declined(by, why.to_owned())];
         let liars = self.charter().map_or(0, |charter| usize::from(charter.faults));
-        if self.refused.len() > liars {
-            self.failed = true;
-            steps.push(Step::Failed(why.to_owned()));
+        if self.refused.len() <= liars {
+            return steps;
+        }
+        self.refused.clear();
+        match retry {
+            Retry::Never => {
+                self.failed = true;
+                steps.push(Step::Failed(why.to_owned()));
+            }
+            // The endorsements do not hold any more: another draft, by others.
+            Retry::NewerBasis => steps.extend(self.begin_anew()),
+            Retry::Later => {}
         }
         steps
     }

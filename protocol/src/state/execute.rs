@@ -213,9 +213,7 @@ struct Packing {
 
 impl Packing {
     fn has_place(&self, entry: &Entry, bytes: usize) -> bool {
-        self.entries.len() < places(entry)
-            && bytes <= limits::ENTRY_BYTES_MAX
-            && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
+        self.entries.len() < places(entry) && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
     }
 
     fn add(&mut self, entry: &Entry, bytes: usize) {
@@ -246,14 +244,7 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     if entries.iter().enumerate().any(|(place, entry)| place >= places(entry)) {
         return bad("a grant is in a place that is kept for denials");
     }
-    let mut bytes = 0;
-    for entry in entries {
-        let len = encoded_len(entry);
-        if len > limits::ENTRY_BYTES_MAX {
-            return bad("an entry is too long");
-        }
-        bytes += len;
-    }
+    let bytes: usize = entries.iter().map(encoded_len).sum();
     if bytes > limits::BLOCK_BYTES_MAX {
         return bad("its entries are too long together");
     }

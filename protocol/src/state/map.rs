@@ -285,3 +285,81 @@ impl MapProof {
         Ok((found == key).then_some(value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// Few bits set at few places: so that keys meet, part late, and come back.
+    fn key(rng: &mut ChaCha20Rng) -> Key {
+        let mut key = [0; 32];
+        key[0] = (rng.next_u32() % 4) as u8;
+        key[31] = (rng.next_u32() % 16) as u8;
+        key[(rng.next_u32() % 32) as usize] |= 1 << (rng.next_u32() % 8);
+        key
+    }
+
+    fn rebuilt(model: &BTreeMap<Key, u32>) -> Map<u32> {
+        let mut map = Map::default();
+        for (key, value) in model.iter().rev() {
+            map.insert(*key, *value);
+        }
+        map
+    }
+
+    #[test]
+    fn a_map_does_what_a_sorted_map_does_and_its_root_knows_no_history() {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let (mut map, mut model) = (Map::default(), BTreeMap::new());
+        let mut copies = Vec::new();
+        for round in 0..3000 {
+            let (key, value) = (key(&mut rng), rng.next_u32());
+            if rng.next_u32() % 3 == 0 {
+                assert_eq!(map.remove(&key), model.remove(&key).is_some(), "round {round}");
+            } else {
+                map.insert(key, value);
+                model.insert(key, value);
+            }
+            assert_eq!(map.get(&key), model.get(&key), "round {round}");
+            assert_eq!(map.len(), model.len(), "round {round}");
+            if round % 100 == 0 {
+                assert!(map.iter().eq(model.iter()), "round {round}");
+                assert_eq!(map.root(), rebuilt(&model).root(), "round {round}");
+                copies.push((map.clone(), map.root(), model.clone()));
+            }
+        }
+        assert!(model.len() > 50, "{} items are too few to try anything", model.len());
+        for (copy, root, model) in copies {
+            assert_eq!((copy.root(), copy.len()), (root, model.len()), "a copy changed");
+            assert!(copy.iter().eq(model.iter()), "a copy changed");
+        }
+        while let Some((key, _)) = model.pop_first() {
+            assert!(map.remove(&key));
+        }
+        assert_eq!((map.len(), map.root()), (0, Hash::ZERO));
+    }
+
+    #[test]
+    fn every_key_present_or_absent_has_a_proof_that_holds_for_nothing_else() {
+        let mut rng = ChaCha20Rng::from_seed([2; 32]);
+        let mut map = Map::default();
+        for _ in 0..200 {
+            map.insert(key(&mut rng), rng.next_u32());
+        }
+        let (root, mut absent) = (map.root(), 0);
+        for _ in 0..2000 {
+            let key = key(&mut rng);
+            let proof = map.proof(&key);
+            let expected = map.get(&key).map(encode);
+            absent += u32::from(expected.is_none());
+            assert_eq!(proof.check(&root, &key), Ok(expected.as_deref()));
+            assert_eq!(proof.check(&Hash([1; 32]), &key), Err(NoProof));
+        }
+        assert!(absent > 100, "{absent} absent keys are too few");
+    }
+}

@@ -242,6 +242,7 @@ impl Scene<'_> {
     }
 
     fn judge_uses(&self, terms: &TicketTerms, slot: &Key) -> Result<(), Fault> {
+        terms.check_shape()?;
         if terms.domain != self.law.domain {
             return Err(Fault::OtherDomain { theirs: terms.domain, ours: self.law.domain });
         }
@@ -261,7 +262,6 @@ impl Scene<'_> {
     /// Whether endorsers may countersign these terms, or honour them: what spending asks, and what only the living can ask.
     pub(super) fn judge_ticket(&self, terms: &TicketTerms) -> Result<(), Fault> {
         let charter = &self.law.charter;
-        terms.check_shape()?;
         if !charter.admission.tickets {
             return Err(Fault::GroundsNotAllowed { grounds: "ticket" });
         }

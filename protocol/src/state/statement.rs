@@ -264,11 +264,16 @@ pub struct Entry {
     pub endorsements: Vec<Endorsement>,
 }
 
-/// SPEC 4.5, 5.1: roles are ordered and distinct, so that one set of them has one spelling.
+/// SPEC 4.5, 5.1: roles are ordered and distinct, so that one set of them has one spelling; and few and short, whether or not a
+/// charter knows them.
 pub(super) fn check_role_order(roles: &[RoleName]) -> Result<(), Fault> {
     let (count, max) = (roles.len(), limits::ROLES_MAX);
     if count > max {
         return Err(Fault::TooMany { what: "roles", count, max });
+    }
+    let max = limits::NAME_BYTES_MAX;
+    if let Some(long) = roles.iter().find(|role| role.len() > max) {
+        return Err(Fault::TooMany { what: "bytes of a role's name", count: long.len(), max });
     }
     if !roles.is_sorted_by(|a, b| a < b) {
         return Err(Fault::NotInOrder { what: "roles", rule: "4.5" });

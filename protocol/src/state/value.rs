@@ -214,7 +214,7 @@ impl State {
     /// # Errors
     /// A [`Fault`] that names the first who may not, or how many are missing.
     pub fn check_endorsers(&self, endorsements: &[Endorsement], need: usize) -> Result<(), Fault> {
-        self.scene(self.0.last.height + 1, self.0.last.time).check_endorsers(endorsements, need)
+        self.scene(self.0.last.height.saturating_add(1), self.0.last.time).check_endorsers(endorsements, need)
     }
 
     /// Whether `entry` would be valid in a block on `parent` at `time`.

@@ -324,6 +324,43 @@ fn rule_6_7_a_block_is_no_longer_than_its_limit() {
 }
 
 #[test]
+fn rule_6_7_no_entry_is_longer_than_its_limit() {
+    // As many endorsers, roles and long names as there can be.
+    let people = crate::domain::founders(u32::try_from(limits::ENDORSERS_MAX).expect("few"));
+    let domain = Domain::new(1);
+    let roles: Vec<String> = (0..limits::ROLES_MAX).map(|i| format!("{i:064}")).collect();
+    let terms =
+        TicketTerms { roles: roles.clone(), expires: Timestamp(u64::MAX), ..domain.terms(1, 100_000) };
+    let mut admit = domain.admit(&Person::new(7000));
+    (admit.roles, admit.number) = (roles, u64::MAX);
+    admit.grounds = frith_protocol::state::Grounds::Ticket(Box::new(terms.clone()));
+    let all: Vec<&Person> = people.iter().collect();
+    let entry = endorsed_by(domain.statement(Kind::Admit(Box::new(admit.clone()))), &all);
+    let bytes = encoded_len(&*verified(entry));
+    assert!((limits::ENTRY_BYTES_MAX / 2..=limits::ENTRY_BYTES_MAX).contains(&bytes), "{bytes}");
+
+    // One byte more in a name is refused, also where only the ticket says it.
+    let long = vec!["x".repeat(limits::NAME_BYTES_MAX + 1)];
+    let too_long = |admit| {
+        let entry = endorsed_by(domain.statement(Kind::Admit(Box::new(admit))), &all);
+        let verdict = frith_protocol::identity::verify(entry, &crate::domain::check());
+        matches!(verdict, Err(Fault::TooMany { what: "bytes of a role's name", .. }))
+    };
+    assert!(too_long(frith_protocol::state::Admit { roles: long.clone(), ..admit.clone() }));
+    let terms = Box::new(TicketTerms { roles: long, ..terms });
+    assert!(too_long(frith_protocol::state::Admit {
+        grounds: frith_protocol::state::Grounds::Ticket(terms),
+        ..admit
+    }));
+}
+
+#[test]
+fn states_cross_threads() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<State>();
+}
+
+#[test]
 fn rule_6_8_one_invalid_entry_voids_the_block() {
     let domain = Domain::new(4);
     let wrong_number = verdict(&domain, |b| {

@@ -92,6 +92,22 @@ fn rule_1_6_an_inception_with_a_key_that_is_no_good_is_refused() {
 }
 
 #[test]
+fn rule_1_6_an_inception_with_a_key_that_is_no_point_or_not_canonical_is_refused_as_such() {
+    // Its possession is the first thing that cannot hold; what is wrong is the key nevertheless.
+    let not_a_point = (2..).map(|i| PublicKey([i; 32])).find(|key| key.check() == Err(BadKey::NotAPoint));
+    let not_canonical = (0..19)
+        .map(|above| unreduced(above, false))
+        .find(|key| key.check() == Err(BadKey::NotCanonical))
+        .expect("rule_1_6_a_key_in_another_encoding_is_refused finds several");
+    for key in [not_a_point.expect("half of all strings are none"), not_canonical] {
+        let possession = Person::new(1).inception.possession;
+        let forged = Inception { key, next: Hash([1; 32]), possession };
+        let why = key.check().expect_err("it was chosen so");
+        assert_eq!(verify(forged, &check()), Err(Fault::BadKey { key, why }));
+    }
+}
+
+#[test]
 fn rule_1_5_alone_or_in_a_batch_the_answer_is_the_same() {
     let sound = claim(&Person::new(1), 1);
     let mut suspects: Vec<Claim> = Vec::new();

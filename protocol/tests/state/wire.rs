@@ -137,7 +137,14 @@ impl World {
             ("answer_later", self.answer(declined(Retry::Later))),
             ("submit_admit", Message::Submit(Arc::new(domain.endorsed(statement)))),
             ("submit_revoke", Message::Submit(Arc::new(domain.revocation(self.newcomer.node)))),
-            ("refused", Message::Refused { statement: self.draft().statement.id(), why: "spent".into() }),
+            (
+                "refused",
+                Message::Refused {
+                    statement: self.draft().statement.id(),
+                    why: "spent".into(),
+                    retry: frith_protocol::joining::Retry::Never,
+                },
+            ),
             ("follow", Message::Follow { height: 70_000, head: [1, 2, 3, 4, 5, 6, 7, 8] }),
             ("same", Message::Same),
             ("final", Message::Final(Arc::new(self.chain()))),

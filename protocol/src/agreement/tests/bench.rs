@@ -317,13 +317,27 @@ impl Bench {
     }
 }
 
+/// What was sent to all.
+pub(super) fn broadcasts(out: &Out) -> Vec<Talk> {
+    out.iter()
+        .filter_map(
+            |output| if let Output::Broadcast(message) = output { Some(message.clone()) } else { None },
+        )
+        .collect()
+}
+
 /// The ballots of one kind that were sent to all.
 pub(super) fn ballots(out: &Out, kind: BallotKind) -> Vec<Ballot> {
-    out.iter()
-        .filter_map(|output| match output {
-            Output::Broadcast(Message::Ballot(vote)) => Some(vote.ballot),
-            Output::Broadcast(Message::Propose(proposal)) => Some(proposal.vote.ballot),
-            _ => None,
+    broadcasts(out)
+        .into_iter()
+        .filter_map(|message| match message {
+            Message::Ballot(vote) => Some(vote.ballot),
+            Message::Propose(proposal) => Some(proposal.vote.ballot),
+            Message::Certificate(_)
+            | Message::Want(_)
+            | Message::Have(_)
+            | Message::AskNewest { .. }
+            | Message::Newest(_) => None,
         })
         .filter(|ballot| ballot.kind == kind)
         .collect()
@@ -332,10 +346,9 @@ pub(super) fn ballots(out: &Out, kind: BallotKind) -> Vec<Ballot> {
 /// The blocks that became final.
 pub(super) fn finals(out: &Out) -> Vec<Tiny> {
     out.iter()
-        .filter_map(|output| match output {
-            Output::Final { block, .. } => Some(block.clone()),
-            _ => None,
-        })
+        .filter_map(
+            |output| if let Output::Final { block, .. } = output { Some(block.clone()) } else { None },
+        )
         .collect()
 }
 
@@ -343,8 +356,58 @@ pub(super) fn finals(out: &Out) -> Vec<Tiny> {
 pub(super) fn sent_to(out: &Out, peer: V) -> Vec<Talk> {
     out.iter()
         .filter_map(|output| match output {
-            Output::Send { to, message } if *to == peer => Some(message.clone()),
-            _ => None,
+            Output::Send { to, message } => (*to == peer).then(|| message.clone()),
+            Output::Persist(_)
+            | Output::Forget(_)
+            | Output::Broadcast(_)
+            | Output::Final { .. }
+            | Output::Behind { .. }
+            | Output::Lost { .. }
+            | Output::Contradiction { .. }
+            | Output::Forked { .. }
+            | Output::Misbehaved { .. } => None,
         })
         .collect()
+}
+
+/// The contradictions told.
+pub(super) fn contradictions(out: &Out) -> Vec<(Vote<V, P>, Vote<V, P>)> {
+    out.iter()
+        .filter_map(|output| {
+            if let Output::Contradiction { first, second } = output {
+                Some((first.clone(), second.clone()))
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+pub(super) fn is_lost(out: &Out) -> bool {
+    out.iter().any(|output| matches!(output, Output::Lost { .. }))
+}
+
+/// A heartbeat on `parent`, a little later than it.
+pub(super) fn block_on(bench: &Bench, parent: BlockId, entries: u64) -> Tiny {
+    let height = bench.ledger.height_of(parent) + 1;
+    let block = bench.ledger.child(parent, Timestamp(bench.now.0 + height), entries);
+    assert!(block.height == height);
+    block
+}
+
+/// The block that the first leader proposes, once seat 0 has it and voted.
+pub(super) fn voted() -> (Bench, Tiny) {
+    let mut bench = Bench::new(4, 0);
+    let block = block_on(&bench, genesis(), 1);
+    let out = bench.hear(leader(4, 1), proposal(4, 1, &block, vec![]));
+    assert_eq!(ballots(&out, BallotKind::Vote), [ballot(1, BallotKind::Vote, block.id())]);
+    (bench, block)
+}
+
+/// The same, notarised: seat 0 has finalised and is in iteration 2.
+pub(super) fn notarised() -> (Bench, Tiny) {
+    let (mut bench, block) = voted();
+    let out = bench.hear(1, Message::Certificate(certificate(&[1, 2, 3], 1, BallotKind::Vote, block.id())));
+    assert_eq!(ballots(&out, BallotKind::Finalise), [ballot(1, BallotKind::Finalise, block.id())]);
+    (bench, block)
 }

@@ -23,8 +23,12 @@ pub(super) struct Plan {
     pub(super) liars: u8,
     /// A rule that honest seats do not keep.
     pub(super) planted: Option<Planted>,
+    /// Whether honest seats take one ballot fewer than Q for a certificate.
+    pub(super) quorum_short: bool,
     /// Whether honest seats come back without their journal and do not say so.
     pub(super) forget_journals: bool,
+    /// Whether final blocks alone are judged, and not what honest seats say and keep.
+    pub(super) blocks_alone: bool,
 }
 
 /// What a run did.
@@ -284,11 +288,15 @@ impl World {
         self.healed = true;
         (self.loss, self.delay_ms, self.crash_chance) = (0, 50, 0);
         self.group.fill(0);
+        // Connections may also have stood all the time, and only lost what was sent.
+        let reconnects = self.dice.percent(50);
         for at in 0..self.processes.len() {
             if self.processes[at].engine.is_none() {
                 self.restart(at);
             }
-            self.connect_all(at);
+            if reconnects {
+                self.connect_all(at);
+            }
             // Whoever takes an entry relays it to all endorsers.
             let when = self.now + 10 + self.dice.below(50);
             if !self.processes[at].lies {
@@ -316,7 +324,9 @@ impl World {
 
     fn start(&mut self, at: usize, journal: Log) {
         let now = self.clock(at);
-        let mut engine = Seat::start(config(self.plan.n, self.processes[at].seat), journal, now);
+        let mut config = config(self.plan.n, self.processes[at].seat);
+        config.quorum -= usize::from(self.plan.quorum_short);
+        let mut engine = Seat::start(config, journal, now);
         engine.planted = self.plan.planted.filter(|_| !self.processes[at].lies);
         let process = &mut self.processes[at];
         process.engine = Some(engine);
@@ -430,13 +440,13 @@ impl World {
                 self.push(when, Event::Follow(at));
             }
             Output::Lost { why } => {
-                if !process.lies {
+                if !process.lies && !self.plan.blocks_alone {
                     return Err(format!("honest seat {seat} calls its journal lost: {why}"));
                 }
             }
             Output::Contradiction { first, second } => {
                 self.done.contradictions += 1;
-                if !self.lies(first.voter) {
+                if !self.lies(first.voter) && !self.plan.blocks_alone {
                     return Err(format!("an honest seat is convicted: {first:?} against {second:?}"));
                 }
             }
@@ -495,7 +505,7 @@ impl World {
             | Message::AskNewest { .. }
             | Message::Newest(_) => return Ok(()),
         };
-        if lies {
+        if lies || self.plan.blocks_alone {
             return Ok(());
         }
         let Ballot { iteration, kind, block, .. } = vote.ballot;

@@ -1,0 +1,100 @@
+//! `invite`, `endorse`, `deny`, `revoke`, `leave`: what an operator does.
+
+use frith_protocol::encoding::Hash;
+use serde_json::json;
+
+use super::args::{IdArgs, InviteArgs, LeaveArgs, RevokeArgs};
+use super::look::{ask, read};
+use super::output::Out;
+use super::{CommandError, Done, Exit};
+use crate::control::views::ProposedView;
+use crate::control::{Client, Condition, Request};
+use crate::home::Home;
+
+fn short(id: &Hash) -> String {
+    id.to_string()[..16].to_string()
+}
+
+pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
+    let InviteArgs { roles, uses, lifetime_ms, note, wait_ms, ticket } = args;
+    let mut client = Client::connect(&home.socket())?;
+    let id = match ticket {
+        Some(id) => id,
+        None => {
+            let proposed: ProposedView =
+                read(client.ask(&Request::Invite { roles, uses, lifetime_ms, note })?)?;
+            let ProposedView { id, have, needed } = proposed;
+            if have < needed {
+                out.note(&format!(
+                    "the ticket has {have} of {needed} countersignatures; the operators of other endorsers run: frith endorse {}",
+                    short(&id)
+                ));
+                if wait_ms == 0 {
+                    out.result(&json!({ "id": id, "have": have, "needed": needed }), || id.to_string());
+                    return Ok(Exit::Holds);
+                }
+                client
+                    .ask(&Request::Wait { until: Condition::Countersigned { id }, timeout_ms: wait_ms })
+                    .inspect_err(|_| {
+                        out.note(&format!(
+                            "once it is countersigned, print it: frith invite --ticket {}",
+                            short(&id)
+                        ))
+                    })?;
+            }
+            id.to_string()
+        }
+    };
+    let ticket = client.ask(&Request::Ticket { id })?;
+    out.result(&ticket, || ticket["ticket"].as_str().unwrap_or_default().to_string());
+    Ok(Exit::Holds)
+}
+
+pub(super) fn endorse(home: &Home, args: IdArgs, out: Out) -> Done {
+    let proposed: ProposedView = read(ask(home, &Request::Endorse { id: args.id })?)?;
+    show_progress(&proposed, "endorsed", out);
+    Ok(Exit::Holds)
+}
+
+fn show_progress(proposed: &ProposedView, done: &str, out: Out) {
+    let ProposedView { id, have, needed } = proposed;
+    out.result(proposed, || {
+        let progress = if have < needed {
+            format!("; {have} of {needed} endorsements known here")
+        } else {
+            String::new()
+        };
+        format!("{done} {}{progress}", short(id))
+    });
+}
+
+pub(super) fn deny(home: &Home, args: IdArgs, out: Out) -> Done {
+    let proposed: ProposedView = read(ask(home, &Request::Deny { id: args.id })?)?;
+    out.result(&proposed, || format!("declined {}", short(&proposed.id)));
+    Ok(Exit::Holds)
+}
+
+pub(super) fn revoke(home: &Home, args: RevokeArgs, out: Out) -> Done {
+    let RevokeArgs { node, reason, note } = args;
+    let request = Request::Revoke { node, reason: reason.into(), note };
+    let proposed: ProposedView = read(ask(home, &request)?)?;
+    show_progress(&proposed, "proposed", out);
+    if proposed.have < proposed.needed {
+        out.note(&format!("the operators of other endorsers run: frith endorse {}", short(&proposed.id)));
+    }
+    Ok(Exit::Holds)
+}
+
+pub(super) fn leave(home: &Home, args: LeaveArgs, out: Out) -> Done {
+    if !args.yes {
+        return Err(CommandError::usage(
+            "leaving is for good: this identity can never be a member again; say --yes if that is meant",
+        ));
+    }
+    ask(home, &Request::Leave {})?;
+    out.result(&json!({ "leaving": true }), || {
+        "asked the endorsers to revoke this node; stop it once `frith status` says that it is gone"
+            .to_string()
+    });
+    Ok(Exit::Holds)
+}

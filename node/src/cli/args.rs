@@ -1,0 +1,380 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use frith_protocol::state::Reason;
+use libp2p::Multiaddr;
+
+use crate::config::{LogFormat, Overrides};
+use crate::words::span_ms;
+
+const TOUR: &str = "\
+A domain in four steps, on four machines (a, b, c, d), each with a directory of its own:
+
+  each:  frith init --dir D --address /ip4/192.0.2.1/udp/5747/quic-v1
+  each:  frith found card --dir D --out a.card             mail it to whoever drafts
+  one:   frith found draft a.card b.card c.card d.card --name home --out home.draft
+  each:  frith found sign home.draft --dir D --out a.sig   read the draft first
+  each:  frith found open home.draft *.sig --dir D         once all have signed
+  each:  frith run --dir D
+
+A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
+Look:        frith status · members · pending · log · why NODE
+Act:         frith invite · endorse ID · deny ID · revoke NODE · leave
+
+Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
+            3 a safety invariant broke · 4 it did not come to be in time · 5 cut off by its budget";
+
+/// A node of a trust mesh in which nobody is in charge: members vouch for one another.
+#[derive(Debug, Parser)]
+#[command(name = "frith", version, after_help = TOUR, max_term_width = 110)]
+pub(super) struct Frith {
+    /// The node's directory: its keys, its store, its socket.
+    #[arg(long, global = true, env = "FRITH_DIR", value_name = "D")]
+    pub(super) dir: Option<PathBuf>,
+
+    /// Print the result as JSON, and nothing else, to stdout.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a node's identity: its keys, and a configuration to edit.
+    #[command(after_help = "Example: frith init --dir D --address /dns4/a.example/udp/5747/quic-v1")]
+    Init(InitArgs),
+    /// Found a domain on several machines, by files that can be mailed.
+    #[command(subcommand)]
+    Found(FoundCommand),
+    /// Run the node until it is told to stop (Ctrl-C or SIGTERM).
+    #[command(after_help = "Example: frith run --dir D --log info,frith_node=debug")]
+    Run(RunArgs),
+    /// Join a domain by a ticket, or by its operators' approval; then run as a member.
+    #[command(after_help = "\
+Examples: frith join frith-ticket-… --dir D
+          frith join - --dir D < ticket.txt          a ticket is a secret: keep it out of the list of processes
+          frith join frith-anchor-… --dir D --role member --note 'rack 7, Jane'      wait for approval")]
+    Join(JoinArgs),
+    /// Have a ticket countersigned by enough endorsers, and print it.
+    #[command(after_help = "\
+Examples: frith invite --role member --uses 3 --for 1d --dir D
+          frith invite --ticket 4f9c21aa --dir D     print one that was countersigned meanwhile")]
+    Invite(InviteArgs),
+    /// How the node is.
+    #[command(after_help = "Example: frith status --dir D --json | jq .head.height")]
+    Status,
+    /// Who belongs to the domain.
+    #[command(after_help = "Example: frith members --dir D")]
+    Members,
+    /// What waits for operators.
+    #[command(after_help = "Example: frith pending --dir D, then: frith endorse ID --dir D")]
+    Pending,
+    /// The log's blocks that carry entries, newest first.
+    #[command(after_help = "Example: frith log --limit 5 --dir D")]
+    Log(LogArgs),
+    /// Why a node is what it is: who admitted it, when, under what; who revoked it.
+    #[command(after_help = "Example: frith why 3fa921 --dir D")]
+    Why(NodeArgs),
+    /// Endorse what waits.
+    #[command(after_help = "Example: frith endorse 4f9c21aa --dir D")]
+    Endorse(IdArgs),
+    /// Decline what waits.
+    #[command(after_help = "Example: frith deny 4f9c21aa --dir D")]
+    Deny(IdArgs),
+    /// Revoke a node for good, as soon as enough endorsers agree.
+    #[command(
+        after_help = "Example: frith revoke 3fa921 --reason compromised --note 'stolen from rack 7' --dir D"
+    )]
+    Revoke(RevokeArgs),
+    /// Leave the domain for good. This identity can never come back.
+    #[command(after_help = "Example: frith leave --yes --dir D")]
+    Leave(LeaveArgs),
+    /// Print where a newcomer may begin to believe, for `frith join` by approval.
+    #[command(after_help = "Example: frith anchor --dir D")]
+    Anchor,
+    /// Wait until something holds, for scripts.
+    #[command(after_help = "Example: frith wait member --timeout 60s --dir D")]
+    Wait(WaitArgs),
+    /// Print the configuration with its defaults, commented.
+    #[command(after_help = "Example: frith config > D/frith.toml")]
+    Config,
+    /// Print completions for a shell.
+    #[command(after_help = "Example: frith completions bash > /etc/bash_completion.d/frith")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// Where others reach this node. May be repeated; written into D/frith.toml.
+    #[arg(long = "address", value_name = "ADDR")]
+    pub(super) addresses: Vec<Multiaddr>,
+    /// Where it listens. May be repeated; written into D/frith.toml.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Vec<Multiaddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FoundCommand {
+    /// Write this founder's card: its identity, its voting key, its addresses. Public.
+    #[command(after_help = "Example: frith found card --dir D --out a.card")]
+    Card(CardArgs),
+    /// Draft the charter from the founders' cards.
+    #[command(after_help = "\
+Example: frith found draft a.card b.card c.card d.card --name home --faults 1 --admit 2 --role member --out home.draft
+
+Thresholds that are left open get the smallest safe value. A charter that could not be safe or live is refused.")]
+    Draft(DraftArgs),
+    /// Sign a draft as one of its founders.
+    #[command(after_help = "Example: frith found sign home.draft --dir D --out a.sig")]
+    Sign(SignArgs),
+    /// Open the domain in this founder's directory, with the signatures of all.
+    #[command(after_help = "Example: frith found open home.draft a.sig b.sig c.sig d.sig --dir D")]
+    Open(OpenArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CardArgs {
+    /// Where others reach this founder, instead of what D/frith.toml says. May be repeated.
+    #[arg(long = "address", value_name = "ADDR")]
+    pub(super) addresses: Vec<Multiaddr>,
+    /// Write to this file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DraftArgs {
+    /// The founders' cards.
+    #[arg(required = true, value_name = "CARD")]
+    pub(super) cards: Vec<PathBuf>,
+    /// What people call the domain.
+    #[arg(long)]
+    pub(super) name: String,
+    /// f: how many endorsers may be faulty. Needs 3f+1 of them.
+    #[arg(long, value_name = "F")]
+    pub(super) faults: Option<u8>,
+    /// How many endorsers it takes to admit a member, and to issue a ticket.
+    #[arg(long, value_name = "K")]
+    pub(super) admit: Option<u8>,
+    /// How many it takes to revoke one.
+    #[arg(long, value_name = "K")]
+    pub(super) revoke: Option<u8>,
+    /// How many it takes to restrain one for a while.
+    #[arg(long, value_name = "K")]
+    pub(super) contain: Option<u8>,
+    /// How many it takes to change the charter.
+    #[arg(long, value_name = "K")]
+    pub(super) amend: Option<u8>,
+    /// A role, and what it may do: NAME or NAME=CAPABILITY,… May be repeated; founders get the first. [default: member]
+    #[arg(long = "role", value_name = "ROLE")]
+    pub(super) roles: Vec<String>,
+    /// A bound on time, as in heartbeat=60s. May be repeated.
+    #[arg(long = "timing", value_name = "NAME=SPAN")]
+    pub(super) timing: Vec<String>,
+    /// Admit nobody by ticket.
+    #[arg(long)]
+    pub(super) no_tickets: bool,
+    /// Admit nobody by approval.
+    #[arg(long)]
+    pub(super) no_approval: bool,
+    /// Write to this file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SignArgs {
+    /// The draft.
+    pub(super) draft: PathBuf,
+    /// Write to this file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OpenArgs {
+    /// The draft.
+    pub(super) draft: PathBuf,
+    /// The signatures of all founders.
+    #[arg(required = true, value_name = "SIG")]
+    pub(super) signatures: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Where to listen. May be repeated.
+    #[arg(long, value_name = "ADDR", env = "FRITH_LISTEN", value_delimiter = ',')]
+    pub(super) listen: Option<Vec<Multiaddr>>,
+    /// Where others reach this node, if that is not where it listens. May be repeated.
+    #[arg(long, value_name = "ADDR", env = "FRITH_EXTERNAL", value_delimiter = ',')]
+    pub(super) external: Option<Vec<Multiaddr>>,
+    /// An address to try besides those that the node remembers. May be repeated.
+    #[arg(long = "peer", value_name = "ADDR", env = "FRITH_PEERS", value_delimiter = ',')]
+    pub(super) peers: Option<Vec<Multiaddr>>,
+    /// Look for nodes of the domain in the local network.
+    #[arg(long, env = "FRITH_MDNS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(super) mdns: Option<bool>,
+    /// What is worth a log line: error, warn, info, debug, trace, or by module.
+    #[arg(long = "log", value_name = "FILTER", env = "FRITH_LOG")]
+    pub(super) log_filter: Option<String>,
+    /// How log lines look.
+    #[arg(long, value_name = "FORMAT", env = "FRITH_LOG_FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+}
+
+impl RunArgs {
+    pub(super) fn overrides(self) -> Overrides {
+        let RunArgs { listen, external, peers, mdns, log_filter, log_format } = self;
+        Overrides { listen, external, peers, mdns, log_filter, log_format }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JoinArgs {
+    /// The text of a ticket or an anchor; `-` reads it from stdin.
+    #[arg(value_name = "TICKET|ANCHOR")]
+    pub(super) text: String,
+    /// A role to ask for; with a ticket, all that it gives unless told otherwise. May be repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    pub(super) roles: Vec<String>,
+    /// A line for the operators who judge it.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+    /// Exit once this node is a member, rather than go on running.
+    #[arg(long)]
+    pub(super) exit: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InviteArgs {
+    /// A role that whoever joins by it may have. May be repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    pub(super) roles: Vec<String>,
+    /// How many may join by it.
+    #[arg(long, default_value_t = 1)]
+    pub(super) uses: u32,
+    /// How long it is good.
+    #[arg(long = "for", value_name = "SPAN", default_value = "1d", value_parser = span_ms)]
+    pub(super) lifetime_ms: u64,
+    /// A line for the other operators.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+    /// How long to wait for the other endorsers; 0s only proposes it.
+    #[arg(long = "wait", value_name = "SPAN", default_value = "10m", value_parser = span_ms)]
+    pub(super) wait_ms: u64,
+    /// Print this ticket, which was proposed here before, instead of proposing another.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["roles", "uses", "lifetime_ms", "note"])]
+    pub(super) ticket: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
+    /// At most so many blocks.
+    #[arg(long, default_value_t = 20)]
+    pub(super) limit: usize,
+    /// Only blocks below this height.
+    #[arg(long)]
+    pub(super) below: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NodeArgs {
+    /// Its identity, or the first digits of it.
+    pub(super) node: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IdArgs {
+    /// What `frith pending` calls it, or the first digits of that.
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevokeArgs {
+    /// Its identity, or the first digits of it.
+    pub(super) node: String,
+    /// For those who look later.
+    #[arg(long, value_enum, default_value_t = ReasonArg::Unspecified)]
+    pub(super) reason: ReasonArg,
+    /// A line for the other operators.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LeaveArgs {
+    /// Yes, for good.
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WaitArgs {
+    #[command(subcommand)]
+    pub(super) until: WaitFor,
+    /// Give up after so long (exit code 4).
+    #[arg(long = "timeout", value_name = "SPAN", default_value = "60s", value_parser = span_ms, global = true)]
+    pub(super) timeout_ms: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WaitFor {
+    /// Until this node is a member.
+    Member,
+    /// Until the head is at least so high.
+    Height {
+        /// How high.
+        height: u64,
+    },
+    /// Until so many peers are connected.
+    Peers {
+        /// How many.
+        count: usize,
+    },
+    /// Until something waits for this node's operator.
+    Pending,
+    /// Until a node is a member here.
+    Admitted {
+        /// Its whole identity.
+        node: String,
+    },
+    /// Until a node is gone here.
+    Gone {
+        /// Its whole identity.
+        node: String,
+    },
+}
+
+/// Why somebody is revoked, as a word.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ReasonArg {
+    /// No reason given.
+    Unspecified,
+    /// Its keys are, or may be, in other hands.
+    Compromised,
+    /// It was taken out of service.
+    Retired,
+    /// It broke the rules.
+    Misbehaved,
+}
+
+impl From<ReasonArg> for Reason {
+    fn from(word: ReasonArg) -> Reason {
+        match word {
+            ReasonArg::Unspecified => Reason::Unspecified,
+            ReasonArg::Compromised => Reason::Compromised,
+            ReasonArg::Retired => Reason::Retired,
+            ReasonArg::Misbehaved => Reason::Misbehaved,
+        }
+    }
+}

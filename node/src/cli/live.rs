@@ -1,0 +1,158 @@
+//! `run` and `join`: a node at work.
+
+use std::io::Read;
+
+use frith_protocol::door::joining_records;
+use frith_protocol::joining::{Anchor, Application, Ticket};
+use frith_protocol::limits::{NOTE_BYTES_MAX, PRINTED_TICKET_CHARS_MAX};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::{JoinArgs, RunArgs};
+use super::output::Out;
+use super::{CommandError, Done, Exit};
+use crate::config::Config;
+use crate::home::Home;
+use crate::keys::{self, KeyError};
+use crate::runtime::{self, Ended, Hints, Until, now};
+use crate::store::{Owner, Store};
+use crate::words::rough_span;
+
+pub(super) fn run(home: Home, args: RunArgs) -> Done {
+    let config = Config::load(&home.config(), args.overrides())?;
+    match live(home, config, Until::JoinFails)? {
+        Ended::Stopped | Ended::Joined => Ok(Exit::Holds),
+        Ended::JoinFailed(why) => Err(CommandError::failed(format!("this node cannot join: {why}"))),
+    }
+}
+
+/// Runs the node, until a signal or as `until` says.
+fn live(home: Home, config: Config, until: Until) -> Result<Ended, CommandError> {
+    crate::log::start(&config.log)?;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|why| CommandError::usage(format!("cannot start the asynchronous runtime: {why}")))?;
+    let ended = tokio.block_on(async {
+        let stop = stop_signal()?;
+        Ok::<_, CommandError>(runtime::run(home, config, until, stop).await?)
+    });
+    // What is left are conversations on the control socket that nobody will answer.
+    tokio.shutdown_background();
+    ended
+}
+
+/// Done when the process is told to stop. A second signal does not wait for the first.
+fn stop_signal() -> Result<impl Future<Output = ()>, CommandError> {
+    let listen =
+        |kind| signal(kind).map_err(|why| CommandError::usage(format!("cannot listen for signals: {why}")));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // What was acknowledged is on the disk already.
+            std::process::exit(130);
+        });
+    })
+}
+
+/// What the text that somebody was given turned out to be.
+enum Paper {
+    Ticket(Ticket),
+    Anchor(Anchor),
+}
+
+fn read_paper(text: &str) -> Result<Paper, CommandError> {
+    let mut read = String::new();
+    let text = if text == "-" {
+        std::io::stdin()
+            .take(PRINTED_TICKET_CHARS_MAX as u64 + 1)
+            .read_to_string(&mut read)
+            .map_err(|why| CommandError::usage(format!("cannot read the ticket from stdin: {why}")))?;
+        &read
+    } else {
+        text
+    };
+    let is_anchor = text.trim_start().to_ascii_lowercase().starts_with("frith-anchor");
+    let paper = if is_anchor { text.parse().map(Paper::Anchor) } else { text.parse().map(Paper::Ticket) };
+    paper.map_err(CommandError::usage)
+}
+
+pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
+    let application = application(&args)?;
+    let config = Config::load(&home.config(), args.run.overrides())?;
+    let anchor = &application.anchor;
+    if anchor.addresses.is_empty() && config.peers.is_empty() && !config.mdns {
+        return Err(CommandError::usage(
+            "the text names no address at which an endorser could be asked; say one: --peer /ip4/192.0.2.1/tcp/5747",
+        ));
+    }
+    let keys = match keys::load(&home) {
+        Ok(keys) => keys,
+        Err(KeyError::Missing { .. }) => {
+            let keys = keys::create(&home)?;
+            out.note(&format!("made a new identity in {}", home.dir().display()));
+            keys
+        }
+        Err(other) => return Err(other.into()),
+    };
+    let owner = Owner { node: keys.inception.node_id(), domain: anchor.domain };
+    match Store::owner_of(&home.store())? {
+        // Once more, after a pause: the store knows how far it had come.
+        Some(there) if there == owner => {}
+        Some(_) | None => {
+            let hints = Hints { of: Vec::new(), anybody: anchor.addresses.clone() };
+            Store::create(&home.store(), owner, &joining_records(&application), &[hints.note()])?;
+        }
+    }
+    let by = if application.ticket.is_some() { "by ticket" } else { "by the operators' approval" };
+    out.note(&format!("node {} joins domain {} {by}", owner.node, owner.domain));
+    let until = if args.exit { Until::JoinSettles } else { Until::JoinFails };
+    match live(home, config, until)? {
+        Ended::Joined => {
+            out.result(&json!({ "joined": true, "node": owner.node, "domain": owner.domain }), || {
+                format!("node {} is a member of domain {}", owner.node, owner.domain)
+            });
+            Ok(Exit::Holds)
+        }
+        Ended::Stopped => Ok(Exit::Holds),
+        Ended::JoinFailed(why) => Err(CommandError::failed(format!("this node cannot join: {why}"))),
+    }
+}
+
+/// What to ask for, with all that can be known to be wrong refused before anybody is asked.
+fn application(args: &JoinArgs) -> Result<Application, CommandError> {
+    if args.note.len() > NOTE_BYTES_MAX {
+        return Err(CommandError::usage(format!("a note has at most {NOTE_BYTES_MAX} bytes")));
+    }
+    let mut roles = args.roles.clone();
+    roles.sort();
+    roles.dedup();
+    let (anchor, ticket) = match read_paper(&args.text)? {
+        Paper::Anchor(anchor) => (anchor, None),
+        Paper::Ticket(ticket) => {
+            let (expires, now) = (ticket.terms.expires, now());
+            if expires < now {
+                let ago = rough_span(now.since(expires));
+                return Err(CommandError::usage(format!(
+                    "the ticket expired {ago} ago (SPEC 4.6); ask for a new one"
+                )));
+            }
+            if let Some(role) = roles.iter().find(|role| !ticket.terms.roles.contains(role)) {
+                let given = ticket.terms.roles.join(", ");
+                let why = format!("the ticket does not give the role {role:?} (SPEC 4.6); it gives: {given}");
+                return Err(CommandError::usage(why));
+            }
+            (ticket.anchor(), Some(ticket))
+        }
+    };
+    Ok(Application { anchor, ticket, roles, note: args.note.clone() })
+}

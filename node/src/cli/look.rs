@@ -1,0 +1,227 @@
+//! `status`, `members`, `pending`, `log`, `why`, `anchor`, `wait`: looking at a running node.
+
+use frith_protocol::identity::NodeId;
+use frith_protocol::time::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::args::{LogArgs, NodeArgs, WaitArgs, WaitFor};
+use super::output::{Out, table};
+use super::{CommandError, Done, Exit};
+use crate::control::views::{BlockView, MemberView, MembersView, PendingView, WhyView};
+use crate::control::{Client, Condition, Request};
+use crate::home::Home;
+use crate::runtime::now;
+use crate::words::rough_span;
+
+/// Asks the node that runs in `home`.
+pub(super) fn ask(home: &Home, request: &Request) -> Result<Value, CommandError> {
+    Ok(Client::connect(&home.socket())?.ask(request)?)
+}
+
+pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, CommandError> {
+    serde_json::from_value(value).map_err(|e| {
+        CommandError::usage(format!("the node answers in another shape than this frith knows: {e}"))
+    })
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+pub(super) fn status(home: &Home, out: Out) -> Done {
+    let status = ask(home, &Request::Status {})?;
+    out.result(&status, || status_text(&status));
+    Ok(Exit::Holds)
+}
+
+fn status_text(status: &Value) -> String {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut row = |name: &str, value: String| rows.push(vec![name.into(), value]);
+    row("node", text(&status["node"]));
+    row("domain", format!("{} ({})", text(&status["domain"]), text(&status["name"])));
+    let stale = if status["stale"] == true { ", stale: it answers no question of who is who" } else { "" };
+    row("phase", format!("{}{stale}", text(&status["phase"])));
+    match &status["head"] {
+        Value::Null => row("head", "none yet".into()),
+        head => {
+            let age = rough_span(number(&head["age_ms"]));
+            row(
+                "head",
+                format!("height {}, {age} old, block {}", text(&head["height"]), text(&head["block"])),
+            );
+            row("state root", text(&head["state_root"]));
+        }
+    }
+    row("members", format!("{}, and {} gone", text(&status["members"]), text(&status["gone"])));
+    let endorsers = &status["endorsers"];
+    if endorsers.is_null() {
+        row("endorsers", "not known yet".into());
+    } else {
+        let liars = match number(&endorsers["liars_tolerated"]) {
+            0 => "no liar".to_string(),
+            1 => "1 liar".to_string(),
+            more => format!("{more} liars"),
+        };
+        row(
+            "endorsers",
+            format!(
+                "{} of {} connected; {} make a block final; bears {} down and {liars}",
+                text(&endorsers["connected"]),
+                text(&endorsers["count"]),
+                text(&endorsers["quorum"]),
+                text(&endorsers["crashes_tolerated"]),
+            ),
+        );
+    }
+    if let [have, need] = &status["joining"].as_array().map_or(&[][..], Vec::as_slice) {
+        row("joining", format!("{have} of {need} endorsements"));
+    }
+    row("peers", format!("{} connected", text(&status["connected"])));
+    let pending = number(&status["pending"]);
+    let hint = if pending > 0 { ": see `frith pending`" } else { "" };
+    row("waiting", format!("{pending} for you{hint}; {} for a block", text(&status["waiting"])));
+    for address in status["net"]["listening"].as_array().into_iter().flatten() {
+        row("listens", text(address));
+    }
+    for (name, field) in [("journal lost", "journal_lost"), ("cannot join", "join_failed")] {
+        if !status[field].is_null() {
+            row(name, text(&status[field]));
+        }
+    }
+    for (name, field) in [("alarm", "alarms"), ("damage", "damage")] {
+        for line in status[field].as_array().into_iter().flatten() {
+            row(name, text(line));
+        }
+    }
+    table(&rows)
+}
+
+pub(super) fn members(home: &Home, out: Out) -> Done {
+    let mut client = Client::connect(&home.socket())?;
+    let (mut members, mut after): (Vec<MemberView>, _) = (Vec::new(), None);
+    loop {
+        let page: MembersView = read(client.ask(&Request::Members { after })?)?;
+        members.extend(page.members);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    out.result(&members, || {
+        let mut rows =
+            vec![["NODE", "ROLES", "SEAT", "EFFECTIVE", "UNTIL", "CONNECTED"].map(String::from).to_vec()];
+        rows.extend(members.iter().map(|member| {
+            vec![
+                member.node.to_string(),
+                member.roles.join(","),
+                if member.endorser { "endorser" } else { "-" }.into(),
+                member.effective.clone(),
+                member.until.map_or("-".into(), until),
+                if member.connected { "yes" } else { "-" }.into(),
+            ]
+        }));
+        table(&rows)
+    });
+    Ok(Exit::Holds)
+}
+
+fn until(at: Timestamp) -> String {
+    let now = now();
+    if at < now {
+        format!("{} ago", rough_span(now.since(at)))
+    } else {
+        format!("in {}", rough_span(at.since(now)))
+    }
+}
+
+pub(super) fn pending(home: &Home, out: Out) -> Done {
+    let pending: Vec<PendingView> = read(ask(home, &Request::Pending {})?)?;
+    out.result(&pending, || {
+        if pending.is_empty() {
+            return "nothing waits\n".into();
+        }
+        let line = |one: &PendingView| {
+            let state = if one.met { "met" } else { &one.decision };
+            let note =
+                if one.note.is_empty() { String::new() } else { format!("\n  they say: {}", one.note) };
+            format!(
+                "{}  {} of {} endorsements, {state}, lapses {}\n  {}{note}\n",
+                one.id,
+                one.endorsed_by.len(),
+                one.needed,
+                until(one.expires),
+                one.what,
+            )
+        };
+        pending.iter().map(line).collect()
+    });
+    Ok(Exit::Holds)
+}
+
+pub(super) fn log(home: &Home, args: LogArgs, out: Out) -> Done {
+    let LogArgs { limit, below } = args;
+    let blocks: Vec<BlockView> = read(ask(home, &Request::Log { below, limit })?)?;
+    out.result(&blocks, || {
+        if blocks.is_empty() {
+            return "no block with entries is held here\n".into();
+        }
+        let mut text = String::new();
+        for block in &blocks {
+            text.push_str(&format!(
+                "height {}  {}  block {}\n",
+                block.height,
+                until(block.time),
+                block.block
+            ));
+            for entry in &block.entries {
+                let by: Vec<String> = entry.endorsed_by.iter().map(NodeId::short).collect();
+                text.push_str(&format!("  {}; endorsed by {}\n", entry.what, by.join(", ")));
+            }
+        }
+        text
+    });
+    Ok(Exit::Holds)
+}
+
+pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
+    let why: WhyView = read(ask(home, &Request::Why { node: args.node })?)?;
+    out.result(&why, || {
+        let standing = serde_json::to_value(why.standing).map(|value| text(&value)).unwrap_or_default();
+        let mut text = format!("{}: {standing}\n", why.node);
+        for sentence in &why.because {
+            text.push_str(&format!("  {sentence}\n"));
+        }
+        if why.stale {
+            text.push_str("  But this node's head is older than the freshness bound: what it says may be out of date.\n");
+        }
+        text
+    });
+    Ok(Exit::Holds)
+}
+
+pub(super) fn anchor(home: &Home, out: Out) -> Done {
+    let anchor = ask(home, &Request::Anchor {})?;
+    out.result(&anchor, || text(&anchor["anchor"]));
+    Ok(Exit::Holds)
+}
+
+pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
+    let node = |text: &str| text.parse::<NodeId>().map_err(CommandError::usage);
+    let until = match &args.until {
+        WaitFor::Member => Condition::Member {},
+        WaitFor::Height { height } => Condition::Height { at_least: *height },
+        WaitFor::Peers { count } => Condition::Peers { at_least: *count },
+        WaitFor::Pending => Condition::Waiting { at_least: 1 },
+        WaitFor::Admitted { node: text } => Condition::Admitted { node: node(text)? },
+        WaitFor::Gone { node: text } => Condition::Gone { node: node(text)? },
+    };
+    ask(home, &Request::Wait { until, timeout_ms: args.timeout_ms })?;
+    out.result(&json!({ "holds": true }), String::new);
+    Ok(Exit::Holds)
+}

@@ -1,0 +1,191 @@
+//! The command line: a contract (see `--help`), and as little else as possible.
+
+mod act;
+mod args;
+mod found;
+mod live;
+mod look;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::config::{Config, ConfigError};
+use crate::control::{BindError, ClientError, RefusalKind};
+use crate::founding::FoundingError;
+use crate::home::{Home, HomeError};
+use crate::keys::KeyError;
+use crate::log::BadFilter;
+use crate::net::NetError;
+use crate::runtime::RunError;
+use crate::store::StoreError;
+use args::{Command, FoundCommand, Frith};
+use output::Out;
+
+/// How a command ended, as its exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// What was asked for holds.
+    Holds = 0,
+    /// What was expected failed, or was refused.
+    Failed = 1,
+    /// Bad usage or input: nothing was done.
+    Usage = 2,
+    /// Something did not come to be in time.
+    Liveness = 4,
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub struct CommandError {
+    exit: Exit,
+    why: String,
+}
+
+impl CommandError {
+    /// The input was wrong.
+    pub(crate) fn usage(why: impl ToString) -> CommandError {
+        CommandError { exit: Exit::Usage, why: why.to_string() }
+    }
+
+    /// It was tried, and failed.
+    pub(crate) fn failed(why: impl ToString) -> CommandError {
+        CommandError { exit: Exit::Failed, why: why.to_string() }
+    }
+}
+
+/// Everything that is wrong before anything was done.
+macro_rules! usage_errors {
+    ($($error:ty),*) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> CommandError {
+                CommandError::usage(error)
+            }
+        })*
+    };
+}
+usage_errors!(FoundingError, HomeError, KeyError, ConfigError, BadFilter, BindError, NetError);
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> CommandError {
+        CommandError::usage(error)
+    }
+}
+
+impl From<RunError> for CommandError {
+    fn from(error: RunError) -> CommandError {
+        match error {
+            // While running as well as at the start; either way the node did not do its work.
+            RunError::Store(_) | RunError::NetGone => CommandError::failed(error),
+            RunError::Keys(_) | RunError::Open { .. } | RunError::Net(_) | RunError::Control(_) => {
+                CommandError::usage(error)
+            }
+        }
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> CommandError {
+        let exit = match &error {
+            ClientError::NotRunning { .. } | ClientError::Io { .. } | ClientError::NotAReply { .. } => {
+                Exit::Usage
+            }
+            ClientError::Refused(refusal) => match refusal.kind {
+                RefusalKind::Bad => Exit::Usage,
+                RefusalKind::Refused | RefusalKind::Stopping => Exit::Failed,
+                RefusalKind::TimedOut => Exit::Liveness,
+            },
+        };
+        CommandError { exit, why: error.to_string() }
+    }
+}
+
+/// What a command returns.
+type Done = Result<Exit, CommandError>;
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let frith = Frith::parse();
+    let out = Out { json: frith.json };
+    let exit = match dispatch(frith, out) {
+        Ok(exit) => exit,
+        Err(CommandError { exit, why }) => {
+            out.error(&why);
+            exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn dispatch(frith: Frith, out: Out) -> Done {
+    let dir = frith.dir;
+    let home = || dir.clone().map(Home::at).ok_or_else(no_dir);
+    match frith.command {
+        Command::Init(args) => found::init(&home()?, args, out),
+        Command::Found(FoundCommand::Card(args)) => found::card(&home()?, args, out),
+        Command::Found(FoundCommand::Draft(args)) => found::draft(args, out),
+        Command::Found(FoundCommand::Sign(args)) => found::sign(&home()?, args, out),
+        Command::Found(FoundCommand::Open(args)) => found::open(&home()?, args, out),
+        Command::Run(args) => live::run(home()?, args),
+        Command::Join(args) => live::join(home()?, args, out),
+        Command::Status => look::status(&home()?, out),
+        Command::Members => look::members(&home()?, out),
+        Command::Pending => look::pending(&home()?, out),
+        Command::Log(args) => look::log(&home()?, args, out),
+        Command::Why(args) => look::why(&home()?, args, out),
+        Command::Anchor => look::anchor(&home()?, out),
+        Command::Wait(args) => look::wait(&home()?, args, out),
+        Command::Invite(args) => act::invite(&home()?, args, out),
+        Command::Endorse(args) => act::endorse(&home()?, args, out),
+        Command::Deny(args) => act::deny(&home()?, args, out),
+        Command::Revoke(args) => act::revoke(&home()?, args, out),
+        Command::Leave(args) => act::leave(&home()?, args, out),
+        Command::Config => {
+            print!("{}", Config::default().to_commented_toml());
+            Ok(Exit::Holds)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Frith::command(), "frith", &mut std::io::stdout());
+            Ok(Exit::Holds)
+        }
+    }
+}
+
+fn no_dir() -> CommandError {
+    CommandError::usage("which node? say --dir D, or set FRITH_DIR")
+}
+
+/// Writes a file that others should not find half-written, or to stdout.
+fn write_out(path: Option<&PathBuf>, text: &str) -> Result<(), CommandError> {
+    match path {
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+        Some(path) => std::fs::write(path, text)
+            .map_err(|why| CommandError::usage(format!("{}: cannot write it: {why}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Frith::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_does_something_teaches_by_example() {
+        for command in Frith::command().get_subcommands() {
+            let name = command.get_name();
+            let about = command.get_about().unwrap_or_else(|| panic!("{name} says nothing of itself"));
+            assert!(!about.to_string().is_empty());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("frith ") || command.has_subcommands(), "{name} shows no example");
+        }
+    }
+}

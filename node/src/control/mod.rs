@@ -1,0 +1,241 @@
+//! How local programs talk to a running node: one JSON object a line, over a Unix domain socket that only its user may open.
+//!
+//! ```text
+//! → {"v":1,"op":"status"}
+//! ← {"v":1,"ok":{…}}          or {"v":1,"error":"…","kind":"refused"}
+//! ```
+//!
+//! Every command of `frith` that looks or acts goes through here, and so can anybody's script. One request at a time per connection.
+//! There is no remote control: who may open the socket may do all that the node's operator may.
+
+mod client;
+mod server;
+#[cfg(test)]
+mod tests;
+pub mod views;
+
+use frith_protocol::encoding::Hash;
+use frith_protocol::identity::NodeId;
+use frith_protocol::state::Reason;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use client::{Client, ClientError};
+pub use server::{Asked, BindError, Listener};
+
+/// The version of this conversation.
+pub const VERSION: u32 = 1;
+/// Longest request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Longest reply that a client takes.
+pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Connections at one time.
+pub const CONNECTIONS_MAX: usize = 64;
+/// Items in one reply: members, blocks.
+pub const PAGE_MAX: usize = 1000;
+
+/// What can be asked of a running node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How is it?
+    Status {},
+    /// Who belongs to the domain? In order of identity, a page at a time.
+    Members {
+        /// Those after this one.
+        #[serde(default)]
+        after: Option<NodeId>,
+    },
+    /// What waits for this operator, or for others'?
+    Pending {},
+    /// Which final blocks have entries, newest first?
+    Log {
+        /// Those below this height.
+        #[serde(default)]
+        below: Option<u64>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Why is this node what it is here? By its identity or the beginning of it.
+    Why {
+        /// At least eight hex digits.
+        node: String,
+    },
+    /// Endorse what waits under this digest, or the beginning of it.
+    Endorse {
+        /// At least eight hex digits.
+        id: String,
+    },
+    /// Decline it.
+    Deny {
+        /// At least eight hex digits.
+        id: String,
+    },
+    /// Revoke a node for good, as soon as enough endorsers agree.
+    Revoke {
+        /// At least eight hex digits.
+        node: String,
+        /// For those who look later.
+        reason: Reason,
+        /// A line for the other operators.
+        #[serde(default)]
+        note: String,
+    },
+    /// Leave the domain for good.
+    Leave {},
+    /// Have a ticket countersigned.
+    Invite {
+        /// Roles at most.
+        roles: Vec<String>,
+        /// How many may join by it.
+        uses: u32,
+        /// How long it is good.
+        lifetime_ms: u64,
+        /// A line for the other operators.
+        #[serde(default)]
+        note: String,
+    },
+    /// The text of a ticket that was made here and is countersigned.
+    Ticket {
+        /// The digest of its terms, or the beginning of it.
+        id: String,
+    },
+    /// Where a newcomer may start to believe: the text of an anchor at the newest head.
+    Anchor {},
+    /// Answer once this holds.
+    Wait {
+        /// What.
+        until: Condition,
+        /// Give up after so long.
+        timeout_ms: u64,
+    },
+}
+
+/// What can be waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "condition", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Condition {
+    /// The newest final block is at least so high.
+    Height {
+        /// How high.
+        at_least: u64,
+    },
+    /// This node is an effective member and has a state.
+    Member {},
+    /// A node is a member here.
+    Admitted {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node is gone here.
+    Gone {
+        /// Which.
+        node: NodeId,
+    },
+    /// So many peers are connected.
+    Peers {
+        /// How many.
+        at_least: usize,
+    },
+    /// Exactly so many peers are connected.
+    PeersExactly {
+        /// How many.
+        count: usize,
+    },
+    /// So many things wait for operators.
+    Waiting {
+        /// How many.
+        at_least: usize,
+    },
+    /// This endorser has endorsed what has this digest, or it has met its rule.
+    Endorsed {
+        /// Its digest.
+        id: Hash,
+    },
+    /// A ticket that was made here is countersigned.
+    Countersigned {
+        /// The digest of its terms.
+        id: Hash,
+    },
+    /// A newcomer's attempt to join came to an end, good or bad.
+    JoinSettled {},
+}
+
+/// A request on its line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct RequestLine {
+    v: u32,
+    #[serde(flatten)]
+    request: Value,
+}
+
+/// A reply on its line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ReplyLine {
+    v: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ok: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<RefusalKind>,
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    /// What kind of no.
+    pub kind: RefusalKind,
+    /// The reason, for people.
+    pub why: String,
+}
+
+/// What kind of no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The request is not one: the asker's mistake.
+    Bad,
+    /// It cannot be, as things stand.
+    Refused,
+    /// It did not come to be in time.
+    TimedOut,
+    /// The node is stopping.
+    Stopping,
+}
+
+impl Refusal {
+    /// The asker's mistake.
+    pub fn bad(why: impl Into<String>) -> Refusal {
+        Refusal { kind: RefusalKind::Bad, why: why.into() }
+    }
+
+    /// As things stand, no.
+    pub fn refused(why: impl Into<String>) -> Refusal {
+        Refusal { kind: RefusalKind::Refused, why: why.into() }
+    }
+}
+
+/// What a node answers.
+pub type Reply = Result<Value, Refusal>;
+
+fn to_line(reply: Reply) -> String {
+    let line = match reply {
+        Ok(value) => ReplyLine { v: VERSION, ok: Some(value), error: None, kind: None },
+        Err(Refusal { kind, why }) => ReplyLine { v: VERSION, ok: None, error: Some(why), kind: Some(kind) },
+    };
+    let mut text = serde_json::to_string(&line).expect("a reply is plain JSON");
+    text.push('\n');
+    text
+}
+
+fn parse_request(line: &[u8]) -> Result<Request, Refusal> {
+    let RequestLine { v, request } = serde_json::from_slice(line).map_err(|e| {
+        Refusal::bad(format!("a request is one JSON object like {{\"v\":1,\"op\":\"status\"}}: {e}"))
+    })?;
+    if v != VERSION {
+        return Err(Refusal::bad(format!("version {v}; this node speaks {VERSION}")));
+    }
+    serde_json::from_value(request).map_err(|e| Refusal::bad(format!("no such request: {e}")))
+}

@@ -1,0 +1,121 @@
+//! What a running node shows: the shapes of its answers, in JSON and in `frith`'s own text.
+
+use frith_protocol::door::Standing;
+use frith_protocol::encoding::Hash;
+use frith_protocol::identity::{NodeId, PublicKey};
+use frith_protocol::state::{BlockId, Reason, StatementId};
+use frith_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A page of members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersView {
+    /// In order of identity.
+    pub members: Vec<MemberView>,
+    /// Where the next page begins; none if this is the last.
+    pub next: Option<NodeId>,
+}
+
+/// Somebody who stands in the domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// Who.
+    pub node: NodeId,
+    /// With which key now.
+    pub key: PublicKey,
+    /// As what.
+    pub roles: Vec<String>,
+    /// Whether the charter has a seat for it.
+    pub endorser: bool,
+    /// Whether it is effective now: `yes`, `not yet`, `lapsed`, `gone`.
+    pub effective: String,
+    /// Until when; an endorser's seat has no end.
+    pub until: Option<Timestamp>,
+    /// The height of its newest admission.
+    pub height: u64,
+    /// Whether it is connected to the node that was asked. That says nothing of its health.
+    pub connected: bool,
+}
+
+/// Something that waits for endorsements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingView {
+    /// The digest that endorsers sign: how to name it.
+    pub id: Hash,
+    /// What it is, in a line.
+    pub what: String,
+    /// What kind: `admission`, `revocation`, `ticket`.
+    pub kind: String,
+    /// Whom it is about.
+    pub subject: Option<NodeId>,
+    /// What whoever proposed it says. Signed by nobody: do not rely on it.
+    pub note: String,
+    /// What this node's operator said: `open`, `endorsed`, `declined`.
+    pub decision: String,
+    /// Who endorsed it, as far as is known here.
+    pub endorsed_by: Vec<NodeId>,
+    /// How many it needs.
+    pub needed: usize,
+    /// Whether it has them.
+    pub met: bool,
+    /// When it lapses.
+    pub expires: Timestamp,
+}
+
+/// A final block that carries entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockView {
+    /// Its height.
+    pub height: u64,
+    /// Which.
+    pub block: BlockId,
+    /// When it was made.
+    pub time: Timestamp,
+    /// What it says.
+    pub entries: Vec<EntryView>,
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Which statement.
+    pub statement: StatementId,
+    /// What kind: `admission`, `revocation`.
+    pub kind: String,
+    /// About whom.
+    pub subject: NodeId,
+    /// What it says, in a line.
+    pub what: String,
+    /// Who endorsed it.
+    pub endorsed_by: Vec<NodeId>,
+}
+
+/// Why a node is what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyView {
+    /// Who.
+    pub node: NodeId,
+    /// What it is here: `gone`, `stranger`, `member`, `endorser`.
+    pub standing: Standing,
+    /// The answer in sentences, the most recent fact last.
+    pub because: Vec<String>,
+    /// Its membership, if it stands.
+    pub member: Option<MemberView>,
+    /// The height at which it was revoked, and why, if it is gone.
+    pub gone: Option<(u64, Reason)>,
+    /// The entries about it that this node still holds, newest first.
+    pub entries: Vec<(u64, EntryView)>,
+    /// Whether the answer rests on a head older than the freshness bound.
+    pub stale: bool,
+}
+
+/// Something that was proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposedView {
+    /// How to name it: `frith endorse ID`.
+    pub id: Hash,
+    /// How many endorsements are known here.
+    pub have: usize,
+    /// How many it needs.
+    pub needed: usize,
+}

@@ -1,0 +1,452 @@
+//! A node's secret keys: one a file, readable by nobody else, never printed and never logged.
+//!
+//! The *next* key is written once and then only checked: a running node never reads it, and an operator does well to move its file to
+//! where no thief of the machine finds it.
+
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use frith_protocol::identity::{Inception, PublicKey, SecretKey};
+use frith_protocol::state::TicketId;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use zeroize::Zeroizing;
+
+use crate::home::{Home, HomeError, owned_and_without};
+
+/// No key file is longer.
+const KEY_FILE_BYTES_MAX: u64 = 1024;
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Who the node is, on the wire and in endorsements.
+    Identity,
+    /// The key that the identity will rotate to.
+    Next,
+    /// The key of an endorser's ballots.
+    Voting,
+    /// The key of a ticket that was made here.
+    Ticket,
+}
+
+impl KeyKind {
+    fn name(self) -> &'static str {
+        match self {
+            KeyKind::Identity => "identity",
+            KeyKind::Next => "next",
+            KeyKind::Voting => "voting",
+            KeyKind::Ticket => "ticket",
+        }
+    }
+}
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what its fields are")]
+pub enum KeyError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error("{path}: there are keys already; a directory holds one identity")]
+    Exists { path: PathBuf },
+    #[error("{path}: there are no keys yet; run: frith init --dir {dir}")]
+    Missing { path: PathBuf, dir: PathBuf },
+    #[error("{path}: {why}; restore the file from a backup")]
+    Damaged { path: PathBuf, why: &'static str },
+    #[error("{path}: it is the {theirs} key, and the {ours} key belongs here")]
+    OtherKind { path: PathBuf, theirs: String, ours: &'static str },
+    #[error("the operating system gives no randomness: {0}")]
+    NoRandomness(String),
+}
+
+/// What a running node needs of its keys.
+#[derive(Debug)]
+pub struct NodeKeys {
+    /// Who it is.
+    pub inception: Inception,
+    /// Its current key.
+    pub identity: SecretKey,
+    /// Its voting key, if it is or means to be an endorser.
+    pub voting: Option<SecretKey>,
+}
+
+/// Makes an identity in `home`: all of its files, or none.
+///
+/// # Errors
+/// [`KeyError::Exists`] if there is one already; others if they cannot be written.
+pub fn create(home: &Home) -> Result<NodeKeys, KeyError> {
+    home.create()?;
+    let (dir, new) = (home.keys(), home.dir().join("keys.new"));
+    if dir.exists() {
+        return Err(KeyError::Exists { path: dir });
+    }
+    match fs::remove_dir_all(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(HomeError::io(&new, "remove what an earlier attempt left")(e).into());
+        }
+        Ok(()) | Err(_) => {}
+    }
+    make_dir(&new)?;
+    let (identity, next) = (random_key()?, random_key()?);
+    write_key(&new.join("identity.key"), KeyKind::Identity, &identity)?;
+    write_key(&new.join("next.key"), KeyKind::Next, &next)?;
+    let inception = Inception::new(&identity, &next.public());
+    write_inception(home, &inception)?;
+    fs::rename(&new, &dir).map_err(HomeError::io(&dir, "put the keys in their place"))?;
+    sync_dir(home.dir())?;
+    Ok(NodeKeys { inception, identity, voting: None })
+}
+
+/// Reads the keys in `home`, after checking that nobody else can.
+///
+/// # Errors
+/// If there are none, if others may read them, or if they do not fit together.
+pub fn load(home: &Home) -> Result<NodeKeys, KeyError> {
+    home.check().or_else(|e| match e {
+        // Said better below.
+        HomeError::Io { ref why, .. } if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        other @ (HomeError::Io { .. }
+        | HomeError::TooOpen { .. }
+        | HomeError::NotOurs { .. }
+        | HomeError::NotPlain { .. }) => Err(other),
+    })?;
+    let dir = home.keys();
+    if !dir.exists() {
+        return Err(KeyError::Missing { path: dir, dir: home.dir().to_path_buf() });
+    }
+    owned_and_without(&dir, 0o077, 0o700, "look into it")?;
+    let identity = read_key(&dir.join("identity.key"), KeyKind::Identity)?;
+    let next = dir.join("next.key");
+    if next.exists() {
+        check_file(&next)?;
+    }
+    let path = home.inception();
+    let text = fs::read_to_string(&path).map_err(HomeError::io(&path, "read who this node is"))?;
+    let damaged = |why| KeyError::Damaged { path: path.clone(), why };
+    let inception: Inception = serde_json::from_str(&text)
+        .map_err(|_| damaged("it is not an inception as `frith init` writes it"))?;
+    if inception.key != identity.public() {
+        return Err(damaged("it is of another identity than keys/identity.key"));
+    }
+    Ok(NodeKeys { inception, identity, voting: voting(home)? })
+}
+
+/// The voting key in `home`; `None` if there is none.
+fn voting(home: &Home) -> Result<Option<SecretKey>, KeyError> {
+    let path = home.keys().join("voting.key");
+    if path.exists() { read_key(&path, KeyKind::Voting).map(Some) } else { Ok(None) }
+}
+
+/// The voting key in `home`, made if there is none.
+///
+/// # Errors
+/// If it can be neither read nor written.
+pub fn voting_or_new(home: &Home) -> Result<SecretKey, KeyError> {
+    match voting(home)? {
+        Some(key) => Ok(key),
+        None => {
+            let key = random_key()?;
+            write_key(&home.keys().join("voting.key"), KeyKind::Voting, &key)?;
+            sync_dir(&home.keys())?;
+            Ok(key)
+        }
+    }
+}
+
+/// Keeps the key of a ticket, so that the ticket can be printed once its countersignatures are here.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn keep_ticket_key(home: &Home, ticket: &TicketId, key: &SecretKey) -> Result<(), KeyError> {
+    write_key(&ticket_path(home, ticket), KeyKind::Ticket, key)?;
+    sync_dir(&home.keys())
+}
+
+/// The key of a ticket that was made here; `None` if it was made elsewhere.
+///
+/// # Errors
+/// If there is a file that cannot be used.
+pub fn ticket_key(home: &Home, ticket: &TicketId) -> Result<Option<SecretKey>, KeyError> {
+    let path = ticket_path(home, ticket);
+    if path.exists() { read_key(&path, KeyKind::Ticket).map(Some) } else { Ok(None) }
+}
+
+/// Forgets the key of a ticket that can no longer be used. It is no loss if the file is gone already.
+pub fn forget_ticket_key(home: &Home, ticket: &TicketId) {
+    drop(fs::remove_file(ticket_path(home, ticket)));
+}
+
+/// A key that nobody can guess.
+///
+/// # Errors
+/// If the operating system gives no randomness.
+pub fn random_key() -> Result<SecretKey, KeyError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    SysRng.try_fill_bytes(&mut seed[..]).map_err(|e| KeyError::NoRandomness(e.to_string()))?;
+    Ok(SecretKey::from_seed(*seed))
+}
+
+fn ticket_path(home: &Home, ticket: &TicketId) -> PathBuf {
+    home.keys().join(format!("ticket-{ticket}.key"))
+}
+
+fn make_dir(path: &Path) -> Result<(), KeyError> {
+    DirBuilder::new().mode(0o700).create(path).map_err(HomeError::io(path, "create the directory"))?;
+    Ok(())
+}
+
+fn sync_dir(path: &Path) -> Result<(), KeyError> {
+    fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(HomeError::io(path, "sync the directory"))?;
+    Ok(())
+}
+
+fn write_inception(home: &Home, inception: &Inception) -> Result<(), KeyError> {
+    let path = home.inception();
+    let mut text = serde_json::to_string_pretty(inception).expect("an inception is plain JSON");
+    text.push('\n');
+    fs::File::create(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(HomeError::io(&path, "write who this node is"))?;
+    Ok(())
+}
+
+fn write_key(path: &Path, kind: KeyKind, key: &SecretKey) -> Result<(), KeyError> {
+    let mut text = Zeroizing::new(String::with_capacity(512));
+    let seed = Zeroizing::new(key.seed());
+    let name = kind.name();
+    // The capacity above keeps a growing string from leaving copies behind.
+    write!(text, "frith {name} key 1\npublic {}\nsecret ", key.public()).expect("strings take text");
+    for byte in seed.iter() {
+        write!(text, "{byte:02x}").expect("strings take text");
+    }
+    text.push('\n');
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    match written {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(KeyError::Exists { path: path.to_path_buf() })
+        }
+        Err(e) => {
+            drop(fs::remove_file(path));
+            Err(HomeError::io(path, "write a key")(e).into())
+        }
+    }
+}
+
+fn check_file(path: &Path) -> Result<(), KeyError> {
+    owned_and_without(path, 0o077, 0o600, "read or write it")?;
+    let meta = fs::symlink_metadata(path).map_err(HomeError::io(path, "look at it"))?;
+    if !meta.is_file() {
+        return Err(HomeError::NotPlain { path: path.to_path_buf() }.into());
+    }
+    Ok(())
+}
+
+fn read_key(path: &Path, kind: KeyKind) -> Result<SecretKey, KeyError> {
+    check_file(path)?;
+    let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES_MAX as usize + 1));
+    fs::File::open(path)
+        .and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text))
+        .map_err(HomeError::io(path, "read a key"))?;
+    let damaged = |why| KeyError::Damaged { path: path.to_path_buf(), why };
+    let mut lines = text.lines();
+    let theirs = lines
+        .next()
+        .and_then(|line| line.strip_prefix("frith ")?.strip_suffix(" key 1"))
+        .ok_or_else(|| damaged("it is not a frith key file of version 1"))?;
+    if theirs != kind.name() {
+        let (theirs, ours) = (theirs.chars().take(16).collect(), kind.name());
+        return Err(KeyError::OtherKind { path: path.to_path_buf(), theirs, ours });
+    }
+    let mut field = |name| lines.next().and_then(|line| line.strip_prefix(name));
+    let public: PublicKey = field("public ")
+        .and_then(|hex| hex.parse().ok())
+        .ok_or_else(|| damaged("the line with the public key is broken"))?;
+    let seed = field("secret ")
+        .and_then(seed_from_hex)
+        .ok_or_else(|| damaged("the line with the secret key is broken"))?;
+    let key = SecretKey::from_seed(*seed);
+    if key.public() != public {
+        return Err(damaged("its two lines do not belong together: at least one character was changed"));
+    }
+    Ok(key)
+}
+
+/// Our own few lines, since an error of a library's would carry what it could not read.
+fn seed_from_hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let text = text.as_bytes();
+    if text.len() != 64 {
+        return None;
+    }
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+    let mut seed = Zeroizing::new([0; 32]);
+    for (byte, pair) in seed.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path().join("node"));
+        (dir, home)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn keys_are_made_for_their_owner_only_and_read_back_as_they_were() {
+        let (_dir, home) = home();
+        let made = create(&home).unwrap();
+        let voting = voting_or_new(&home).unwrap();
+        for path in [home.dir().to_path_buf(), home.keys()] {
+            assert_eq!(mode(&path), 0o700, "{path:?}");
+        }
+        for name in ["identity.key", "next.key", "voting.key"] {
+            assert_eq!(mode(&home.keys().join(name)), 0o600, "{name}");
+        }
+        let read = load(&home).unwrap();
+        assert_eq!(read.inception, made.inception);
+        assert_eq!(read.identity.seed(), made.identity.seed());
+        assert_eq!(read.voting.unwrap().seed(), voting.seed());
+        assert_eq!(voting_or_new(&home).unwrap().seed(), voting.seed());
+        assert!(!home.dir().join("keys.new").exists());
+    }
+
+    #[test]
+    fn a_second_identity_is_not_made_over_the_first() {
+        let (_dir, home) = home();
+        let first = create(&home).unwrap();
+        assert!(matches!(create(&home), Err(KeyError::Exists { .. })));
+        assert_eq!(load(&home).unwrap().inception, first.inception);
+    }
+
+    #[test]
+    fn keys_that_others_may_read_are_refused_with_the_command_that_mends_it() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        voting_or_new(&home).unwrap();
+        let refusal = || load(&home).unwrap_err().to_string();
+        for name in ["identity.key", "next.key", "voting.key"] {
+            let path = home.keys().join(name);
+            set_mode(&path, 0o640);
+            let text = refusal();
+            assert!(text.ends_with(&format!("run: chmod 0600 {}", path.display())), "{text}");
+            set_mode(&path, 0o600);
+        }
+        set_mode(&home.keys(), 0o750);
+        assert!(refusal().contains("run: chmod 0700"), "{}", refusal());
+        set_mode(&home.keys(), 0o700);
+        set_mode(home.dir(), 0o770);
+        assert!(refusal().contains("run: chmod 0700"), "{}", refusal());
+        set_mode(home.dir(), 0o755);
+        load(&home).unwrap();
+    }
+
+    #[test]
+    fn a_key_file_that_is_a_link_is_refused() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        let (path, elsewhere) = (home.keys().join("identity.key"), home.dir().join("elsewhere"));
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        let text = load(&home).unwrap_err().to_string();
+        assert!(text.contains("it is a link"), "{text}");
+    }
+
+    #[test]
+    fn any_changed_character_of_a_key_file_is_noticed_and_none_is_told() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        let path = home.keys().join("identity.key");
+        let whole = fs::read_to_string(&path).unwrap();
+        for at in 0..whole.len() - 1 {
+            let mut bytes = whole.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            fs::write(&path, bytes).unwrap();
+            let error = load(&home).expect_err(&whole);
+            let secret = whole.lines().last().unwrap().strip_prefix("secret ").unwrap();
+            let told = format!("{error} {error:?}");
+            assert!(!secret.as_bytes().windows(12).any(|part| told.contains(str::from_utf8(part).unwrap())));
+        }
+        for length in 0..whole.len() - 1 {
+            fs::write(&path, &whole[..length]).unwrap();
+            load(&home).expect_err("a truncated key was taken");
+        }
+    }
+
+    #[test]
+    fn keys_that_were_swapped_or_lie_beside_another_identity_are_refused() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        let keys = home.keys();
+        let identity = fs::read(keys.join("identity.key")).unwrap();
+        fs::copy(keys.join("next.key"), keys.join("identity.key")).unwrap();
+        let text = load(&home).unwrap_err().to_string();
+        assert!(text.contains("it is the next key, and the identity key belongs here"), "{text}");
+        fs::write(keys.join("identity.key"), identity).unwrap();
+
+        let (_other_dir, other) = self::home();
+        create(&other).unwrap();
+        fs::copy(other.inception(), home.inception()).unwrap();
+        let text = load(&home).unwrap_err().to_string();
+        assert!(text.contains("of another identity"), "{text}");
+    }
+
+    #[test]
+    fn a_directory_without_keys_says_which_command_makes_them() {
+        let (_dir, home) = home();
+        let text = load(&home).unwrap_err().to_string();
+        assert!(text.ends_with(&format!("run: frith init --dir {}", home.dir().display())), "{text}");
+    }
+
+    #[test]
+    fn the_next_key_may_be_moved_away() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        fs::remove_file(home.keys().join("next.key")).unwrap();
+        load(&home).unwrap();
+    }
+
+    #[test]
+    fn what_can_be_printed_of_keys_shows_no_secret() {
+        let (_dir, home) = home();
+        let keys = create(&home).unwrap();
+        let seed: String = keys.identity.seed().iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown = format!("{keys:?}");
+        assert!(shown.contains("SecretKey(of"));
+        assert!(!seed.as_bytes().windows(8).any(|part| shown.contains(str::from_utf8(part).unwrap())));
+    }
+
+    #[test]
+    fn the_key_of_a_ticket_is_kept_until_it_is_forgotten() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        let (id, key) = (TicketId([5; 32]), random_key().unwrap());
+        assert!(ticket_key(&home, &id).unwrap().is_none());
+        keep_ticket_key(&home, &id, &key).unwrap();
+        assert_eq!(ticket_key(&home, &id).unwrap().unwrap().seed(), key.seed());
+        forget_ticket_key(&home, &id);
+        assert!(ticket_key(&home, &id).unwrap().is_none());
+    }
+}

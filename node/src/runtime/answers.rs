@@ -1,0 +1,270 @@
+//! What the control socket is told, request by request.
+
+use std::time::Duration;
+
+use frith_protocol::door::{Command, Error, Input};
+use frith_protocol::encoding::Hash;
+use frith_protocol::joining::{Anchor, Ticket};
+use frith_protocol::limits::{ADDRESSES_MAX, NOTE_BYTES_MAX, TICKET_USES_MAX};
+use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject, TicketTerms};
+use frith_protocol::time::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::explain::{find, state_of};
+use super::host::Host;
+use super::now;
+use crate::control::views::ProposedView;
+use crate::control::{Refusal, RefusalKind, Reply, Request};
+use crate::keys;
+
+/// The longest that a request may wait.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+fn to_value(view: &impl Serialize) -> Value {
+    serde_json::to_value(view).expect("views are plain JSON")
+}
+
+impl Host {
+    /// Answers a control request, now or later.
+    pub(super) fn answer(&mut self, request: Request, asker: oneshot::Sender<Reply>) {
+        let now = now();
+        let reply = match request {
+            Request::Status {} => return self.answer_status(now, asker),
+            Request::Anchor {} => return self.answer_anchor(asker),
+            Request::Ticket { id } => return self.answer_ticket(&id, asker),
+            Request::Wait { until, timeout_ms } => {
+                return self.wait(until, Duration::from_millis(timeout_ms).min(WAIT_MAX), asker);
+            }
+            Request::Members { after } => self.members(after, now).map(|view| to_value(&view)),
+            Request::Pending {} => Ok(to_value(&self.pending())),
+            Request::Log { below, limit } => self.log(below, limit).map(|view| to_value(&view)),
+            Request::Why { node } => self.why(&node, now).map(|view| to_value(&view)),
+            Request::Endorse { id } => self.decide(&id, Command::Endorse),
+            Request::Deny { id } => self.decide(&id, Command::Decline),
+            Request::Revoke { node, reason, note } => self.revoke(&node, reason, note, now),
+            Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
+            Request::Invite { roles, uses, lifetime_ms, note } => {
+                self.invite(roles, uses, lifetime_ms, note, now)
+            }
+        };
+        self.reply(asker, reply);
+    }
+
+    fn act(&mut self, command: Command) -> Result<(), Refusal> {
+        self.handle(Input::Command(command)).map_err(|error| match error {
+            Error::Refused(fault) => Refusal::refused(fault.to_string()),
+            Error::Untimely(why) => Refusal::refused(format!("not now: {why}")),
+            Error::ApiMisuse(why) => Refusal::refused(format!("a fault of frith, please report it: {why}")),
+            Error::PeerMisbehaved { culprit: _, fault } => Refusal::refused(fault.to_string()),
+        })
+    }
+
+    fn decide(&mut self, id: &str, command: fn(Hash) -> Command) -> Reply {
+        let id = find("proposal", id, self.core().proposals().map(|(id, _)| *id))?;
+        self.act(command(id))?;
+        Ok(to_value(&self.proposed(id)))
+    }
+
+    /// How far a proposal is. One that is not there any more has become what it was to become.
+    fn proposed(&self, id: Hash) -> ProposedView {
+        let core = self.core();
+        let proposal = core.proposals().find(|(of, _)| **of == id).map(|(_, proposal)| proposal);
+        let have = proposal.map_or(0, |proposal| proposal.endorsements.len());
+        let needed = proposal
+            .and_then(|proposal| core.state().map(|state| state.threshold_for(&proposal.subject)))
+            .unwrap_or(0);
+        ProposedView { id, have, needed }
+    }
+
+    fn propose(&mut self, subject: Subject, note: String, expires: Timestamp) -> Reply {
+        if note.len() > NOTE_BYTES_MAX {
+            return Err(Refusal::bad(format!("a note has at most {NOTE_BYTES_MAX} bytes")));
+        }
+        let id = subject.digest();
+        self.act(Command::Propose { subject, note, expires })?;
+        Ok(to_value(&self.proposed(id)))
+    }
+
+    fn revoke(&mut self, node: &str, reason: Reason, note: String, now: Timestamp) -> Reply {
+        let state = state_of(self.core())?;
+        let lifetime = state.charter().timing.proposal_lifetime_ms;
+        let known = state.members().map(|(node, _)| node).chain(state.gone().map(|(node, _)| node));
+        let subject = find("node", node, known)?;
+        let kind = Kind::Revoke(Revoke { subject, reason });
+        self.propose(Subject::Statement(Statement { domain: self.domain, kind }), note, now.plus(lifetime))
+    }
+
+    fn invite(
+        &mut self,
+        mut roles: Vec<String>,
+        uses: u32,
+        lifetime_ms: u64,
+        note: String,
+        now: Timestamp,
+    ) -> Reply {
+        let anchor = self.core().anchor(Vec::new());
+        let state = state_of(self.core())?;
+        let charter = state.charter();
+        if charter.seat_of(&self.core().node_id()).is_none() {
+            let why =
+                "only an endorser can invite: its own signature is the first on the ticket; ask one of them";
+            return Err(Refusal::refused(why));
+        }
+        if !(1..=TICKET_USES_MAX).contains(&uses) {
+            return Err(Refusal::bad(format!("a ticket is for 1 to {TICKET_USES_MAX} newcomers")));
+        }
+        let longest = charter.timing.ticket_lifetime_ms;
+        if lifetime_ms == 0 || lifetime_ms > longest {
+            let longest = crate::words::span(longest);
+            return Err(Refusal::refused(format!(
+                "the charter allows tickets to be good for at most {longest}"
+            )));
+        }
+        roles.sort();
+        roles.dedup();
+        let anchor = anchor.ok_or_else(|| Refusal::refused("there is no head yet"))?;
+        let expires = now.plus(charter.timing.proposal_lifetime_ms.min(lifetime_ms));
+        let key = keys::random_key().map_err(|e| Refusal::refused(e.to_string()))?;
+        let terms = TicketTerms {
+            domain: self.domain,
+            charter: anchor.charter,
+            epoch: anchor.epoch,
+            height: anchor.height,
+            roles,
+            uses,
+            expires: now.plus(lifetime_ms),
+            key: key.public(),
+        };
+        let id = terms.id();
+        // Before the proposal: a countersigned ticket without its key would be of no use to anybody.
+        tokio::task::block_in_place(|| keys::keep_ticket_key(&self.home, &id, &key))
+            .map_err(|e| Refusal::refused(e.to_string()))?;
+        let proposed = self.propose(Subject::Ticket(terms), note, expires);
+        if proposed.is_err() {
+            keys::forget_ticket_key(&self.home, &id);
+        }
+        proposed
+    }
+
+    /// Where newcomers find endorsers: our own addresses first, then those of the other endorsers, as far as a text has room.
+    fn with_addresses(
+        &self,
+        asker: oneshot::Sender<Reply>,
+        text: impl FnOnce(Vec<String>) -> Reply + Send + 'static,
+    ) {
+        let others = self.core().endorser_keys().into_iter().map(|key| self.contacts.addresses_of(&key));
+        let others: Vec<Vec<String>> = others.collect();
+        let network = self.network.clone();
+        tokio::spawn(async move {
+            let ours = network.status().await.map_or_else(Vec::new, |status| status.announced);
+            let ours: Vec<String> = ours.iter().map(ToString::to_string).collect();
+            drop(asker.send(text(in_turn(&ours, &others))));
+        });
+    }
+
+    fn answer_anchor(&self, asker: oneshot::Sender<Reply>) {
+        let Some(anchor) = self.core().anchor(Vec::new()) else {
+            return drop(asker.send(Err(Refusal::refused("this node has no head yet to anchor to"))));
+        };
+        self.with_addresses(asker, move |addresses| {
+            let anchor = Anchor { addresses, ..anchor };
+            Ok(json!({ "anchor": anchor.to_string(), "domain": anchor.domain, "height": anchor.height }))
+        });
+    }
+
+    fn answer_ticket(&self, id: &str, asker: oneshot::Sender<Reply>) {
+        match self.ticket(id) {
+            Ok(ticket) => self.with_addresses(asker, move |addresses| {
+                let ticket = Ticket { addresses, ..ticket };
+                Ok(json!({ "ticket": ticket.to_string(), "id": ticket.terms.id() }))
+            }),
+            Err(refusal) => drop(asker.send(Err(refusal))),
+        }
+    }
+
+    /// A ticket that was made here and is countersigned, still without addresses.
+    fn ticket(&self, id: &str) -> Result<Ticket, Refusal> {
+        let core = self.core();
+        let tickets = core.proposals().filter_map(|(id, proposal)| match &proposal.subject {
+            Subject::Ticket(terms) => Some((*id, terms, proposal)),
+            Subject::Statement(_) => None,
+        });
+        let tickets: Vec<_> = tickets.collect();
+        let id = find("ticket", id, tickets.iter().map(|(id, _, _)| *id))?;
+        let (_, terms, proposal) =
+            tickets.iter().find(|(of, _, _)| *of == id).expect("it was found a moment ago");
+        if !proposal.met {
+            let need = core.state().map_or(0, |state| state.threshold_for(&proposal.subject));
+            let have = proposal.endorsements.len();
+            let why = format!(
+                "the ticket has {have} of {need} countersignatures; the other operators run: frith endorse {}",
+                &id.to_string()[..16]
+            );
+            return Err(Refusal::refused(why));
+        }
+        let key = keys::ticket_key(&self.home, &terms.id()).map_err(|e| Refusal::refused(e.to_string()))?;
+        let key = key.ok_or_else(|| {
+            Refusal::refused("the ticket was made at another node: only there lies its key; print it there")
+        })?;
+        Ok(Ticket {
+            terms: (*terms).clone(),
+            countersignatures: proposal.endorsements.clone(),
+            addresses: Vec::new(),
+            secret: key.seed(),
+        })
+    }
+
+    fn answer_status(&self, now: Timestamp, asker: oneshot::Sender<Reply>) {
+        let core = self.core();
+        let mut status = to_value(&core.status(now));
+        let fields = status.as_object_mut().expect("a status is an object");
+        fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        fields.insert("running_ms".into(), (self.started.elapsed().as_millis() as u64).into());
+        fields.insert("alarms".into(), to_value(&self.alarms));
+        fields.insert("damage".into(), to_value(&self.damage));
+        fields.insert("join_failed".into(), to_value(&self.joining.failed));
+        fields.insert("declined".into(), to_value(&self.joining.declined));
+        let network = self.network.clone();
+        tokio::spawn(async move {
+            let reply = match network.status().await {
+                Some(net) => {
+                    status["net"] = to_value(&net);
+                    Ok(status)
+                }
+                None => Err(Refusal { kind: RefusalKind::Stopping, why: "the transport has stopped".into() }),
+            };
+            drop(asker.send(reply));
+        });
+    }
+}
+
+/// The first address of each, then the second of each, and so on, as many as a ticket has room for.
+fn in_turn(ours: &[String], others: &[Vec<String>]) -> Vec<String> {
+    let all: Vec<&[String]> = std::iter::once(ours).chain(others.iter().map(Vec::as_slice)).collect();
+    let longest = all.iter().map(|some| some.len()).max().unwrap_or(0);
+    let mut addresses: Vec<String> = Vec::new();
+    for nth in 0..longest {
+        for address in all.iter().filter_map(|some| some.get(nth)) {
+            if addresses.len() < ADDRESSES_MAX && !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_names_every_endorser_before_it_names_one_twice() {
+        let list = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let turned = in_turn(&list(&["a1", "a2"]), &[list(&["b1"]), list(&[]), list(&["c1", "a1", "c3"])]);
+        assert_eq!(turned, list(&["a1", "b1", "c1", "a2", "c3"]));
+        let many: Vec<Vec<String>> = (0..40).map(|i| vec![format!("x{i}")]).collect();
+        assert_eq!(in_turn(&[], &many).len(), ADDRESSES_MAX);
+    }
+}

@@ -1,0 +1,309 @@
+//! What a core knows, as views: for `members`, `pending`, `log` and `why`.
+
+use frith_protocol::door::{Core, Standing};
+use frith_protocol::identity::NodeId;
+use frith_protocol::joining::{Decision, Proposal};
+use frith_protocol::state::{
+    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Revoke, State, Statement, Subject,
+    TicketTerms,
+};
+use frith_protocol::time::Timestamp;
+
+use super::host::Host;
+use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
+use crate::control::{PAGE_MAX, Refusal};
+use crate::words::rough_span;
+
+/// Fewer digits of an identity are too few to name it by.
+const PREFIX_MIN: usize = 6;
+
+/// Whether a proposal waits for this node's operator.
+pub(super) fn is_open(proposal: &Proposal) -> bool {
+    proposal.decision == Decision::Open && !proposal.met
+}
+
+/// The one of `candidates` whose hex begins with `prefix`.
+pub(super) fn find<T: Copy + Ord + std::fmt::Display>(
+    what: &str,
+    prefix: &str,
+    candidates: impl Iterator<Item = T>,
+) -> Result<T, Refusal> {
+    let prefix = prefix.trim().to_ascii_lowercase();
+    if prefix.len() < PREFIX_MIN || prefix.chars().any(|c| !c.is_ascii_hexdigit()) {
+        return Err(Refusal::bad(format!(
+            "a {what} is named by at least {PREFIX_MIN} hex digits, not {prefix:?}"
+        )));
+    }
+    let mut found: Vec<T> = candidates.filter(|one| one.to_string().starts_with(&prefix)).collect();
+    found.sort();
+    found.dedup();
+    match found[..] {
+        [one] => Ok(one),
+        [] => Err(Refusal::refused(format!("no {what} that begins with {prefix} is known here"))),
+        _ => Err(Refusal::refused(format!("{} {what}s begin with {prefix}: use more digits", found.len()))),
+    }
+}
+
+pub(super) fn state_of(core: &Core) -> Result<&State, Refusal> {
+    core.state().ok_or_else(|| {
+        Refusal::refused(
+            format!("this node has no state to answer from yet: it is {:?}", core.phase()).to_lowercase(),
+        )
+    })
+}
+
+fn effective_word(effective: Effective) -> &'static str {
+    match effective {
+        Effective::Yes => "yes",
+        Effective::Unknown => "unknown",
+        Effective::NotYet => "not yet",
+        Effective::Lapsed => "lapsed",
+        Effective::Gone => "gone",
+    }
+}
+
+impl Host {
+    pub(super) fn members(&self, after: Option<NodeId>, now: Timestamp) -> Result<MembersView, Refusal> {
+        let state = state_of(self.core())?;
+        let mut members: Vec<MemberView> = state
+            .members()
+            .filter(|(node, _)| after.is_none_or(|after| *node > after))
+            .take(PAGE_MAX + 1)
+            .map(|(node, _)| node)
+            .filter_map(|node| self.member(state, node, now))
+            .collect();
+        let more = members.len() > PAGE_MAX;
+        members.truncate(PAGE_MAX);
+        let next = if more { members.last().map(|member| member.node) } else { None };
+        Ok(MembersView { members, next })
+    }
+
+    fn member(&self, state: &State, node: NodeId, now: Timestamp) -> Option<MemberView> {
+        let standing = state.standing(&node)?;
+        let endorser = state.charter().seat_of(&node).is_some();
+        Some(MemberView {
+            node,
+            key: standing.keys.current,
+            roles: standing.roles.clone(),
+            endorser,
+            effective: effective_word(state.effective(&node, now)).into(),
+            until: (!endorser).then_some(standing.window.until),
+            height: standing.height,
+            connected: node == self.core().node_id() || self.is_connected(&standing.keys.current),
+        })
+    }
+
+    pub(super) fn pending(&self) -> Vec<PendingView> {
+        let core = self.core();
+        let view = |proposal: &Proposal| PendingView {
+            id: proposal.id(),
+            what: what_is_asked(&proposal.subject, core.state()),
+            kind: kind_of(&proposal.subject).into(),
+            subject: match &proposal.subject {
+                Subject::Statement(statement) => Some(statement.subject()),
+                Subject::Ticket(_) => None,
+            },
+            note: printable(&proposal.note),
+            decision: match proposal.decision {
+                Decision::Open => "open",
+                Decision::Endorsed => "endorsed",
+                Decision::Declined => "declined",
+            }
+            .into(),
+            endorsed_by: proposal.endorsements.iter().map(|endorsement| endorsement.node).collect(),
+            needed: core.state().map_or(0, |state| state.threshold_for(&proposal.subject)),
+            met: proposal.met,
+            expires: proposal.expires,
+        };
+        core.proposals().map(|(_, proposal)| view(proposal)).collect()
+    }
+
+    pub(super) fn log(&self, below: Option<u64>, limit: usize) -> Result<Vec<BlockView>, Refusal> {
+        state_of(self.core())?;
+        let chain = self.core().chain().into_iter();
+        let blocks = chain.flat_map(|chain| chain.recent_blocks()).map(|held| &held.block);
+        Ok(blocks
+            .filter(|block| below.is_none_or(|below| block.header.height < below))
+            .take(limit.min(PAGE_MAX))
+            .map(|block| BlockView {
+                height: block.header.height,
+                block: block.id(),
+                time: block.header.time,
+                entries: block.entries.iter().map(entry_view).collect(),
+            })
+            .collect())
+    }
+
+    pub(super) fn why(&self, prefix: &str, now: Timestamp) -> Result<WhyView, Refusal> {
+        let core = self.core();
+        let state = state_of(core)?;
+        let waiting = core.proposals().filter_map(|(_, proposal)| match &proposal.subject {
+            Subject::Statement(statement) => Some(statement.subject()),
+            Subject::Ticket(_) => None,
+        });
+        let known = state
+            .members()
+            .map(|(node, _)| node)
+            .chain(state.gone().map(|(node, _)| node))
+            .chain(waiting)
+            .chain([core.node_id()]);
+        let node = find("node", prefix, known)?;
+        let blocks = core.chain().into_iter().flat_map(|chain| chain.recent_blocks()).map(|held| &held.block);
+        let entries: Vec<(u64, EntryView)> = blocks
+            .flat_map(|block| {
+                let height = block.header.height;
+                let about = block.entries.iter().filter(|entry| entry.statement.subject() == node);
+                about.map(move |entry| (height, entry_view(entry)))
+            })
+            .collect();
+        let member = self.member(state, node, now);
+        let gone = state.gone_since(&node).map(|gone| (gone.height, gone.reason));
+        let standing = match (gone, &member) {
+            (Some(_), _) => Standing::Gone,
+            (None, Some(member)) if member.endorser => Standing::Endorser,
+            (None, Some(member)) if member.effective == "yes" => Standing::Member,
+            (None, Some(_) | None) => Standing::Stranger,
+        };
+        let because = self.reasons(state, node, now, &entries);
+        let stale = core.effective(&node, now).is_none();
+        Ok(WhyView { node, standing, because, member, gone, entries, stale })
+    }
+
+    fn reasons(
+        &self,
+        state: &State,
+        node: NodeId,
+        now: Timestamp,
+        entries: &[(u64, EntryView)],
+    ) -> Vec<String> {
+        let mut because = Vec::new();
+        let endorsers_at = |height: u64, kind: &str| {
+            let held = entries.iter().find(|(at, entry)| *at == height && entry.kind == kind);
+            held.map_or_else(
+                || "this node does not hold that block any more".to_string(),
+                |(_, entry)| {
+                    let by: Vec<String> = entry.endorsed_by.iter().map(NodeId::short).collect();
+                    format!("endorsed by {}", by.join(", "))
+                },
+            )
+        };
+        if let Some(standing) = state.standing(&node) {
+            match standing.by {
+                AdmittedBy::Seat => {
+                    because.push("The charter has a seat for it: it stands without admission.".into());
+                }
+                AdmittedBy::Ticket(ticket) => because.push(format!(
+                    "Admitted at height {} by ticket {}; {}.",
+                    standing.height,
+                    ticket.short(),
+                    endorsers_at(standing.height, "admission")
+                )),
+                AdmittedBy::Approval => because.push(format!(
+                    "Admitted at height {} by the endorsers' operators; {}.",
+                    standing.height,
+                    endorsers_at(standing.height, "admission")
+                )),
+            }
+            match state.effective(&node, now) {
+                Effective::Lapsed => because.push("Its admission has lapsed: it must be renewed.".into()),
+                Effective::NotYet => because.push("Its admission has not begun.".into()),
+                Effective::Yes | Effective::Unknown | Effective::Gone => {}
+            }
+        }
+        for (_, proposal) in self.core().proposals() {
+            match &proposal.subject {
+                Subject::Statement(statement) if statement.subject() == node && !proposal.met => {
+                    because.push(format!(
+                        "Waiting: {} ({} of {} endorsements known here).",
+                        what_is_asked(&proposal.subject, Some(state)),
+                        proposal.endorsements.len(),
+                        state.threshold_for(&proposal.subject)
+                    ));
+                }
+                Subject::Statement(_) | Subject::Ticket(_) => {}
+            }
+        }
+        if let Some(gone) = state.gone_since(&node) {
+            because.push(format!(
+                "Revoked for good at height {}{}; {}.",
+                gone.height,
+                reason_words(gone.reason),
+                endorsers_at(gone.height, "revocation")
+            ));
+        }
+        if because.is_empty() {
+            because.push("It was never admitted.".into());
+        }
+        because
+    }
+}
+
+fn kind_of(subject: &Subject) -> &'static str {
+    match subject {
+        Subject::Statement(Statement { kind: Kind::Admit(_), .. }) => "admission",
+        Subject::Statement(Statement { kind: Kind::Revoke(_), .. }) => "revocation",
+        Subject::Ticket(_) => "ticket",
+    }
+}
+
+fn what_is_asked(subject: &Subject, state: Option<&State>) -> String {
+    match subject {
+        Subject::Statement(statement) => what_is_said(statement),
+        Subject::Ticket(terms) => {
+            let TicketTerms { roles, uses, expires, .. } = terms;
+            let spent = state.map_or(0, |state| state.ticket_uses(terms));
+            let left = expires.since(super::now());
+            format!(
+                "a ticket for {uses} newcomers ({spent} joined) as {}, good for {}",
+                list(roles),
+                rough_span(left)
+            )
+        }
+    }
+}
+
+fn what_is_said(statement: &Statement) -> String {
+    match &statement.kind {
+        Kind::Admit(admit) => {
+            let Admit { subject, roles, window, grounds, number, .. } = &**admit;
+            let again = if *number > 1 { format!(" (admission {number})") } else { String::new() };
+            let by = match grounds {
+                Grounds::Ticket(terms) => format!("by ticket {}", terms.id().short()),
+                Grounds::Approval => "by approval".into(),
+            };
+            let length = rough_span(window.until.since(window.from));
+            format!("admit {} as {} for {length}, {by}{again}", subject.node_id().short(), list(roles))
+        }
+        Kind::Revoke(Revoke { subject, reason }) => {
+            format!("revoke {} for good{}", subject.short(), reason_words(*reason))
+        }
+    }
+}
+
+fn reason_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Unspecified => "",
+        Reason::Compromised => " (compromised)",
+        Reason::Retired => " (retired)",
+        Reason::Misbehaved => " (misbehaved)",
+    }
+}
+
+fn list(roles: &[String]) -> String {
+    if roles.is_empty() { "no role".into() } else { printable(&roles.join(", ")) }
+}
+
+fn entry_view(entry: &Entry) -> EntryView {
+    EntryView {
+        statement: entry.statement.id(),
+        kind: kind_of(&Subject::Statement(entry.statement.clone())).into(),
+        subject: entry.statement.subject(),
+        what: what_is_said(&entry.statement),
+        endorsed_by: entry.endorsements.iter().map(|endorsement| endorsement.node).collect(),
+    }
+}
+
+/// What others wrote, without what could play tricks on a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,503 @@
+//! The core's inputs and effects: handle, store, send, in this order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use frith_protocol::door::{
+    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Phase, Router, Standing,
+    Unsettled,
+};
+use frith_protocol::encoding::Hash;
+use frith_protocol::fault::Fault;
+use frith_protocol::identity::PublicKey;
+use frith_protocol::state::DomainId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::checks::Incoming;
+use super::contacts::Contacts;
+use super::{Ended, LOOK_AT_CLOCK, Until, now};
+use crate::control::{Condition, Refusal, RefusalKind, Reply};
+use crate::home::Home;
+use crate::net::{GossipToken, NetEvent, Network, NotSent, Verdict};
+use crate::store::{Damage, Store, StoreError};
+
+/// Alarms that `status` shows, the newest ones.
+const ALARMS_KEPT: usize = 16;
+/// What is learnt of addresses is written down this often.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// A control request that is answered once something holds.
+struct Wait {
+    until: Condition,
+    deadline: Instant,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// How this node's joining came out, if it was a newcomer when it started.
+#[derive(Debug, Default)]
+pub(super) struct Joining {
+    pub(super) failed: Option<String>,
+    /// Endorsers that declined, and why.
+    pub(super) declined: BTreeMap<PublicKey, String>,
+}
+
+/// The core and everything that its effects reach.
+pub(super) struct Host {
+    pub(super) home: Home,
+    pub(super) domain: DomainId,
+    router: Router,
+    store: Store,
+    pub(super) network: Network,
+    pub(super) contacts: Contacts,
+    pub(super) damage: Vec<String>,
+    pub(super) alarms: VecDeque<String>,
+    pub(super) joining: Joining,
+    pub(super) started: Instant,
+    /// Who is connected, and as what the network knows it.
+    connected: BTreeMap<PublicKey, Standing>,
+    /// What was handled and is not stored yet.
+    unsettled: Vec<Unsettled>,
+    /// What is said once it is.
+    verdicts: Vec<(GossipToken, Verdict)>,
+    replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    waits: Vec<Wait>,
+    /// The state changed in a way that may change who is what.
+    standings_changed: bool,
+    misbehaved: Vec<PublicKey>,
+    save_at: Instant,
+}
+
+impl Host {
+    pub(super) fn new(
+        home: Home,
+        domain: DomainId,
+        router: Router,
+        store: Store,
+        network: Network,
+        contacts: Contacts,
+        damage: Vec<Damage>,
+    ) -> Host {
+        let now = Instant::now();
+        Host {
+            home,
+            domain,
+            router,
+            store,
+            network,
+            contacts,
+            damage: damage.iter().map(Damage::to_string).collect(),
+            alarms: VecDeque::new(),
+            joining: Joining::default(),
+            started: now,
+            connected: BTreeMap::new(),
+            unsettled: Vec::new(),
+            verdicts: Vec::new(),
+            replies: Vec::new(),
+            waits: Vec::new(),
+            standings_changed: true,
+            misbehaved: Vec::new(),
+            save_at: now + SAVE_EVERY,
+        }
+    }
+
+    pub(super) fn core(&self) -> &Core {
+        self.router.core(&self.domain).expect("the one core is never taken out")
+    }
+
+    pub(super) fn is_connected(&self, key: &PublicKey) -> bool {
+        self.connected.contains_key(key)
+    }
+
+    /// Starts looking for others.
+    pub(super) async fn begin(&self, answered: mpsc::Sender<Incoming>) {
+        self.contacts.begin(&self.network, &answered).await;
+    }
+
+    // ---- inputs ----
+
+    /// Takes effects over, to be settled.
+    pub(super) fn take(&mut self, ForDomain { domain: _, mut effects }: ForDomain) {
+        self.unsettled.push(effects.take());
+    }
+
+    /// Hands an input to the core. Its effects wait for [`Host::settle`].
+    pub(super) fn handle(&mut self, input: Input) -> Result<(), Error> {
+        let mut effects = Effects::new();
+        let result = self.router.handle(now(), &self.domain, input, &mut effects);
+        self.unsettled.push(effects.take());
+        result
+    }
+
+    /// Deadlines may have passed.
+    pub(super) fn tick(&mut self) {
+        for effects in self.router.tick(now()) {
+            self.take(effects);
+        }
+    }
+
+    /// What came in from the network.
+    pub(super) fn input(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Message { from, what: Ok((domain, message)), gossip } => {
+                if domain != self.domain {
+                    tracing::debug!(?from, %domain, "a message of a domain that this node does not live in");
+                    self.judge(gossip, Verdict::Ignore);
+                    return;
+                }
+                let verdict = match self.handle(Input::Received { from, message }) {
+                    Ok(()) => Verdict::Accept,
+                    Err(Error::PeerMisbehaved { culprit, fault }) => {
+                        self.misbehaved(culprit, &fault);
+                        Verdict::Reject
+                    }
+                    Err(error @ (Error::Untimely(_) | Error::Refused(_))) => {
+                        tracing::debug!(?from, %error, "a message was of no use");
+                        Verdict::Ignore
+                    }
+                    Err(error @ Error::ApiMisuse(_)) => {
+                        tracing::error!(%error, "this is a fault of frith, please report it");
+                        Verdict::Ignore
+                    }
+                };
+                self.judge(gossip, verdict);
+            }
+            Incoming::Message { from, what: Err(Fault::UnknownVersion { theirs, ours }), gossip } => {
+                tracing::debug!(?from, theirs, ours, "a peer speaks another version");
+                self.judge(gossip, Verdict::Ignore);
+                let message = Arc::new(Message::Unsupported { theirs, ours });
+                let bytes = Envelope { domain: self.domain, message }.to_bytes();
+                report_unsent(from, self.network.send(from, bytes));
+            }
+            Incoming::Message { from, what: Err(fault), gossip } => {
+                self.misbehaved(from, &fault);
+                self.judge(gossip, Verdict::Reject);
+            }
+            Incoming::Net(event) => self.net_event(event),
+            Incoming::Answered(key) => {
+                self.contacts.answered(key);
+                self.standings_changed = true;
+            }
+        }
+    }
+
+    fn judge(&mut self, gossip: Option<GossipToken>, verdict: Verdict) {
+        if let Some(token) = gossip {
+            self.verdicts.push((token, verdict));
+        }
+    }
+
+    /// A stranger that breaks rules is shown the door; a member may have caught our own fault, and is only named.
+    fn misbehaved(&mut self, key: PublicKey, fault: &Fault) {
+        let standing = self.core().standing_of(&key);
+        tracing::warn!(?key, ?standing, %fault, "a peer broke a rule");
+        if standing <= Standing::Stranger && self.core().state().is_some() {
+            self.misbehaved.push(key);
+        }
+    }
+
+    fn net_event(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Connected(key) => {
+                tracing::debug!(?key, "connected");
+                self.connected.insert(key, Standing::Stranger);
+                self.standings_changed = true;
+                for effects in self.router.connection(now(), key, true) {
+                    self.take(effects);
+                }
+            }
+            NetEvent::Disconnected(key) => {
+                tracing::debug!(?key, "disconnected");
+                self.connected.remove(&key);
+                for effects in self.router.connection(now(), key, false) {
+                    self.take(effects);
+                }
+            }
+            NetEvent::Listening(address) => tracing::info!(%address, "listening"),
+            NetEvent::Addresses { of, record, addresses } => self.contacts.learnt(of, record, addresses),
+            NetEvent::Received { .. } | NetEvent::Gossiped { .. } => {
+                unreachable!("messages come through the checks")
+            }
+        }
+    }
+
+    // ---- effects ----
+
+    /// Stores what was handled, then sends what rests on it, then answers.
+    pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        let records: Vec<_> = unsettled.iter().flat_map(|one| one.records().iter().cloned()).collect();
+        if !records.is_empty() {
+            // On an error everything that is unsettled is dropped here, and nothing of it sent.
+            tokio::task::block_in_place(|| self.store.commit(&records))?;
+        }
+        let mut events = Vec::new();
+        for one in unsettled {
+            let Outbox { sends, publishes, events: told } = one.settled();
+            self.send(&sends);
+            for message in publishes {
+                let bytes = Envelope { domain: self.domain, message }.to_bytes();
+                if let Err(e) = self.network.publish(self.domain, bytes).await {
+                    tracing::warn!(error = %e, "a message could not be gossiped");
+                }
+            }
+            events.extend(told);
+        }
+        for event in events {
+            self.told(event).await;
+        }
+        for (token, verdict) in std::mem::take(&mut self.verdicts) {
+            self.network.verdict(token, verdict).await;
+        }
+        if std::mem::take(&mut self.standings_changed) {
+            self.tell_standings().await;
+        }
+        for key in std::mem::take(&mut self.misbehaved) {
+            self.network.forget(key).await;
+        }
+        for (asker, reply) in std::mem::take(&mut self.replies) {
+            // Whoever asked may have gone.
+            drop(asker.send(reply));
+        }
+        self.check_waits();
+        if self.save_at <= Instant::now() {
+            self.contacts.save(&mut self.store)?;
+            self.save_at = Instant::now() + SAVE_EVERY;
+        }
+        Ok(())
+    }
+
+    /// One message to many peers is encoded once.
+    fn send(&self, sends: &[(PublicKey, Arc<Message>)]) {
+        let mut last: Option<(&Arc<Message>, Arc<[u8]>)> = None;
+        for (to, message) in sends {
+            let bytes = match &last {
+                Some((same, bytes)) if Arc::ptr_eq(same, message) => Arc::clone(bytes),
+                Some(_) | None => {
+                    let message = Arc::clone(message);
+                    Envelope { domain: self.domain, message }.to_bytes().into()
+                }
+            };
+            last = Some((message, Arc::clone(&bytes)));
+            report_unsent(*to, self.network.send(*to, bytes));
+        }
+    }
+
+    /// Says to the network who is what now, and whom to keep to.
+    async fn tell_standings(&mut self) {
+        let core = self.router.core(&self.domain).expect("the one core is never taken out");
+        let seated = core.endorser_keys();
+        for (key, known) in &mut self.connected {
+            let mut standing = core.standing_of(key);
+            // A revoked endorser keeps its vote until the charter is amended (SPEC 4.7): its ballots must come through.
+            if standing == Standing::Gone && seated.contains(key) {
+                standing = Standing::Endorser;
+            }
+            if standing != *known {
+                self.network.set_standing(*key, standing).await;
+                *known = standing;
+            }
+        }
+        self.contacts.keep(core, &self.network).await;
+    }
+
+    async fn told(&mut self, event: Event) {
+        match event {
+            Event::Final { height, block, entries } => {
+                if entries > 0 {
+                    tracing::info!(height, ?block, entries, "final");
+                    self.standings_changed = true;
+                } else {
+                    tracing::debug!(height, ?block, "final");
+                }
+            }
+            Event::Admitted { node, height } => {
+                tracing::info!(%node, height, "this node is a member now");
+                self.standings_changed = true;
+            }
+            Event::Synced { height } => {
+                tracing::info!(height, "the state is here");
+                self.standings_changed = true;
+            }
+            Event::Declined { by, why } => {
+                tracing::warn!(?by, why, "an endorser declined this node's admission");
+                self.joining.declined.insert(by, why);
+            }
+            Event::JoinFailed { why } => {
+                tracing::error!(why, "this node cannot join any more");
+                self.joining.failed = Some(why);
+            }
+            Event::Waiting { id, note } => {
+                tracing::info!(%id, note, "something waits for an operator: see `frith pending`");
+            }
+            Event::Endorsed { id } => tracing::info!(%id, "endorsed"),
+            Event::Met { id, subject: _, endorsements } => {
+                tracing::info!(%id, endorsements = endorsements.len(), "a proposal met its rule");
+            }
+            Event::Lapsed { id } => tracing::info!(%id, "a proposal lapsed"),
+            Event::Accepted { statement } => tracing::debug!(?statement, "an entry waits for a block"),
+            Event::Denied { key, node } => {
+                tracing::info!(%node, ?key, "gone: disconnected, and kept out");
+                self.network.set_standing(key, Standing::Gone).await;
+                self.connected.entry(key).and_modify(|known| *known = Standing::Gone);
+            }
+            Event::Misbehaved { key, why } => tracing::warn!(?key, why, "a peer broke a rule"),
+            Event::Alarm(alarm) => self.alarm(&alarm),
+        }
+    }
+
+    fn alarm(&mut self, alarm: &Alarm) {
+        let text = in_words(alarm);
+        tracing::error!(alarm = ?alarm, "{text}");
+        if self.alarms.len() == ALARMS_KEPT {
+            self.alarms.pop_front();
+        }
+        self.alarms.push_back(text);
+    }
+
+    // ---- answers ----
+
+    /// Answers once what was handled until now is stored.
+    pub(super) fn reply(&mut self, asker: oneshot::Sender<Reply>, reply: Reply) {
+        self.replies.push((asker, reply));
+    }
+
+    pub(super) fn wait(&mut self, until: Condition, patience: Duration, reply: oneshot::Sender<Reply>) {
+        self.waits.push(Wait { until, deadline: Instant::now() + patience, reply });
+    }
+
+    fn check_waits(&mut self) {
+        let now = Instant::now();
+        for wait in std::mem::take(&mut self.waits) {
+            if self.holds(&wait.until) {
+                drop(wait.reply.send(Ok(self.wait_answer(&wait.until))));
+            } else if wait.deadline <= now {
+                let why = format!("it did not come to be in time: {:?}; {}", wait.until, self.in_short());
+                drop(wait.reply.send(Err(Refusal { kind: RefusalKind::TimedOut, why })));
+            } else if !wait.reply.is_closed() {
+                self.waits.push(wait);
+            }
+        }
+    }
+
+    fn wait_answer(&self, until: &Condition) -> serde_json::Value {
+        match until {
+            Condition::JoinSettled {} => serde_json::json!({
+                "joined": self.joining.failed.is_none(),
+                "why": self.joining.failed,
+            }),
+            Condition::Height { .. }
+            | Condition::Member {}
+            | Condition::Admitted { .. }
+            | Condition::Gone { .. }
+            | Condition::Peers { .. }
+            | Condition::PeersExactly { .. }
+            | Condition::Waiting { .. }
+            | Condition::Endorsed { .. }
+            | Condition::Countersigned { .. } => serde_json::json!({}),
+        }
+    }
+
+    fn holds(&self, condition: &Condition) -> bool {
+        let core = self.core();
+        let met = |id: &Hash| core.proposals().any(|(of, proposal)| of == id && proposal.met);
+        match condition {
+            Condition::Height { at_least } => core.head().is_some_and(|head| head.height >= *at_least),
+            Condition::Member {} => self.is_member(),
+            Condition::Admitted { node } => core.state().is_some_and(|state| state.standing(node).is_some()),
+            Condition::Gone { node } => core.state().is_some_and(|state| state.is_gone(node)),
+            Condition::Peers { at_least } => self.connected.len() >= *at_least,
+            Condition::PeersExactly { count } => self.connected.len() == *count,
+            Condition::Waiting { at_least } => {
+                core.proposals().filter(|(_, proposal)| super::explain::is_open(proposal)).count()
+                    >= *at_least
+            }
+            Condition::Endorsed { id } => {
+                met(id) || core.proposals().any(|(of, proposal)| of == id && proposal.has(&core.node_id()))
+            }
+            Condition::Countersigned { id } => met(id),
+            Condition::JoinSettled {} => self.is_member() || self.joining.failed.is_some(),
+        }
+    }
+
+    fn is_member(&self) -> bool {
+        match self.core().phase() {
+            Phase::Following | Phase::Endorsing => true,
+            Phase::Joining | Phase::Syncing | Phase::Gone | Phase::Halted => false,
+        }
+    }
+
+    fn in_short(&self) -> String {
+        let core = self.core();
+        let height = core.head().map_or("none".into(), |head| head.height.to_string());
+        format!("phase {:?}, height {height}, {} peers connected", core.phase(), self.connected.len())
+    }
+
+    // ---- the loop ----
+
+    /// How long nothing need be done.
+    pub(super) fn deadline(&self) -> Duration {
+        let core = self.router.next_deadline().map(|at| Duration::from_millis(at.since(now())));
+        let instant = Instant::now();
+        let waits = self.waits.iter().map(|wait| wait.deadline.saturating_duration_since(instant));
+        core.into_iter().chain(waits).min().unwrap_or(LOOK_AT_CLOCK).min(LOOK_AT_CLOCK)
+    }
+
+    /// Whether the node has done what it was to do.
+    pub(super) fn ended(&self, until: Until) -> Option<Ended> {
+        let failed = || self.joining.failed.clone().map(Ended::JoinFailed);
+        match until {
+            Until::Told => None,
+            Until::JoinFails => failed(),
+            Until::JoinSettles => failed().or_else(|| self.is_member().then_some(Ended::Joined)),
+        }
+    }
+
+    /// Writes down what is only kept in memory until the end, and closes the store.
+    pub(super) fn close(mut self) -> Result<(), StoreError> {
+        tokio::task::block_in_place(|| {
+            self.contacts.save(&mut self.store)?;
+            self.store.close()
+        })
+    }
+}
+
+fn report_unsent(to: PublicKey, sent: Result<(), NotSent>) {
+    match sent {
+        Ok(()) => {}
+        Err(NotSent::QueueFull) => tracing::debug!(?to, "a peer takes messages too slowly; one was dropped"),
+        Err(e @ NotSent::TooLong { .. }) => tracing::error!(?to, error = %e, "a message was not sent"),
+    }
+}
+
+/// What an operator should know, and do.
+fn in_words(alarm: &Alarm) -> String {
+    match alarm {
+        Alarm::Forked { height, ours, theirs } => format!(
+            "two final blocks contradict each other at height {height} ({ours:?} here, {theirs:?} elsewhere): more than f \
+             endorsers lie; this node grants nothing more; compare `frith log` with the other operators"
+        ),
+        Alarm::DoesNotExecute { height, why } => format!(
+            "the final block at height {height} does not execute here: {why}; this node answers «stale» from now on; compare \
+             versions with the other operators"
+        ),
+        Alarm::JournalLost { why } => format!(
+            "this endorser's journal is lost ({why}): it signs nothing more, so that it cannot contradict itself; the others go on \
+             as long as a quorum is left"
+        ),
+        Alarm::Contradiction { key, iteration } => {
+            format!("an endorser contradicted itself in iteration {iteration}: voting key {key}")
+        }
+        Alarm::ClockRanBack { by_ms } => {
+            format!(
+                "this machine's clock ran backwards by {}; check its time service",
+                crate::words::rough_span(*by_ms)
+            )
+        }
+        Alarm::ClockFarOff { by_ms, ahead } => format!(
+            "this machine's clock is {} {} the newest block; check its time service",
+            crate::words::rough_span(*by_ms),
+            if *ahead { "ahead of" } else { "behind" }
+        ),
+    }
+}

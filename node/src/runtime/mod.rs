@@ -1,0 +1,204 @@
+//! One node at work: the core between the transport, the store and the control socket.
+//!
+//! One task owns the core. What came in is handled a few at a time; then their records are stored, all at once; then what rests on them
+//! is sent. **Invariant:** what was not stored is not sent: a write that fails stops the node.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `checks` | decoding and signature checks, beside that task |
+//! | `host` | the core's inputs and effects |
+//! | `contacts` | whom to be connected to |
+//! | `answers`, `explain` | what the control socket is told |
+
+mod answers;
+mod checks;
+mod contacts;
+mod explain;
+mod host;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use frith_protocol::door::{self, Core, OpenError, Router};
+use frith_protocol::following::PlainWorkshop;
+use frith_protocol::time::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::control::{Asked, BindError, Listener};
+use crate::home::Home;
+use crate::keys::{self, KeyError, NodeKeys};
+use crate::net::{self, NetConfig, NetError};
+use crate::store::{Damage, Opened, Store, StoreError};
+use contacts::Contacts;
+use host::Host;
+
+pub use contacts::Hints;
+
+/// Checked messages that may wait for the core.
+const INCOMING_MAX: usize = 256;
+/// Control requests that may wait for it.
+const ASKED_MAX: usize = 32;
+/// Inputs that are stored together.
+const BATCH_MAX: usize = 64;
+/// The clock is looked at again at least this often: it may be set while we sleep.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(10);
+/// Refuse connections beyond this much memory.
+const MEMORY_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
+
+/// Why a node could not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each is explained by what it wraps")]
+pub enum RunError {
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{store}: {why}")]
+    Open { store: String, why: OpenError },
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Control(#[from] BindError),
+    #[error("the transport stopped by itself: this is a fault of frith, please report it with the log")]
+    NetGone,
+}
+
+/// How a node ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It joined, and was to stop then.
+    Joined,
+    /// It cannot join any more.
+    JoinFailed(String),
+}
+
+/// When a node ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Not before it is told.
+    Told,
+    /// When it cannot join any more.
+    JoinFails,
+    /// When it has joined, or cannot any more.
+    JoinSettles,
+}
+
+/// The time, as this machine's clock has it. Handed to the core as it is: a clock that runs backwards is the core's to report.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Runs the node that lives in `home` until `stop` is done, or as `until` says.
+///
+/// # Errors
+/// [`RunError`] if it cannot start, or must stop: because it could not store what it would have had to stand by.
+pub async fn run(
+    home: Home,
+    config: Config,
+    until: Until,
+    stop: impl Future<Output = ()>,
+) -> Result<Ended, RunError> {
+    let NodeKeys { inception, identity, voting } = keys::load(&home)?;
+    let node = inception.node_id();
+    let Opened { store, records, damage } =
+        tokio::task::block_in_place(|| Store::open(&home.store(), node, None))?;
+    for damage in &damage {
+        tracing::error!(store = %store.dir().display(), "{damage}");
+    }
+    let journal_lost = damage.iter().find_map(|damage| match damage {
+        Damage::Journal { why, kept: _ } => Some(why.clone()),
+        Damage::Record { .. } | Damage::Missing { .. } | Damage::Tables { .. } => None,
+    });
+
+    let mut seed = [0; 32];
+    rand::fill(&mut seed);
+    let contacts = Contacts::load(&store, &config.peers)?;
+    let net_config = NetConfig {
+        listen: config.listen.clone(),
+        external: config.external.clone(),
+        mdns: config.mdns,
+        memory_bytes_max: Some(MEMORY_BYTES_MAX),
+        records: contacts.records(),
+        ..NetConfig::new(identity.seed())
+    };
+    let keys = door::Keys { inception, sequence: 0, identity, voting };
+    let core_config = door::Config { keys, seed, workshop: Arc::new(PlainWorkshop), journal_lost };
+    let open = || Core::open(core_config, records, now());
+    let core = tokio::task::block_in_place(open)
+        .map_err(|why| RunError::Open { store: store.dir().display().to_string(), why })?;
+    let domain = core.domain();
+
+    // The socket before the transport: a second node in one directory should fail before it greets anybody.
+    let listener = Listener::bind(&home.socket()).await?;
+    let (network, events) = net::start(net_config).await?;
+    network.subscribe(domain).await;
+    let (ready, mut incoming) = mpsc::channel(INCOMING_MAX);
+    checks::start(events, ready.clone());
+    let (asked, mut asks) = mpsc::channel(ASKED_MAX);
+
+    let mut router = Router::new();
+    let first = router.add(now(), core).map_err(|e| RunError::Open {
+        store: store.dir().display().to_string(),
+        why: OpenError::Charter(match e {
+            door::Error::PeerMisbehaved { culprit: _, fault } | door::Error::Refused(fault) => fault,
+            door::Error::Untimely(what) | door::Error::ApiMisuse(what) => {
+                frith_protocol::fault::Fault::Unknown { what }
+            }
+        }),
+    })?;
+    let mut host = Host::new(home, domain, router, store, network.clone(), contacts, damage);
+    host.take(first);
+    host.settle().await?;
+    host.begin(ready).await;
+    tracing::info!(%node, %domain, "the node is running");
+
+    let serving = listener.serve(asked);
+    tokio::pin!(serving, stop);
+    let ended = loop {
+        if let Some(ended) = host.ended(until) {
+            break Ok(ended);
+        }
+        let wake = host.deadline();
+        tokio::select! {
+            biased;
+            () = &mut stop => break Ok(Ended::Stopped),
+            () = &mut serving => unreachable!("serving never ends by itself"),
+            Some(Asked { request, reply }) = asks.recv() => host.answer(request, reply),
+            first = incoming.recv() => {
+                let Some(first) = first else { break Err(RunError::NetGone) };
+                host.input(first);
+                for _ in 1..BATCH_MAX {
+                    let Ok(next) = incoming.try_recv() else { break };
+                    host.input(next);
+                }
+            }
+            () = tokio::time::sleep(wake) => {}
+        }
+        host.tick();
+        if let Err(e) = host.settle().await {
+            break Err(e.into());
+        }
+    };
+    match ended {
+        Ok(ended) => {
+            tracing::info!("the node is stopping");
+            while let Ok(next) = incoming.try_recv() {
+                host.input(next);
+            }
+            host.settle().await?;
+            network.shutdown().await;
+            host.close()?;
+            Ok(ended)
+        }
+        Err(e) => {
+            // Whatever was not stored is dropped with the host, and never sent.
+            network.shutdown().await;
+            Err(e)
+        }
+    }
+}
