@@ -2,7 +2,9 @@
 //! miss.
 //!
 //! It was tried by hand that the comparison bites. Each of these was planted in the engine alone, caught here, and taken out again:
-//! PLANTED
+//! a ticket refused one millisecond early · a revocation that strands the charter by one · endorsements by a key that is not the current
+//! one · a first key that belongs to somebody else · a renewal that replaces the inception · a number that skips one · a basis at the
+//! block's own height.
 
 use frith_tests::trial::{Met, Trial};
 

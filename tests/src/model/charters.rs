@@ -66,6 +66,7 @@ pub fn check_charter(charter: &Charter) -> Result<(), No> {
 /// SPEC 3.3.
 fn check_timing(charter: &Charter) -> Result<(), No> {
     let t = &charter.timing;
+    unless(t.heartbeat_ms >= 1, "3.3 heartbeat")?;
     unless(1 <= t.first_timeout_ms && t.first_timeout_ms <= t.timeout_cap_ms, "3.3 time-outs")?;
     let least = u128::from(t.heartbeat_ms)
         + u128::from(t.skew_ms)
