@@ -57,7 +57,7 @@ pub(super) enum Command {
     /// Join a domain by a ticket, or by its operators' approval; then run as a member.
     #[command(after_help = "\
 Examples: frith join frith-ticket-… --dir D
-          frith join - --dir D < ticket.txt          a ticket is a secret: keep it out of the list of processes
+          frith join ticket.txt --dir D     a ticket is a secret: so it stays out of the list of processes
           frith join frith-anchor-… --dir D --role member --note 'rack 7, Jane'      wait for approval")]
     Join(JoinArgs),
     /// Have a ticket countersigned by enough endorsers, and print it.
@@ -97,9 +97,15 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     /// Print where a newcomer may begin to believe, for `frith join` by approval.
     #[command(after_help = "Example: frith anchor --dir D")]
     Anchor,
+    /// Print the node's counters, as Prometheus reads them.
+    #[command(after_help = "Example: frith metrics --dir D")]
+    Metrics,
     /// Wait until something holds, for scripts.
     #[command(after_help = "Example: frith wait member --timeout 60s --dir D")]
     Wait(WaitArgs),
+    /// Show the whole story on this machine: real nodes, real sockets, real stores. Under a minute; leaves nothing behind.
+    #[command(after_help = "Examples: frith demo\n          frith demo --json | jq .steps[].name")]
+    Demo,
     /// Print the configuration with its defaults, commented.
     #[command(after_help = "Example: frith config > D/frith.toml")]
     Config,
@@ -225,6 +231,9 @@ pub(super) struct RunArgs {
     /// What is worth a log line: error, warn, info, debug, trace, or by module.
     #[arg(long = "log", value_name = "FILTER", env = "FRITH_LOG")]
     pub(super) log_filter: Option<String>,
+    /// Stop when stdin is closed: so that a node never outlives the program that started it.
+    #[arg(long, hide = true)]
+    pub(super) until_stdin_closes: bool,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", env = "FRITH_LOG_FORMAT")]
     pub(super) log_format: Option<LogFormat>,
@@ -232,14 +241,14 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     pub(super) fn overrides(self) -> Overrides {
-        let RunArgs { listen, external, peers, mdns, log_filter, log_format } = self;
+        let RunArgs { listen, external, peers, mdns, log_filter, log_format, until_stdin_closes: _ } = self;
         Overrides { listen, external, peers, mdns, log_filter, log_format }
     }
 }
 
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {
-    /// The text of a ticket or an anchor; `-` reads it from stdin.
+    /// The text of a ticket or an anchor, or the file that it is in; `-` reads it from stdin.
     #[arg(value_name = "TICKET|ANCHOR")]
     pub(super) text: String,
     /// A role to ask for; with a ticket, all that it gives unless told otherwise. May be repeated.

@@ -19,15 +19,16 @@ use crate::store::{Owner, Store};
 use crate::words::rough_span;
 
 pub(super) fn run(home: Home, args: RunArgs) -> Done {
+    let leash = args.until_stdin_closes;
     let config = Config::load(&home.config(), args.overrides())?;
-    match live(home, config, Until::JoinFails)? {
+    match live(home, config, Until::JoinFails, leash)? {
         Ended::Stopped | Ended::Joined => Ok(Exit::Holds),
         Ended::JoinFailed(why) => Err(CommandError::failed(format!("this node cannot join: {why}"))),
     }
 }
 
-/// Runs the node, until a signal or as `until` says.
-fn live(home: Home, config: Config, until: Until) -> Result<Ended, CommandError> {
+/// Runs the node, until a signal or as `until` says; on a `leash`, also until stdin is closed.
+fn live(home: Home, config: Config, until: Until, leash: bool) -> Result<Ended, CommandError> {
     crate::log::start(&config.log)?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -35,7 +36,7 @@ fn live(home: Home, config: Config, until: Until) -> Result<Ended, CommandError>
         .build()
         .map_err(|why| CommandError::usage(format!("cannot start the asynchronous runtime: {why}")))?;
     let ended = tokio.block_on(async {
-        let stop = stop_signal()?;
+        let stop = stop_signal(leash)?;
         Ok::<_, CommandError>(runtime::run(home, config, until, stop).await?)
     });
     // What is left are conversations on the control socket that nobody will answer.
@@ -44,14 +45,30 @@ fn live(home: Home, config: Config, until: Until) -> Result<Ended, CommandError>
 }
 
 /// Done when the process is told to stop. A second signal does not wait for the first.
-fn stop_signal() -> Result<impl Future<Output = ()>, CommandError> {
+fn stop_signal(leash: bool) -> Result<impl Future<Output = ()>, CommandError> {
     let listen =
         |kind| signal(kind).map_err(|why| CommandError::usage(format!("cannot listen for signals: {why}")));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    if leash {
+        std::thread::spawn(move || {
+            // However it ends, nobody holds the other end any more.
+            drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+            // Nobody listens if the node ended first.
+            let _ = tell.send(());
+        });
+    }
     Ok(async move {
+        let let_go = async {
+            // Without a leash nobody tells, and the channel is closed from the start.
+            if told.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = let_go => {}
         }
         tokio::spawn(async move {
             tokio::select! {
@@ -78,8 +95,19 @@ fn read_paper(text: &str) -> Result<Paper, CommandError> {
             .read_to_string(&mut read)
             .map_err(|why| CommandError::usage(format!("cannot read the ticket from stdin: {why}")))?;
         &read
-    } else {
+    } else if text.trim_start().to_ascii_lowercase().starts_with("frith-") {
         text
+    } else {
+        let path = std::path::Path::new(text);
+        let file = std::fs::File::open(path).map_err(|why| {
+            CommandError::usage(format!(
+                "{text:?} is no ticket or anchor (they begin with frith-ticket- and frith-anchor-), and no file: {why}"
+            ))
+        })?;
+        file.take(PRINTED_TICKET_CHARS_MAX as u64 + 1)
+            .read_to_string(&mut read)
+            .map_err(|why| CommandError::usage(format!("{text}: cannot read it: {why}")))?;
+        &read
     };
     let is_anchor = text.trim_start().to_ascii_lowercase().starts_with("frith-anchor");
     let paper = if is_anchor { text.parse().map(Paper::Anchor) } else { text.parse().map(Paper::Ticket) };
@@ -88,6 +116,7 @@ fn read_paper(text: &str) -> Result<Paper, CommandError> {
 
 pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
     let application = application(&args)?;
+    let leash = args.run.until_stdin_closes;
     let config = Config::load(&home.config(), args.run.overrides())?;
     let anchor = &application.anchor;
     if anchor.addresses.is_empty() && config.peers.is_empty() && !config.mdns {
@@ -116,7 +145,7 @@ pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
     let by = if application.ticket.is_some() { "by ticket" } else { "by the operators' approval" };
     out.note(&format!("node {} joins domain {} {by}", owner.node, owner.domain));
     let until = if args.exit { Until::JoinSettles } else { Until::JoinFails };
-    match live(home, config, until)? {
+    match live(home, config, until, leash)? {
         Ended::Joined => {
             out.result(&json!({ "joined": true, "node": owner.node, "domain": owner.domain }), || {
                 format!("node {} is a member of domain {}", owner.node, owner.domain)

@@ -1,4 +1,4 @@
-//! `status`, `members`, `pending`, `log`, `why`, `anchor`, `wait`: looking at a running node.
+//! `status`, `members`, `pending`, `log`, `why`, `anchor`, `metrics`, `wait`: looking at a running node.
 
 use frith_protocol::identity::NodeId;
 use frith_protocol::time::Timestamp;
@@ -47,16 +47,13 @@ fn status_text(status: &Value) -> String {
     row("domain", format!("{} ({})", text(&status["domain"]), text(&status["name"])));
     let stale = if status["stale"] == true { ", stale: it answers no question of who is who" } else { "" };
     row("phase", format!("{}{stale}", text(&status["phase"])));
-    match &status["head"] {
-        Value::Null => row("head", "none yet".into()),
-        head => {
-            let age = rough_span(number(&head["age_ms"]));
-            row(
-                "head",
-                format!("height {}, {age} old, block {}", text(&head["height"]), text(&head["block"])),
-            );
-            row("state root", text(&head["state_root"]));
-        }
+    let head = &status["head"];
+    if head.is_null() {
+        row("head", "none yet".into());
+    } else {
+        let age = rough_span(number(&head["age_ms"]));
+        row("head", format!("height {}, {age} old, block {}", text(&head["height"]), text(&head["block"])));
+        row("state root", text(&head["state_root"]));
     }
     row("members", format!("{}, and {} gone", text(&status["members"]), text(&status["gone"])));
     let endorsers = &status["endorsers"];
@@ -208,6 +205,12 @@ pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
 pub(super) fn anchor(home: &Home, out: Out) -> Done {
     let anchor = ask(home, &Request::Anchor {})?;
     out.result(&anchor, || text(&anchor["anchor"]));
+    Ok(Exit::Holds)
+}
+
+pub(super) fn metrics(home: &Home, out: Out) -> Done {
+    let metrics = ask(home, &Request::Metrics {})?;
+    out.result(&metrics, || text(&metrics["prometheus"]));
     Ok(Exit::Holds)
 }
 

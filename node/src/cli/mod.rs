@@ -136,12 +136,17 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Log(args) => look::log(&home()?, args, out),
         Command::Why(args) => look::why(&home()?, args, out),
         Command::Anchor => look::anchor(&home()?, out),
+        Command::Metrics => look::metrics(&home()?, out),
         Command::Wait(args) => look::wait(&home()?, args, out),
         Command::Invite(args) => act::invite(&home()?, args, out),
         Command::Endorse(args) => act::endorse(&home()?, args, out),
         Command::Deny(args) => act::deny(&home()?, args, out),
         Command::Revoke(args) => act::revoke(&home()?, args, out),
         Command::Leave(args) => act::leave(&home()?, args, out),
+        Command::Demo => match crate::demo::run(out.json) {
+            Ok(()) => Ok(Exit::Holds),
+            Err(why) => Err(CommandError::failed(why)),
+        },
         Command::Config => {
             print!("{}", Config::default().to_commented_toml());
             Ok(Exit::Holds)

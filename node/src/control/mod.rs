@@ -102,6 +102,8 @@ pub enum Request {
     },
     /// Where a newcomer may start to believe: the text of an anchor at the newest head.
     Anchor {},
+    /// All counters, as Prometheus reads them.
+    Metrics {},
     /// Answer once this holds.
     Wait {
         /// What.
@@ -147,6 +149,8 @@ pub enum Condition {
         /// How many.
         at_least: usize,
     },
+    /// An entry waits here for a block: agreement is at work.
+    Deliberating {},
     /// This endorser has endorsed what has this digest, or it has met its rule.
     Endorsed {
         /// Its digest.

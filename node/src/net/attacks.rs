@@ -53,6 +53,8 @@ struct Raw {
 /// A peer that opens a stream of `protocol`, writes `bytes`, and then opens one of the core's and says «done» there.
 struct Attacker {
     key: PublicKey,
+    /// Whether all its bytes got out.
+    rid: mpsc::Receiver<bool>,
     ended: mpsc::Receiver<()>,
 }
 
@@ -73,6 +75,7 @@ impl Attacker {
             .build();
         swarm.dial(victim.status().await.unwrap().listening[0].clone()).unwrap();
         let (written, mut all_written) = mpsc::channel(4);
+        let (tell, rid) = mpsc::channel(1);
         let (over, ended) = mpsc::channel(1);
         tokio::spawn(async move {
             let mut streams = Vec::new();
@@ -93,15 +96,16 @@ impl Attacker {
                             if let pipe::Report::Opened(mut stream) = what
                                 && let Some(bytes) = bytes.take()
                             {
-                                let written = written.clone();
+                                let (written, tell) = (written.clone(), tell.clone());
                                 streams.push(tokio::spawn(async move {
                                     // More than the victim reads may not get out: then it is done as well.
-                                    let _ = timeout(Duration::from_secs(1), async {
+                                    let all = timeout(Duration::from_secs(1), async {
                                         stream.write_all(&bytes).await?;
                                         stream.flush().await
                                     })
                                     .await;
-                                        let _ = written.send(()).await;
+                                    let _ = tell.send(matches!(all, Ok(Ok(())))).await;
+                                    let _ = written.send(()).await;
                                     futures::future::pending::<()>().await;
                                     drop(stream);
                                 }));
@@ -126,7 +130,7 @@ impl Attacker {
                 }
             }
         });
-        Attacker { key: SecretKey::from_seed([seed; 32]).public(), ended }
+        Attacker { key: SecretKey::from_seed([seed; 32]).public(), rid, ended }
     }
 
     async fn is_disconnected(&mut self) {
@@ -185,8 +189,9 @@ async fn what_a_stranger_gossips_is_not_read_until_it_is_a_member() {
 async fn a_flood_of_a_strangers_gossip_stops_at_the_stranger() {
     let (network, mut events) = victim().await;
     let flood = gossip(&[7; 512 * 1024]).repeat(64);
-    let attacker = Attacker::on(&network, 66, MESHSUB, flood).await;
+    let mut attacker = Attacker::on(&network, 66, MESHSUB, flood).await;
     assert_eq!(next(&mut events, heard(attacker.key)).await, Heard::Done);
+    assert_eq!(attacker.rid.recv().await, Some(false), "32 MiB went somewhere");
     network.set_standing(attacker.key, Standing::Gone).await;
     let left = |event| matches!(event, NetEvent::Disconnected(_)).then_some(());
     next(&mut events, left).await;

@@ -37,6 +37,7 @@ impl Host {
             Request::Wait { until, timeout_ms } => {
                 return self.wait(until, Duration::from_millis(timeout_ms).min(WAIT_MAX), asker);
             }
+            Request::Metrics {} => Ok(json!({ "prometheus": self.network.metrics() })),
             Request::Members { after } => self.members(after, now).map(|view| to_value(&view)),
             Request::Pending {} => Ok(to_value(&self.pending())),
             Request::Log { below, limit } => self.log(below, limit).map(|view| to_value(&view)),

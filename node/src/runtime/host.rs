@@ -393,6 +393,7 @@ impl Host {
             | Condition::Peers { .. }
             | Condition::PeersExactly { .. }
             | Condition::Waiting { .. }
+            | Condition::Deliberating {}
             | Condition::Endorsed { .. }
             | Condition::Countersigned { .. } => serde_json::json!({}),
         }
@@ -412,6 +413,7 @@ impl Host {
                 core.proposals().filter(|(_, proposal)| super::explain::is_open(proposal)).count()
                     >= *at_least
             }
+            Condition::Deliberating {} => core.status(now()).waiting > 0,
             Condition::Endorsed { id } => {
                 met(id) || core.proposals().any(|(of, proposal)| of == id && proposal.has(&core.node_id()))
             }
