@@ -1,1 +1,15 @@
-//! Frith.
+//! # What needs more than one crate, or a second opinion
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`model`] | the rules of state and blocks, written again from `SPEC.md` alone: naive, slow, and sharing no code with the engine |
+//! | [`people`] | identities, charters and signatures for tests |
+//! | [`histories`] | random small logs, valid and not |
+//! | [`trial`] | one such log, judged by the model and by the engine, for the two to disagree about |
+//!
+//! The tests themselves are in `tests/`, one file for each of the questions that this crate asks.
+
+pub mod histories;
+pub mod model;
+pub mod people;
+pub mod trial;

@@ -1,0 +1,462 @@
+//! Random small histories of one domain: entries that are valid, and entries with one thing or two wrong.
+//!
+//! Nothing here decides what is valid: the model does, and the engine, each for itself.
+
+use std::sync::Arc;
+
+use frith_protocol::encoding::Hash;
+use frith_protocol::identity::{Inception, NodeId, PublicKey, SecretKey};
+use frith_protocol::state::{
+    Admit, Basis, Block, BlockId, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind, Reason,
+    Revoke, Statement, TicketTerms, Window,
+};
+use frith_protocol::time::Timestamp;
+
+use crate::model::{Model, block_id, hashes};
+use crate::people::{DAY, Dice, MINUTE, PEOPLE, Person, charter, found, people};
+
+/// One domain, and what its random log is drawn from.
+pub struct History {
+    /// All that is random.
+    pub dice: Dice,
+    /// The charter and its signatures.
+    pub founded: Founded,
+    /// The log.
+    pub model: Model,
+    /// Who has a seat.
+    pub founders: Vec<&'static Person>,
+    /// Who has none. The last few endorse another domain.
+    pub others: Vec<&'static Person>,
+    /// Tickets that were made.
+    pub tickets: Vec<TicketTerms>,
+}
+
+/// Who signs, as what, with which key.
+struct Signer {
+    node: NodeId,
+    sequence: u32,
+    key: SecretKey,
+    flipped: bool,
+}
+
+impl Signer {
+    fn of(person: &Person) -> Signer {
+        Signer { node: person.node, sequence: 0, key: person.key.clone(), flipped: false }
+    }
+}
+
+impl History {
+    /// A domain of one to seven endorsers, with whatever thresholds, policy and lifetimes its charter may have.
+    ///
+    /// # Panics
+    /// If the model refuses the charter.
+    pub fn new(seed: u64) -> History {
+        let mut dice = Dice::new(seed);
+        let mut everybody: Vec<&'static Person> = people().iter().collect();
+        dice.shuffle(&mut everybody);
+        let n = 1 + dice.below(7);
+        let others = everybody.split_off(n);
+        let founders = everybody;
+        let mut charter = charter(&founders);
+        let f = dice.between(0, u64::from(charter.faults)) as u8;
+        let most = n as u8 - f;
+        let mut threshold = |least: u8| dice.between(u64::from(least), u64::from(most)) as u8;
+        charter.faults = f;
+        charter.thresholds.admit = threshold((f + 1).max(2.min(n as u8)));
+        charter.thresholds.revoke = threshold(f + 1);
+        charter.thresholds.amend = threshold((n as u8 + f) / 2 + 1);
+        charter.written = Timestamp(dice.between(0, DAY));
+        charter.last_day = Timestamp(400 * DAY);
+        charter.timing.member_lifetime_ms = dice.between(1, 5) * DAY;
+        charter.timing.basis_ms = dice.between(1, 60) * MINUTE;
+        match dice.below(8) {
+            0 => charter.admission.tickets = false,
+            1 => charter.admission.approval = false,
+            _ => {}
+        }
+        let founded = found(charter);
+        let model = Model::found(&founded).expect("the charter is sound");
+        History { dice, founded, model, founders, others, tickets: Vec::new() }
+    }
+
+    /// A time for the next block.
+    pub fn next_time(&mut self) -> Timestamp {
+        let after = match self.dice.below(8) {
+            0 => 1,
+            1 => self.dice.between(1, DAY),
+            2 => self.dice.between(1, 2 * 60 * MINUTE),
+            _ => self.dice.between(1, MINUTE),
+        };
+        self.model.head().time.plus(after)
+    }
+
+    /// An entry for a block at `time`.
+    pub fn entry(&mut self, time: Timestamp) -> Entry {
+        let kind = if self.dice.chance(3, 4) {
+            Kind::Admit(Box::new(self.admit(time)))
+        } else {
+            Kind::Revoke(self.revoke())
+        };
+        let mut domain = DomainId(self.model.domain());
+        if self.dice.chance(1, 50) {
+            domain.0[self.dice.below(32)] ^= 1;
+        }
+        let statement = Statement { domain, kind };
+        let signers = self.signers(&statement);
+        self.signed(statement, signers)
+    }
+
+    fn anybody(&mut self) -> &'static Person {
+        if self.dice.chance(1, 3) {
+            let at = self.dice.below(self.founders.len());
+            return self.founders[at];
+        }
+        self.bystander()
+    }
+
+    fn bystander(&mut self) -> &'static Person {
+        self.others[self.dice.below(16)]
+    }
+
+    fn revoke(&mut self) -> Revoke {
+        let reasons = [Reason::Unspecified, Reason::Compromised, Reason::Retired, Reason::Misbehaved];
+        let standing: Vec<[u8; 32]> = self.model.facts().standing.keys().copied().collect();
+        let subject =
+            if self.dice.chance(4, 5) { NodeId(*self.dice.one_of(&standing)) } else { self.anybody().node };
+        Revoke { subject, reason: *self.dice.one_of(&reasons) }
+    }
+
+    fn admit(&mut self, time: Timestamp) -> Admit {
+        let person = self.anybody();
+        let standing = self.model.facts().standing.get(&person.node.0).cloned();
+        let policy = self.founded.charter.admission;
+        let by_ticket = policy.tickets && standing.is_none() && (!policy.approval || self.dice.chance(1, 2));
+        let grounds =
+            if by_ticket { Grounds::Ticket(Box::new(self.ticket(time))) } else { Grounds::Approval };
+        let head = self.model.head();
+        let timing = self.founded.charter.timing;
+        let mut admit = Admit {
+            subject: person.inception.clone(),
+            number: standing.map_or(1, |standing| standing.number + 1),
+            roles: vec!["server".into()],
+            window: Window { from: time, until: time.plus(DAY) },
+            basis: Basis {
+                height: head.height,
+                block: BlockId(block_id(head)),
+                time: Timestamp(head.time.0.max(time.0.saturating_sub(timing.basis_ms))),
+            },
+            grounds,
+        };
+        let flaws = [0, 0, 0, 0, 1, 1, 1, 2][self.dice.below(8)];
+        for _ in 0..flaws {
+            self.spoil(time, person, &mut admit);
+        }
+        admit
+    }
+
+    fn ticket(&mut self, time: Timestamp) -> TicketTerms {
+        if !self.tickets.is_empty() && self.dice.chance(2, 3) {
+            return self.dice.one_of(&self.tickets).clone();
+        }
+        let number = self.tickets.len() as u8;
+        let mut secret = [200; 32];
+        secret[0] = number;
+        let mut roles = vec!["server".to_owned()];
+        if self.dice.chance(1, 2) {
+            roles.insert(0, "gateway".into());
+        }
+        let terms = TicketTerms {
+            domain: DomainId(self.model.domain()),
+            charter: frith_protocol::state::CharterId([number; 32]),
+            epoch: 1,
+            height: self.model.head().height,
+            roles,
+            uses: self.dice.between(1, 3) as u32,
+            expires: time.plus(self.dice.between(0, 6 * 60 * MINUTE)),
+            key: SecretKey::from_seed(secret).public(),
+        };
+        self.tickets.push(terms.clone());
+        terms
+    }
+
+    /// Changes one thing, which may or may not make the admission invalid.
+    fn spoil(&mut self, time: Timestamp, person: &Person, admit: &mut Admit) {
+        let timing = self.founded.charter.timing;
+        let height = self.model.head().height;
+        let bits = |dice: &mut Dice, bytes: &mut [u8]| bytes[dice.below(bytes.len())] ^= 1 << dice.below(8);
+        match self.dice.below(18) {
+            0 => {
+                admit.number = *self.dice.one_of(&[
+                    0,
+                    admit.number.wrapping_sub(1),
+                    admit.number.wrapping_add(1),
+                    u64::MAX,
+                ])
+            }
+            1 => admit.subject = person.inception_signed_otherwise(),
+            2 => bits(&mut self.dice, &mut admit.subject.possession.bytes),
+            3 => {
+                let from = self.anybody();
+                let key = if self.dice.chance(1, 2) { &from.key } else { &from.voting };
+                admit.subject = Inception::new(key, &person.next.public());
+                admit.number = 1;
+            }
+            4 => admit.subject.key = *self.dice.one_of(&bad_keys()),
+            5 => admit.roles = vec![],
+            6 => admit.roles = vec!["gateway".into(), "server".into()],
+            7 => admit.roles = vec!["server".into(), "gateway".into()],
+            8 => admit.roles = vec!["server".into(), "server".into()],
+            9 => admit.roles.push("unheard-of".into()),
+            10 => {
+                let from = Timestamp(time.0 - self.dice.between(0, 2).min(time.0));
+                admit.window = Window { from, until: from.plus(timing.member_lifetime_ms) };
+            }
+            11 => admit.window.until = admit.window.from.plus(timing.member_lifetime_ms + 1),
+            12 => {
+                let near = [time.0, time.0 + 1, time.0.saturating_sub(1), 0, u64::MAX];
+                admit.window.from = Timestamp(*self.dice.one_of(&near));
+                admit.window.until = Timestamp(*self.dice.one_of(&near));
+            }
+            13 => admit.basis.height = *self.dice.one_of(&[0, height, height + 1, height + 2, u64::MAX]),
+            14 => {
+                let oldest = time.0.saturating_sub(timing.basis_ms);
+                let times = [0, oldest.saturating_sub(1), oldest, oldest + 1, time.0, time.0 + 1, u64::MAX];
+                admit.basis.time = Timestamp(*self.dice.one_of(&times));
+            }
+            15 => admit.basis.block = BlockId([3; 32]),
+            _ => self.spoil_grounds(time, admit),
+        }
+    }
+
+    fn spoil_grounds(&mut self, time: Timestamp, admit: &mut Admit) {
+        let terms = match &mut admit.grounds {
+            Grounds::Approval => {
+                admit.grounds = Grounds::Ticket(Box::new(self.ticket(time)));
+                return;
+            }
+            Grounds::Ticket(terms) => terms,
+        };
+        match self.dice.below(9) {
+            0 => admit.grounds = Grounds::Approval,
+            1 => terms.uses = *self.dice.one_of(&[0, 1, 100_000, 100_001, u32::MAX]),
+            2 => terms.domain.0[0] ^= 1,
+            3 => terms.expires = Timestamp(time.0.saturating_sub(1)),
+            4 => terms.expires = time,
+            5 => terms.roles = vec!["gateway".into()],
+            6 => terms.roles = vec!["server".into(), "gateway".into()],
+            7 => terms.roles = vec!["no role of this charter".into(), "server".into()],
+            _ => terms.key = *self.dice.one_of(&bad_keys()),
+        }
+    }
+
+    fn signers(&mut self, statement: &Statement) -> Vec<Signer> {
+        let facts = self.model.facts();
+        let mut able: Vec<&Person> =
+            self.founders.iter().copied().filter(|person| !facts.gone.contains_key(&person.node.0)).collect();
+        self.dice.shuffle(&mut able);
+        let (need, subject) = match &statement.kind {
+            Kind::Admit(_) => (self.founded.charter.thresholds.admit, None),
+            Kind::Revoke(revoke) => (self.founded.charter.thresholds.revoke, Some(revoke.subject)),
+        };
+        let mut signers: Vec<Signer> =
+            able.iter().take(usize::from(need)).map(|person| Signer::of(person)).collect();
+        // A member may leave by itself.
+        let own = subject.and_then(|subject| people().iter().find(|person| person.node == subject));
+        if let Some(own) = own
+            && self.dice.chance(1, 3)
+        {
+            signers = vec![Signer::of(own)];
+            if self.dice.chance(1, 4) {
+                signers.extend(able.iter().filter(|p| p.node != own.node).take(2).map(|p| Signer::of(p)));
+            }
+        }
+        if self.dice.chance(1, 4) {
+            self.spoil_signers(&mut signers, &able);
+        }
+        signers
+    }
+
+    fn spoil_signers(&mut self, signers: &mut Vec<Signer>, able: &[&Person]) {
+        let Some(at) = (!signers.is_empty()).then(|| self.dice.below(signers.len())) else { return };
+        match self.dice.below(10) {
+            0 => drop(signers.remove(at)),
+            1 => {
+                let again = Signer {
+                    key: signers[at].key.clone(),
+                    ..Signer { flipped: false, ..copy(&signers[at]) }
+                };
+                signers.push(again);
+            }
+            2 => {
+                let more = able.iter().find(|person| signers.iter().all(|signer| signer.node != person.node));
+                signers.extend(more.map(|person| Signer::of(person)));
+            }
+            3 => signers[at] = Signer::of(self.bystander()),
+            4 => signers[at] = Signer::of(self.others[PEOPLE - 8]),
+            5 => signers.push(Signer::of(self.bystander())),
+            6 => signers[at].sequence += 1,
+            7 => {
+                let other = self.anybody();
+                signers[at].key =
+                    if self.dice.chance(1, 2) { other.voting.clone() } else { other.key.clone() };
+            }
+            8 => signers[at].flipped = true,
+            _ => {
+                let gone = self.model.facts().gone;
+                let gone = self.founders.iter().find(|person| gone.contains_key(&person.node.0));
+                signers.extend(gone.map(|person| Signer::of(person)));
+            }
+        }
+    }
+
+    fn signed(&mut self, statement: Statement, signers: Vec<Signer>) -> Entry {
+        let subject = Hash(hashes::digest_of("statement", &statement));
+        let mut endorsements: Vec<Endorsement> = signers
+            .iter()
+            .map(|signer| {
+                let mut signed = Endorsement::sign(&subject, signer.node, signer.sequence, &signer.key);
+                if signer.flipped {
+                    signed.signature.bytes[self.dice.below(64)] ^= 1 << self.dice.below(8);
+                }
+                signed
+            })
+            .collect();
+        endorsements.sort_by_key(|endorsement| endorsement.node);
+        if self.dice.chance(1, 40) {
+            endorsements.reverse();
+        }
+        Entry { statement, endorsements }
+    }
+
+    /// An admission by approval, with nothing wrong.
+    pub fn plain_admission(&mut self, time: Timestamp, subject: &Inception) -> Entry {
+        self.admission(time, subject, Grounds::Approval)
+    }
+
+    /// An admission by a ticket, with nothing else wrong.
+    pub fn admission_by(&mut self, time: Timestamp, subject: &Inception, terms: TicketTerms) -> Entry {
+        self.admission(time, subject, Grounds::Ticket(Box::new(terms)))
+    }
+
+    fn admission(&mut self, time: Timestamp, subject: &Inception, grounds: Grounds) -> Entry {
+        let head = self.model.head();
+        let admit = Admit {
+            subject: subject.clone(),
+            number: 1,
+            roles: vec!["server".into()],
+            window: Window { from: time, until: time.plus(DAY) },
+            basis: Basis { height: head.height, block: BlockId(block_id(head)), time: head.time },
+            grounds,
+        };
+        self.endorsed(Kind::Admit(Box::new(admit)))
+    }
+
+    /// A revocation with nothing wrong.
+    pub fn plain_revocation(&mut self, subject: NodeId) -> Entry {
+        self.endorsed(Kind::Revoke(Revoke { subject, reason: Reason::Retired }))
+    }
+
+    fn endorsed(&mut self, kind: Kind) -> Entry {
+        let thresholds = self.founded.charter.thresholds;
+        let need = match &kind {
+            Kind::Admit(_) => thresholds.admit,
+            Kind::Revoke(_) => thresholds.revoke,
+        };
+        let statement = Statement { domain: DomainId(self.model.domain()), kind };
+        let id = Hash(hashes::digest_of("statement", &statement));
+        let mut endorsements: Vec<Endorsement> =
+            self.founders[..usize::from(need)].iter().map(|person| person.endorse(&id)).collect();
+        endorsements.sort_by_key(|endorsement| endorsement.node);
+        Entry { statement, endorsements }
+    }
+
+    /// A ticket for one use.
+    pub fn plain_ticket(&mut self, number: u32, expires: Timestamp) -> TicketTerms {
+        TicketTerms {
+            domain: DomainId(self.model.domain()),
+            charter: frith_protocol::state::CharterId([7; 32]),
+            epoch: 1,
+            height: u64::from(number),
+            roles: vec!["server".into()],
+            uses: 1,
+            expires,
+            key: people()[0].next.public(),
+        }
+    }
+
+    /// A block on the head, with header and entries right, or one of them wrong; and whether it says that heartbeats were skipped.
+    pub fn block(&mut self, time: Timestamp, entries: Vec<Entry>) -> (bool, Block) {
+        let skipped = self.dice.chance(1, 4);
+        let mut height = self.model.head().height + 1;
+        let mut time = time;
+        if skipped && self.dice.chance(1, 2) {
+            height += self.dice.between(0, 3);
+            time = time.plus(self.dice.between(0, 3));
+        }
+        let mut header = self.model.header_at(height, time, &entries);
+        if height > self.model.head().height + 1 {
+            header.parent = BlockId([9; 32]);
+        }
+        if self.dice.chance(1, 4) {
+            self.spoil_header(&mut header);
+        }
+        (skipped, Block { header, entries })
+    }
+
+    fn spoil_header(&mut self, header: &mut Header) {
+        let last = self.model.last();
+        match self.dice.below(12) {
+            0 => header.epoch = self.dice.between(0, 2),
+            1 => header.height = *self.dice.one_of(&[0, header.height - 1, header.height + 1, u64::MAX]),
+            2 => header.parent = *self.dice.one_of(&[header.previous, BlockId([0; 32]), BlockId([5; 32])]),
+            3 => header.previous = *self.dice.one_of(&[header.parent, BlockId([0; 32]), last.previous]),
+            4 => {
+                let near = [0, self.model.head().time.0, last.time.0, last.time.0 + 1, u64::MAX];
+                header.time = Timestamp(*self.dice.one_of(&near));
+            }
+            5 => header.entries_root.0[self.dice.below(32)] ^= 1,
+            6 => header.entries_root = Hash::ZERO,
+            7 => header.state_root.0[self.dice.below(32)] ^= 1,
+            8 => header.state_root = last.state_root,
+            9 => header.spine_root.0[self.dice.below(32)] ^= 1,
+            10 => header.log_root.0[self.dice.below(32)] ^= 1,
+            _ => header.log_root = last.log_root,
+        }
+    }
+
+    /// Adds a block that the model accepts.
+    pub fn push(&mut self, block: &Arc<Block>) {
+        self.model.push(block);
+    }
+}
+
+fn copy(signer: &Signer) -> Signer {
+    Signer { key: signer.key.clone(), ..*signer }
+}
+
+/// Encodings that no key may have: no point, points of small order, and points encoded otherwise than they should be.
+pub fn bad_keys() -> Vec<PublicKey> {
+    let mut two_not_on_curve = [0; 32];
+    two_not_on_curve[0] = 2;
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let mut identity_with_sign = identity;
+    identity_with_sign[31] = 0x80;
+    // y = p, which is 0, encoded without being reduced; and y = p + 1, which is 1.
+    let mut unreduced = [0xff; 32];
+    unreduced[0] = 0xed;
+    unreduced[31] = 0x7f;
+    let mut unreduced_one = unreduced;
+    unreduced_one[0] = 0xee;
+    // y = p + 3 and the like are points of full order in a second encoding, where the curve has them.
+    let second_encodings = (0xef..=0xff).map(|low| {
+        let mut bytes = unreduced;
+        bytes[0] = low;
+        bytes
+    });
+    [two_not_on_curve, [0; 32], identity, identity_with_sign, unreduced, unreduced_one]
+        .into_iter()
+        .chain(second_encodings)
+        .map(PublicKey)
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! What a log amounts to: four maps and the charter, folded anew from genesis each time (SPEC 4, 7.1).
+
+use std::collections::BTreeMap;
+
+use frith_protocol::encoding::Hash;
+use frith_protocol::identity::{Inception, PublicKey};
+use frith_protocol::limits;
+use frith_protocol::state::{Admit, Charter, Entry, Grounds, Kind, Reason, TicketTerms, Window};
+use frith_protocol::time::Timestamp;
+use serde::Serialize;
+
+use super::hashes::{Bytes32, digest, digest_of, map_root, node_id};
+
+/// SPEC 7.1, in its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Keys.
+    pub keys: Keys,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// Window.
+    pub window: Window,
+    /// Number.
+    pub number: u64,
+    /// Height of the newest `Admit`.
+    pub height: u64,
+    /// How.
+    pub how: How,
+}
+
+/// Inception, key sequence, current key, commitment to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Keys {
+    /// As it was when the identity first stood.
+    pub inception: Inception,
+    /// 0 until there are rotations.
+    pub sequence: u32,
+    /// The key that endorses.
+    pub current: PublicKey,
+    /// What the next one must hash to.
+    pub next: Hash,
+}
+
+/// How an identity came to stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum How {
+    /// By the charter.
+    Seat,
+    /// By this ticket.
+    Ticket(Hash),
+    /// By its endorsers' yes.
+    Approval,
+}
+
+/// Height and reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gone {
+    /// Of the block.
+    pub height: u64,
+    /// As the revocation gave it.
+    pub reason: Reason,
+}
+
+/// What the spine holds: under "charter", the charter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum SpineItem {
+    /// The one kind that there is now.
+    Charter(Charter),
+}
+
+/// Everything that is under the state root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Who stands.
+    pub standing: BTreeMap<Bytes32, Standing>,
+    /// Who is gone.
+    pub gone: BTreeMap<Bytes32, Gone>,
+    /// Whose each key is.
+    pub keys: BTreeMap<Bytes32, Hash>,
+    /// How often each ticket was used.
+    pub tickets: BTreeMap<Bytes32, u32>,
+    /// The charter.
+    pub spine: BTreeMap<Bytes32, SpineItem>,
+}
+
+/// SPEC 7.1: the place of a key.
+pub fn key_place(key: &PublicKey) -> Bytes32 {
+    digest("map key", &key.0)
+}
+
+/// SPEC 7.1: the place of a ticket.
+pub fn ticket_place(terms: &TicketTerms) -> Bytes32 {
+    let mut place = [0; 32];
+    place[..8].copy_from_slice(&terms.expires.0.to_be_bytes());
+    place[8..].copy_from_slice(&digest_of("ticket", terms)[..24]);
+    place
+}
+
+impl Facts {
+    /// SPEC 3.6.
+    pub fn genesis(charter: &Charter) -> Facts {
+        let mut facts = Facts {
+            standing: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            spine: BTreeMap::from([(digest("spine", b"charter"), SpineItem::Charter(charter.clone()))]),
+        };
+        for seat in &charter.endorsers {
+            let node = node_id(&seat.inception);
+            let standing = Standing {
+                keys: keys_of(&seat.inception),
+                roles: seat.roles.clone(),
+                window: Window { from: charter.written, until: Timestamp(u64::MAX) },
+                number: 0,
+                height: 0,
+                how: How::Seat,
+            };
+            facts.standing.insert(node, standing);
+            facts.keys.insert(key_place(&seat.inception.key), Hash(node));
+            facts.keys.insert(key_place(&seat.voting_key), Hash(node));
+        }
+        facts
+    }
+
+    /// SPEC 4.6: what a block with entries does first.
+    pub fn forget_tickets(&mut self, time: Timestamp) {
+        let expired: Vec<Bytes32> = self
+            .tickets
+            .keys()
+            .filter(|place| place[..8] < time.0.to_be_bytes()[..])
+            .take(limits::TICKETS_FORGOTTEN_MAX)
+            .copied()
+            .collect();
+        self.tickets.retain(|place, _| !expired.contains(place));
+    }
+
+    /// What an entry changes, taken to be valid.
+    pub fn apply(&mut self, height: u64, entry: &Entry) {
+        match &entry.statement.kind {
+            Kind::Admit(admit) => self.admit(height, admit),
+            Kind::Revoke(revoke) => {
+                self.standing.remove(&revoke.subject.0);
+                self.gone.insert(revoke.subject.0, Gone { height, reason: revoke.reason });
+            }
+        }
+    }
+
+    fn admit(&mut self, height: u64, admit: &Admit) {
+        let node = node_id(&admit.subject);
+        let how = match &admit.grounds {
+            Grounds::Ticket(terms) => {
+                *self.tickets.entry(ticket_place(terms)).or_default() += 1;
+                How::Ticket(Hash(digest_of("ticket", terms)))
+            }
+            Grounds::Approval => How::Approval,
+        };
+        let keys = match self.standing.get(&node) {
+            Some(standing) => standing.keys.clone(),
+            None => keys_of(&admit.subject),
+        };
+        self.keys.insert(key_place(&keys.current), Hash(node));
+        let standing = Standing {
+            keys,
+            roles: admit.roles.clone(),
+            window: admit.window,
+            number: admit.number,
+            height,
+            how,
+        };
+        self.standing.insert(node, standing);
+    }
+
+    /// SPEC 7.3: the state root, and the spine's.
+    pub fn roots(&self) -> (Bytes32, Bytes32) {
+        let spine = map_root(&self.spine);
+        let maps = [
+            map_root(&self.standing),
+            map_root(&self.gone),
+            map_root(&self.keys),
+            map_root(&self.tickets),
+            spine,
+        ];
+        (digest("state", &maps.concat()), spine)
+    }
+}
+
+fn keys_of(inception: &Inception) -> Keys {
+    Keys { inception: inception.clone(), sequence: 0, current: inception.key, next: inception.next }
+}

@@ -1,0 +1,242 @@
+//! The naive model: a log, and what it amounts to.
+//!
+//! Written from `SPEC.md` alone, before the engine's own rules were read. It shares with the engine the plain types of what is signed
+//! and stored, and the encoding; ids, roots, signatures and rules are its own. It is as simple as it can be: every question folds the
+//! whole log again from genesis. So it is slow, and where it differs from the engine, one of the two misreads the rules.
+//!
+//! What it found so far: SPEC 2.1 did not say that version and algorithm are under the `NodeId`.
+
+mod charters;
+mod facts;
+pub mod hashes;
+mod rules;
+
+use std::sync::Arc;
+
+use frith_protocol::encoding::{Hash, encode};
+use frith_protocol::limits;
+use frith_protocol::state::{Block, BlockId, Charter, Entry, Founded, Header, Kind};
+use frith_protocol::time::Timestamp;
+
+pub use charters::check_charter;
+pub use facts::{Facts, Gone, How, Keys, SpineItem, Standing, key_place, ticket_place};
+use hashes::{Bytes32, ZERO, digest_of, log_root, merkle_root};
+
+/// Why not, in a word: the same word for the same rule, so that tests can count what they have met.
+pub type No = &'static str;
+
+/// A domain as its log: the blocks with entries, and the header of the newest block.
+#[derive(Clone, Debug)]
+pub struct Model {
+    charter: Charter,
+    genesis: Header,
+    log: Vec<Arc<Block>>,
+    head: Header,
+}
+
+/// SPEC 1.4.
+pub fn block_id(header: &Header) -> Bytes32 {
+    digest_of("block", header)
+}
+
+fn entries_root(entries: &[Entry]) -> Bytes32 {
+    let ids: Vec<Bytes32> = entries.iter().map(|entry| digest_of("statement", &entry.statement)).collect();
+    merkle_root(&ids)
+}
+
+impl Model {
+    /// SPEC 3.5 and 3.6.
+    ///
+    /// # Errors
+    /// What is wrong with the charter or its signatures.
+    pub fn found(founded: &Founded) -> Result<Model, No> {
+        charters::check_founded(founded)?;
+        let (state, spine) = Facts::genesis(&founded.charter).roots();
+        let genesis = Header {
+            epoch: 1,
+            height: 0,
+            parent: BlockId(ZERO),
+            previous: BlockId(ZERO),
+            time: founded.charter.written,
+            entries_root: Hash(ZERO),
+            state_root: Hash(state),
+            spine_root: Hash(spine),
+            log_root: Hash(log_root(&[])),
+        };
+        let charter = founded.charter.clone();
+        Ok(Model { charter, head: genesis.clone(), genesis, log: Vec::new() })
+    }
+
+    /// The domain (SPEC 1.4).
+    pub fn domain(&self) -> Bytes32 {
+        digest_of("domain", &self.charter)
+    }
+
+    /// The charter.
+    pub fn charter(&self) -> &Charter {
+        &self.charter
+    }
+
+    /// The newest block, heartbeats included.
+    pub fn head(&self) -> &Header {
+        &self.head
+    }
+
+    /// The newest block with entries; genesis if there is none.
+    pub fn last(&self) -> &Header {
+        self.log.last().map_or(&self.genesis, |block| &block.header)
+    }
+
+    /// What the log amounts to, after all of it.
+    pub fn facts(&self) -> Facts {
+        let mut facts = Facts::genesis(&self.charter);
+        for block in &self.log {
+            facts.forget_tickets(block.header.time);
+            for entry in &block.entries {
+                facts.apply(block.header.height, entry);
+            }
+        }
+        facts
+    }
+
+    /// Whether `entry` could be the first of a block at `time` on the head.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn judge(&self, time: Timestamp, entry: &Entry) -> Result<(), No> {
+        rules::check_signatures(entry)?;
+        let mut facts = self.facts();
+        facts.forget_tickets(time);
+        rules::judge(self, &facts, self.head.height + 1, time, entry)
+    }
+
+    /// A header on the head with every root right, whether or not the entries are valid.
+    pub fn header_at(&self, height: u64, time: Timestamp, entries: &[Entry]) -> Header {
+        let mut facts = self.facts();
+        if !entries.is_empty() {
+            facts.forget_tickets(time);
+        }
+        entries.iter().for_each(|entry| facts.apply(height, entry));
+        let (state, spine) = facts.roots();
+        Header {
+            epoch: self.charter.epoch,
+            height,
+            parent: BlockId(block_id(&self.head)),
+            previous: BlockId(block_id(self.last())),
+            time,
+            entries_root: Hash(entries_root(entries)),
+            state_root: Hash(state),
+            spine_root: Hash(spine),
+            log_root: Hash(self.log_root()),
+        }
+    }
+
+    /// The state after these entries, each judged in the state just before it (SPEC 6.8).
+    fn after(&self, height: u64, time: Timestamp, entries: &[Entry]) -> Result<Facts, No> {
+        let mut facts = self.facts();
+        if entries.is_empty() {
+            return Ok(facts);
+        }
+        facts.forget_tickets(time);
+        for entry in entries {
+            rules::check_signatures(entry)?;
+            rules::judge(self, &facts, height, time, entry)?;
+            facts.apply(height, entry);
+        }
+        Ok(facts)
+    }
+
+    /// SPEC 6.4, for the block after the newest with entries.
+    fn log_root(&self) -> Bytes32 {
+        let headers = std::iter::once(&self.genesis).chain(self.log.iter().map(|block| &block.header));
+        log_root(&headers.map(block_id).collect::<Vec<_>>())
+    }
+
+    /// Whether `block` may follow: on the head, or, if `skipped`, on the newest block with entries and heartbeats that nobody has seen.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn check(&self, skipped: bool, block: &Block) -> Result<(), No> {
+        let Block { header, entries } = block;
+        check_body(entries)?;
+        let last = self.last();
+        if header.epoch != self.charter.epoch {
+            return Err("6.2 epoch");
+        }
+        if header.previous != BlockId(block_id(last)) {
+            return Err("6.1 previous");
+        }
+        if skipped {
+            let risen = header.height.checked_sub(last.height).filter(|risen| *risen > 0);
+            let risen = risen.ok_or("6.2 height")?;
+            if (header.parent == header.previous) != (risen == 1) {
+                return Err("6.2 parent");
+            }
+            if u128::from(header.time.0) < u128::from(last.time.0) + u128::from(risen) {
+                return Err("6.2 time");
+            }
+        } else {
+            if header.height != self.head.height + 1 {
+                return Err("6.2 height");
+            }
+            if header.parent != BlockId(block_id(&self.head)) {
+                return Err("6.2 parent");
+            }
+            if header.time <= self.head.time {
+                return Err("6.2 time");
+            }
+        }
+        if header.entries_root.0 != entries_root(entries) {
+            return Err("6.3 entries root");
+        }
+        if header.log_root.0 != self.log_root() {
+            return Err("6.4 log root");
+        }
+        let (state, spine) = self.after(header.height, header.time, entries)?.roots();
+        if header.state_root.0 != state {
+            return Err("6.5 state root");
+        }
+        if header.spine_root.0 != spine {
+            return Err("6.5 spine root");
+        }
+        Ok(())
+    }
+
+    /// Adds a block that passed [`Model::check`].
+    pub fn push(&mut self, block: &Arc<Block>) {
+        self.head = block.header.clone();
+        if !block.entries.is_empty() {
+            self.log.push(Arc::clone(block));
+        }
+    }
+}
+
+/// SPEC 6.7.
+fn check_body(entries: &[Entry]) -> Result<(), No> {
+    if entries.len() > limits::BLOCK_ENTRIES_MAX {
+        return Err("6.7 too many entries");
+    }
+    let denials = entries.iter().take_while(|entry| is_denial(entry)).count();
+    if entries[denials..].iter().any(is_denial) {
+        return Err("6.7 a denial after a grant");
+    }
+    let open_to_grants = limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED;
+    if entries.len() > denials.max(open_to_grants) {
+        return Err("6.7 a grant in a reserved place");
+    }
+    let bytes: Vec<usize> = entries.iter().map(|entry| encode(entry).len()).collect();
+    if bytes.iter().any(|bytes| *bytes > limits::ENTRY_BYTES_MAX) {
+        return Err("6.7 an entry too long");
+    }
+    if bytes.iter().sum::<usize>() > limits::BLOCK_BYTES_MAX {
+        return Err("6.7 a body too long");
+    }
+    Ok(())
+}
+
+fn is_denial(entry: &Entry) -> bool {
+    match &entry.statement.kind {
+        Kind::Admit(_) => false,
+        Kind::Revoke(_) => true,
+    }
+}

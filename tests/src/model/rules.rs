@@ -1,0 +1,161 @@
+//! When an entry is valid (SPEC 4).
+
+use frith_protocol::limits;
+use frith_protocol::state::{Admit, Endorsement, Entry, Grounds, Kind, Revoke, TicketTerms};
+use frith_protocol::time::Timestamp;
+
+use super::facts::{Facts, key_place, ticket_place};
+use super::hashes::{Bytes32, digest_of, endorsement, holds, may_be_introduced, node_id, possession};
+use super::{Model, No};
+
+fn unless(holds: bool, no: No) -> Result<(), No> {
+    if holds { Ok(()) } else { Err(no) }
+}
+
+fn is_strictly_sorted<T: Ord>(items: &[T]) -> bool {
+    items.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+/// What needs no state: order, keys, signatures.
+pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
+    let nodes: Vec<Bytes32> = entry.endorsements.iter().map(|endorsement| endorsement.node.0).collect();
+    unless(is_strictly_sorted(&nodes), "4.3 endorsements out of order")?;
+    let subject = digest_of("statement", &entry.statement);
+    for Endorsement { node, sequence, key, signature } in &entry.endorsements {
+        let signed = endorsement(subject, node.0, *sequence);
+        unless(holds(key, &signed, signature), "1.5 signature of an endorsement")?;
+    }
+    match &entry.statement.kind {
+        Kind::Revoke(_) => Ok(()),
+        Kind::Admit(admit) => {
+            let inception = &admit.subject;
+            unless(may_be_introduced(&inception.key), "1.6 first key")?;
+            unless(
+                holds(&inception.key, &possession(inception), &inception.possession),
+                "2.1 possession does not hold",
+            )?;
+            match &admit.grounds {
+                Grounds::Approval => Ok(()),
+                Grounds::Ticket(terms) => {
+                    unless(may_be_introduced(&terms.key), "1.6 ticket key")?;
+                    unless(is_strictly_sorted(&terms.roles), "4.6 roles of the ticket out of order")?;
+                    unless((1..=limits::TICKET_USES_MAX).contains(&terms.uses), "4.6 uses that no ticket has")
+                }
+            }
+        }
+    }
+}
+
+/// Whether `entry` is valid in a block at `height` and `time`, after what `facts` hold.
+pub(super) fn judge(
+    model: &Model,
+    facts: &Facts,
+    height: u64,
+    time: Timestamp,
+    entry: &Entry,
+) -> Result<(), No> {
+    unless(entry.statement.domain.0 == model.domain(), "4.1 another domain")?;
+    match &entry.statement.kind {
+        Kind::Admit(admit) => {
+            check_admit(model, facts, height, time, admit)?;
+            let need = usize::from(model.charter().thresholds.admit);
+            unless(entry.endorsements.len() >= need, "4.5 too few endorsements")?;
+            check_endorsers(model, facts, &entry.endorsements)
+        }
+        Kind::Revoke(revoke) => {
+            check_revoke(model, facts, revoke)?;
+            if let [only] = &entry.endorsements[..]
+                && only.node == revoke.subject
+            {
+                return check_current_key(facts, only);
+            }
+            let need = usize::from(model.charter().thresholds.revoke);
+            unless(entry.endorsements.len() >= need, "4.7 too few endorsements")?;
+            check_endorsers(model, facts, &entry.endorsements)
+        }
+    }
+}
+
+/// SPEC 4.4.
+fn check_endorsers(model: &Model, facts: &Facts, endorsements: &[Endorsement]) -> Result<(), No> {
+    for endorsement in endorsements {
+        let seated =
+            model.charter().endorsers.iter().any(|seat| node_id(&seat.inception) == endorsement.node.0);
+        unless(seated, "4.4 no endorser")?;
+        unless(!facts.gone.contains_key(&endorsement.node.0), "4.4 a revoked endorser")?;
+        check_current_key(facts, endorsement)?;
+    }
+    Ok(())
+}
+
+fn check_current_key(facts: &Facts, endorsement: &Endorsement) -> Result<(), No> {
+    let standing = facts.standing.get(&endorsement.node.0).ok_or("4.4 who signs does not stand")?;
+    unless(
+        standing.keys.current == endorsement.key && standing.keys.sequence == endorsement.sequence,
+        "4.4 not the current key",
+    )
+}
+
+/// SPEC 4.5.
+fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit: &Admit) -> Result<(), No> {
+    let Admit { subject, number, roles, window, basis, grounds } = admit;
+    let (charter, node) = (model.charter(), node_id(subject));
+    let standing = facts.standing.get(&node);
+
+    unless(!facts.gone.contains_key(&node), "4.5 the subject is gone")?;
+    let next = standing.map_or(1, |standing| standing.number + 1);
+    unless(*number == next, "4.5 number")?;
+    let owner = facts.keys.get(&key_place(&subject.key));
+    unless(owner.is_none_or(|owner| owner.0 == node), "2.3 the key is another's")?;
+
+    unless(is_strictly_sorted(roles), "4.5 roles out of order")?;
+    let known = |role: &String| charter.roles.iter().any(|known| known.name == *role);
+    unless(roles.iter().all(known), "4.5 unknown role")?;
+
+    unless(window.from <= time && time < window.until, "4.5 window not open")?;
+    let lifetime = window.until.0 - window.from.0;
+    unless(lifetime <= charter.timing.member_lifetime_ms, "4.5 window too long")?;
+
+    unless(basis.height < height, "4.5 basis not below the block")?;
+    unless(basis.time <= time, "4.5 basis later than the block")?;
+    unless(time.0 - basis.time.0 <= charter.timing.basis_ms, "4.5 basis too old")?;
+
+    unless(standing.is_some() || facts.standing.len() < limits::MEMBERS_MAX, "4.5 the domain is full")?;
+    match grounds {
+        Grounds::Approval => unless(charter.admission.approval, "4.5 no approval here"),
+        Grounds::Ticket(terms) => {
+            unless(charter.admission.tickets, "4.5 no tickets here")?;
+            check_ticket(model, facts, time, roles, terms)?;
+            unless(standing.is_none(), "4.6 a ticket for who stands")
+        }
+    }
+}
+
+/// SPEC 4.6.
+fn check_ticket(
+    model: &Model,
+    facts: &Facts,
+    time: Timestamp,
+    roles: &[String],
+    terms: &TicketTerms,
+) -> Result<(), No> {
+    unless(terms.domain.0 == model.domain(), "4.6 a ticket of another domain")?;
+    unless(time <= terms.expires, "4.6 an expired ticket")?;
+    unless(roles.iter().all(|role| terms.roles.contains(role)), "4.6 a role beyond the ticket")?;
+    let used = facts.tickets.get(&ticket_place(terms)).copied().unwrap_or(0);
+    unless(used < terms.uses, "4.6 a spent ticket")
+}
+
+/// SPEC 4.7, but for the endorsements.
+fn check_revoke(model: &Model, facts: &Facts, revoke: &Revoke) -> Result<(), No> {
+    unless(!facts.gone.contains_key(&revoke.subject.0), "4.7 gone already")?;
+    unless(facts.standing.contains_key(&revoke.subject.0), "4.7 unknown")?;
+    let left = model
+        .charter()
+        .endorsers
+        .iter()
+        .map(|seat| node_id(&seat.inception))
+        .filter(|seat| *seat != revoke.subject.0 && !facts.gone.contains_key(seat))
+        .count();
+    unless(left >= usize::from(model.charter().thresholds.amend), "4.7 it would strand the charter")
+}

@@ -1,0 +1,207 @@
+//! Identities, charters and signatures for tests.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use frith_protocol::encoding::Hash;
+use frith_protocol::identity::{
+    Algorithm, BatchCheck, Claim, Inception, NodeId, PublicKey, SecretKey, Signature, SignatureCheck,
+};
+use frith_protocol::state::{
+    AdmissionPolicy, Charter, Endorsement, Founded, Recovery, Role, Seat, Thresholds, Timing,
+};
+use frith_protocol::time::Timestamp;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+/// A minute, in milliseconds.
+pub const MINUTE: u64 = 60_000;
+/// A day, in milliseconds.
+pub const DAY: u64 = 24 * 60 * MINUTE;
+
+/// How many people there are.
+pub const PEOPLE: usize = 64;
+
+/// Whoever has keys.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The key of its identity.
+    pub key: SecretKey,
+    /// The key that it has committed to.
+    pub next: SecretKey,
+    /// The key of its ballots, if it has a seat.
+    pub voting: SecretKey,
+    /// How it began.
+    pub inception: Inception,
+    /// Who it is.
+    pub node: NodeId,
+}
+
+impl Person {
+    /// One of as many as a test needs, always the same.
+    pub fn numbered(number: u32) -> Person {
+        let secret = |purpose: u8| {
+            let mut seed = [purpose; 32];
+            seed[..4].copy_from_slice(&number.to_be_bytes());
+            SecretKey::from_seed(seed)
+        };
+        let (key, next, voting) = (secret(1), secret(2), secret(3));
+        let inception = Inception::new(&key, &next.public());
+        let node = inception.node_id();
+        Person { key, next, voting, inception, node }
+    }
+
+    /// The public half of its key.
+    pub fn public(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// Its endorsement of what has this digest.
+    pub fn endorse(&self, subject: &Hash) -> Endorsement {
+        Endorsement::sign(subject, self.node, 0, &self.key)
+    }
+
+    /// Its inception with another proof of possession that holds as well: whoever has a key can sign one text in many ways.
+    pub fn inception_signed_otherwise(&self) -> Inception {
+        let usual = ExpandedSecretKey::from(&self.key.seed());
+        let mut prefix = usual.hash_prefix;
+        prefix[0] ^= 1;
+        let other = ExpandedSecretKey { scalar: usual.scalar, hash_prefix: prefix };
+        let verifying = ed25519_dalek::SigningKey::from_bytes(&self.key.seed()).verifying_key();
+        let text = crate::model::hashes::digest("possession", &self.node.0);
+        let signature = raw_sign::<sha2::Sha512>(&other, &text, &verifying);
+        let possession = Signature { algorithm: Algorithm::Ed25519, bytes: signature.to_bytes() };
+        assert_ne!(possession, self.inception.possession);
+        Inception { possession, ..self.inception.clone() }
+    }
+}
+
+/// Everybody, always the same.
+pub fn people() -> &'static [Person] {
+    static PEOPLE_OF_ALL_TESTS: OnceLock<Vec<Person>> = OnceLock::new();
+    PEOPLE_OF_ALL_TESTS.get_or_init(|| (0..PEOPLE as u32).map(Person::numbered).collect())
+}
+
+/// The check that nodes use; its coefficients need not be secret here.
+pub fn check() -> BatchCheck<ChaCha8Rng> {
+    BatchCheck::new(ChaCha8Rng::from_seed([9; 32]))
+}
+
+/// A check that does not check again what held once. What did not hold is checked each time.
+#[derive(Default)]
+pub struct Remembering(RefCell<HashSet<Claim>>);
+
+impl SignatureCheck for Remembering {
+    fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
+        let mut held = self.0.borrow_mut();
+        let (places, fresh): (Vec<usize>, Vec<Claim>) =
+            claims.iter().copied().enumerate().filter(|(_, claim)| !held.contains(claim)).unzip();
+        let bad = check().first_bad(&fresh).map(|bad| places[bad]);
+        if bad.is_none() {
+            held.extend(fresh);
+        }
+        bad
+    }
+}
+
+/// A charter that may be founded, over these founders: the most faults that their number allows, and an `admit` threshold that it allows.
+pub fn charter(founders: &[&Person]) -> Charter {
+    let n = founders.len() as u8;
+    let faults = n.saturating_sub(1) / 3;
+    let mut endorsers: Vec<Seat> = founders
+        .iter()
+        .map(|person| Seat {
+            inception: person.inception.clone(),
+            voting_key: person.voting.public(),
+            roles: vec!["server".into()],
+        })
+        .collect();
+    endorsers.sort_by_key(Seat::node_id);
+    let role = |name: &str| Role { name: name.into(), capabilities: vec!["serve".into()] };
+    Charter {
+        previous: None,
+        epoch: 1,
+        name: "test".into(),
+        written: Timestamp::ZERO,
+        endorsers,
+        faults,
+        thresholds: Thresholds {
+            admit: (faults + 1).max(n.min(2)),
+            revoke: faults + 1,
+            contain: faults + 1,
+            amend: (n + faults) / 2 + 1,
+        },
+        recovery: Recovery::default(),
+        roles: vec![role("gateway"), role("operator"), role("server")],
+        timing: Timing {
+            heartbeat_ms: 10_000,
+            freshness_ms: MINUTE,
+            silence_ms: 14 * DAY,
+            skew_ms: 2_000,
+            first_timeout_ms: 500,
+            timeout_cap_ms: 8_000,
+            member_lifetime_ms: 90 * DAY,
+            basis_ms: 60 * MINUTE,
+            ticket_lifetime_ms: DAY,
+            proposal_lifetime_ms: DAY,
+        },
+        admission: AdmissionPolicy { tickets: true, approval: true },
+        last_day: Timestamp(3650 * DAY),
+    }
+}
+
+/// The charter with the signatures of all its founders.
+///
+/// # Panics
+/// If an endorser is none of [`people`].
+pub fn found(charter: Charter) -> Founded {
+    let signatures = charter
+        .endorsers
+        .iter()
+        .map(|seat| {
+            let founder = people().iter().find(|person| person.public() == seat.inception.key);
+            charter.sign_founding(&founder.expect("founders are people").key)
+        })
+        .collect();
+    Founded { charter, signatures }
+}
+
+/// One stream of random numbers.
+#[derive(Clone, Debug)]
+pub struct Dice(ChaCha8Rng);
+
+impl Dice {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Dice {
+        Dice(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.0.next_u64() % bound as u64) as usize
+    }
+
+    /// A number from `low` to `high`, both possible.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.0.next_u64() % (high - low + 1)
+    }
+
+    /// True `of` times in `all`.
+    pub fn chance(&mut self, of: usize, all: usize) -> bool {
+        self.below(all) < of
+    }
+
+    /// One of them.
+    pub fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+
+    /// Puts them into another order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at + 1));
+        }
+    }
+}
