@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use frith_protocol::door::Standing;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::limits::ADDRESSES_MAX;
 use futures::StreamExt as _;
@@ -170,7 +171,7 @@ impl Driver {
 
     /// Adds addresses to the book that nobody signed.
     pub(super) fn hint(&mut self, of: PublicKey, addresses: impl IntoIterator<Item = Multiaddr>) {
-        if self.standing_of(&of) == frith_protocol::door::Standing::Gone || of == self.key {
+        if self.standing_of(&of) == Standing::Gone || of == self.key {
             return;
         }
         let (wanted, chosen) = (&self.wanted, &self.chosen);
@@ -241,7 +242,8 @@ impl Driver {
             }
             return;
         }
-        if self.waiting.len() >= limits::WAITING_PEERS_MAX || to == self.key || !self.try_dial(to) {
+        let gone = self.standing_of(&to) == Standing::Gone;
+        if gone || self.waiting.len() >= limits::WAITING_PEERS_MAX || !self.try_dial(to) {
             self.shared.counters.unsent.inc();
             return;
         }
@@ -288,7 +290,7 @@ impl Driver {
         self.wanted
             .iter()
             .filter(|key| !self.peers.contains_key(key))
-            .filter(|key| self.standing_of(key) != frith_protocol::door::Standing::Gone)
+            .filter(|key| self.standing_of(key) != Standing::Gone)
             .copied()
             .collect()
     }

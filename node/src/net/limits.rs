@@ -38,7 +38,7 @@ pub(super) const COMMANDS_MAX: usize = 1024;
 /// Events that wait for the host.
 pub(super) const EVENTS_MAX: usize = 1024;
 /// Bytes of messages in those events. Whoever has more to say waits, each peer with one message.
-pub(super) const EVENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes that wait to be sent to one peer.
 pub(super) const OUTBOX_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 /// Messages that wait to be sent to one peer.

@@ -4,7 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `swarm` | which behaviours, over which transports |
-//! | `driver`, `contacts` | the one task that owns the swarm: connections and standing; whom to dial, and where |
+//! | `driver`, `connections`, `contacts` | the one task that owns the swarm: standing; connections and their streams; whom to dial, and where |
 //! | `pipe`, `frames` | the core's messages: one ordered stream each way |
 //! | `gate`, `gossip` | gossipsub, for members only |
 //! | `book`, `exchange` | address records and how members pass them on |
@@ -19,7 +19,10 @@
 //! Nothing here waits for the host. Messages wait at the peer (their stream is not read on), gossip is dropped, and the rest are
 //! facts that need no queue.
 
+#[cfg(test)]
+mod attacks;
 mod book;
+mod connections;
 mod contacts;
 mod counters;
 mod driver;

@@ -58,8 +58,8 @@ struct Stranger {
 }
 
 /// Opens and accepts streams, and bounds how many strangers are connected.
-#[derive(Default)]
 pub(super) struct Behaviour {
+    protocol: StreamProtocol,
     /// Peers that are no strangers: members, and whom the host chose to dial.
     known: HashSet<PeerId>,
     strangers: HashMap<ConnectionId, Stranger>,
@@ -71,6 +71,16 @@ pub(super) struct Behaviour {
 pub(super) struct Open;
 
 impl Behaviour {
+    /// For streams of one protocol.
+    pub(super) fn new(protocol: StreamProtocol) -> Behaviour {
+        let (known, strangers, actions) = (HashSet::new(), HashMap::new(), VecDeque::new());
+        Behaviour { protocol, known, strangers, actions }
+    }
+
+    fn handler(&self) -> Handler {
+        Handler { protocol: self.protocol.clone(), wanted: 0, reports: VecDeque::new() }
+    }
+
     /// Counts a peer among strangers no longer.
     pub(super) fn welcome(&mut self, peer: PeerId) {
         self.known.insert(peer);
@@ -160,7 +170,7 @@ impl NetworkBehaviour for Behaviour {
         if !self.known.contains(&peer) {
             self.admit_stranger(peer, connection, remote)?;
         }
-        Ok(Handler::default())
+        Ok(self.handler())
     }
 
     fn handle_established_outbound_connection(
@@ -174,7 +184,7 @@ impl NetworkBehaviour for Behaviour {
         if key_of(&peer).is_none() {
             return Err(ConnectionDenied::new(Denied::NoKey));
         }
-        Ok(Handler::default())
+        Ok(self.handler())
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
@@ -199,8 +209,8 @@ impl NetworkBehaviour for Behaviour {
 }
 
 /// One connection's streams.
-#[derive(Default)]
 pub(super) struct Handler {
+    protocol: StreamProtocol,
     wanted: usize,
     reports: VecDeque<Report>,
 }
@@ -214,7 +224,7 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = ();
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+        SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
     }
 
     fn poll(
@@ -226,7 +236,7 @@ impl ConnectionHandler for Handler {
         }
         if self.wanted > 0 {
             self.wanted -= 1;
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ());
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ());
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending
@@ -245,18 +255,22 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
                 Report::Opened(protocol)
             }
-            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => Report::Failed(why(error)),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
+                Report::Failed(self.why(error))
+            }
             _ => return,
         };
         self.reports.push_back(report);
     }
 }
 
-fn why(error: StreamUpgradeError<Infallible>) -> String {
-    match error {
-        StreamUpgradeError::Timeout => "agreeing on a stream took too long".into(),
-        StreamUpgradeError::Apply(never) => match never {},
-        StreamUpgradeError::NegotiationFailed => format!("the peer does not speak {PROTOCOL}"),
-        StreamUpgradeError::Io(error) => error.to_string(),
+impl Handler {
+    fn why(&self, error: StreamUpgradeError<Infallible>) -> String {
+        match error {
+            StreamUpgradeError::Timeout => "agreeing on a stream took too long".into(),
+            StreamUpgradeError::Apply(never) => match never {},
+            StreamUpgradeError::NegotiationFailed => format!("the peer does not speak {}", self.protocol),
+            StreamUpgradeError::Io(error) => error.to_string(),
+        }
     }
 }

@@ -54,7 +54,7 @@ fn behaviour(config: &NetConfig, key: &Keypair, registry: &mut Registry) -> Resu
         memory: Toggle::from(
             config.memory_bytes_max.map(memory_connection_limits::Behaviour::with_max_bytes),
         ),
-        pipe: pipe::Behaviour::default(),
+        pipe: pipe::Behaviour::new(pipe::PROTOCOL),
         ping: ping::Behaviour::new(ping),
         identify: identify::Behaviour::new(identity),
         mdns: Toggle::from(mdns),

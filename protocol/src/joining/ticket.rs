@@ -76,11 +76,10 @@ impl Stateless for Draft {
         let Kind::Admit(admit) = &self.statement.kind else {
             return Err(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
-        admit.subject.inspect(sheet)?;
+        self.statement.inspect(sheet)?;
         match (&admit.grounds, &self.shown) {
             (Grounds::Ticket(terms), Some(shown)) => {
                 let digest = Subject::Ticket((**terms).clone()).digest();
-                sheet.introduces(terms.key)?;
                 crate::state::inspect_endorsements(&shown.countersignatures, &digest, sheet)?;
                 sheet.claims(terms.key, spend_digest(&terms.id(), &admit.subject.node_id()), shown.spend);
                 Ok(())
@@ -164,11 +163,8 @@ impl Stateless for Circulated {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
         note_within_bounds(&self.note)?;
         match &self.subject {
-            Subject::Statement(statement) => match &statement.kind {
-                Kind::Admit(admit) => admit.subject.inspect(sheet)?,
-                Kind::Revoke(_) => {}
-            },
-            Subject::Ticket(terms) => sheet.introduces(terms.key)?,
+            Subject::Statement(statement) => statement.inspect(sheet)?,
+            Subject::Ticket(terms) => terms.inspect(sheet)?,
         }
         crate::state::inspect_endorsements(&self.endorsements, &self.subject.digest(), sheet)
     }

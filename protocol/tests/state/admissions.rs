@@ -399,6 +399,8 @@ fn a_ticket_is_countersigned_only_if_it_can_be_spent() {
     ));
     assert!(matches!(judge(&|t| t.charter = noise(1).into()), Err(Fault::BadTicket { .. })));
     assert!(matches!(judge(&|t| t.epoch = 2), Err(Fault::BadTicket { .. })));
+    let of_the_next = |t: &mut TicketTerms| (t.epoch, t.charter) = (2, noise(1).into());
+    assert!(matches!(judge(&of_the_next), Err(Fault::BadTicket { .. })));
     let longest = domain.now().plus(7 * DAY + MINUTE);
     assert_eq!(judge(&|t| t.expires = longest), Ok(()));
     assert!(matches!(judge(&|t| t.expires = longest.plus(1)), Err(Fault::BadTicket { .. })));

@@ -1,6 +1,7 @@
 //! The state as chunks, and back.
 
 use crate::domain::{Domain, Person, noise};
+use frith_protocol::encoding::{Hash, Label, decode, digest, encode};
 use frith_protocol::fault::Fault;
 use frith_protocol::state::{Header, SnapshotChunk, State};
 
@@ -61,4 +62,82 @@ fn rule_7_4_a_snapshot_with_any_byte_changed_is_refused() {
     let mut tip = domain.head.clone();
     tip.state_root = noise(1);
     assert_eq!(restore(&domain, &tip, &chunks), Err(Fault::WrongSnapshot));
+}
+
+#[test]
+fn rule_7_4_items_out_of_order_or_repeated_are_refused() {
+    let domain = grown();
+    let chunks = domain.state.snapshot(None);
+    let refused = Err(Fault::NotInOrder { what: "the items of a snapshot", rule: "7.4" });
+    let mut swapped = chunks.clone();
+    swapped[0].items.swap(0, 1);
+    assert_eq!(restore(&domain, &domain.head, &swapped), refused);
+    let mut repeated = chunks;
+    let first = repeated[0].items[0].clone();
+    repeated[0].items.insert(0, first);
+    assert_eq!(restore(&domain, &domain.head, &repeated), refused);
+}
+
+#[test]
+fn rule_7_4_all_chunks_are_needed_in_their_order() {
+    // Over a kilobyte each, a thousand standings fill more than one chunk.
+    let long: Vec<String> = (0..16).map(|i| format!("{i:064}")).collect();
+    let mut domain = Domain::with(1, |charter| {
+        charter.roles = long
+            .iter()
+            .map(|name| frith_protocol::state::Role { name: name.clone(), capabilities: Vec::new() })
+            .collect();
+        charter.endorsers[0].roles.clear();
+    });
+    for block in 0..5 {
+        let entries: Vec<_> = (0..200)
+            .map(|i| {
+                let mut admit = domain.admit(&Person::new(1000 + block * 200 + i));
+                admit.roles = long.clone();
+                domain.admission(admit)
+            })
+            .collect();
+        domain.advance(&entries);
+    }
+    let chunks = domain.state.snapshot(None);
+    assert!(chunks.len() >= 2, "{} chunks are too few to try anything", chunks.len());
+    assert_eq!(restore(&domain, &domain.head, &chunks), Ok(domain.state.clone()));
+    let refused = Err(Fault::WrongSnapshot);
+    assert_eq!(restore(&domain, &domain.head, &chunks[1..]), refused);
+    assert_eq!(restore(&domain, &domain.head, &chunks[..1]), refused);
+    let mut renumbered = chunks;
+    renumbered[0].index = 1;
+    assert_eq!(restore(&domain, &domain.head, &renumbered), refused);
+}
+
+#[test]
+fn rule_7_4_a_snapshot_of_another_domain_is_refused() {
+    let (domain, other) = (Domain::new(4), Domain::with(4, |charter| charter.name = "other".into()));
+    let chunks = other.state.snapshot(None);
+    assert_eq!(State::restore(&domain.founded, &other.head, &chunks), Err(Fault::WrongSnapshot));
+}
+
+#[test]
+fn rule_7_4_a_log_frontier_that_would_go_on_wrongly_is_refused() {
+    type Beside = (Header, (u64, Vec<Hash>));
+    let mut domain = Domain::new(4);
+    for i in 0..3 {
+        domain.advance(&[domain.admission(domain.admit(&Person::new(100 + i)))]);
+    }
+    let chunks = domain.state.snapshot(None);
+    let last = chunks[0].items.last().expect("what lies beside the maps").clone();
+    let (header, (count, peaks)): Beside = decode("beside", &last.value, 1 << 16).expect("as SPEC 7.4 says");
+    assert_eq!((count, peaks.len()), (3, 2));
+    let with = |count: u64, peaks: Vec<Hash>| {
+        let mut forged = chunks.clone();
+        let item = forged[0].items.last_mut().expect("as above");
+        item.value = encode(&(header.clone(), (count, peaks)));
+        restore(&domain, &domain.head, &forged)
+    };
+    assert_eq!(with(3, peaks.clone()), Ok(domain.state.clone()));
+    // One peak that has the root of both: as a list of one, and as a list of three that is not whole.
+    let root = digest(Label::MerkleNode, &[peaks[0].0, peaks[1].0].concat());
+    assert_eq!(with(1, vec![root]), Err(Fault::WrongSnapshot));
+    assert_eq!(with(3, vec![root]), Err(Fault::WrongSnapshot));
+    assert_eq!(with(u64::MAX, vec![root; 64]), Err(Fault::WrongSnapshot));
 }
