@@ -70,7 +70,7 @@ impl Default for Config {
 
 impl Default for LogConfig {
     fn default() -> LogConfig {
-        LogConfig { filter: "info".into(), format: LogFormat::Pretty }
+        LogConfig { filter: "warn,frith_node=info".into(), format: LogFormat::Pretty }
     }
 }
 
@@ -155,7 +155,7 @@ peers = {peers}
 mdns = {mdns}
 
 [log]
-# What is worth a line: error, warn, info, debug, trace, or by module as in \"info,frith_node=debug\" (FRITH_LOG, --log).
+# What is worth a line: error, warn, info, debug, trace; for all, or by module (FRITH_LOG, --log).
 filter = {filter:?}
 
 # pretty for people, json for machines; both to stderr (FRITH_LOG_FORMAT, --log-format).

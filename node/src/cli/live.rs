@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::home::Home;
 use crate::keys::{self, KeyError};
 use crate::runtime::{self, Ended, Hints, Until, now};
-use crate::store::{Owner, Store};
+use crate::store::{Opened, Owner, Store};
 use crate::words::rough_span;
 
 pub(super) fn run(home: Home, args: RunArgs) -> Done {
@@ -134,14 +134,7 @@ pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
         Err(other) => return Err(other.into()),
     };
     let owner = Owner { node: keys.inception.node_id(), domain: anchor.domain };
-    match Store::owner_of(&home.store())? {
-        // Once more, after a pause: the store knows how far it had come.
-        Some(there) if there == owner => {}
-        Some(_) | None => {
-            let hints = Hints { of: Vec::new(), anybody: anchor.addresses.clone() };
-            Store::create(&home.store(), owner, &joining_records(&application), &[hints.note()])?;
-        }
-    }
+    prepare_store(&home, owner, &application)?;
     let by = if application.ticket.is_some() { "by ticket" } else { "by the operators' approval" };
     out.note(&format!("node {} joins domain {} {by}", owner.node, owner.domain));
     let until = if args.exit { Until::JoinSettles } else { Until::JoinFails };
@@ -155,6 +148,25 @@ pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
         Ended::Stopped => Ok(Exit::Holds),
         Ended::JoinFailed(why) => Err(CommandError::failed(format!("this node cannot join: {why}"))),
     }
+}
+
+/// A store with this application in it, unless the node has come further than that already.
+fn prepare_store(home: &Home, owner: Owner, application: &Application) -> Result<(), CommandError> {
+    let hints = Hints { of: Vec::new(), anybody: application.anchor.addresses.clone() };
+    let (note, hints) = hints.note();
+    let records = joining_records(application);
+    if Store::owner_of(&home.store())? != Some(owner) {
+        return Ok(Store::create(&home.store(), owner, &records, &[(note, hints)])?);
+    }
+    // Told to join before. If it had only asked so far, it asks anew, with what it was given now.
+    let Opened { mut store, records: there, damage: _ } =
+        Store::open(&home.store(), owner.node, Some(owner.domain))?;
+    let only_asked = there.iter().all(|record| records.iter().any(|new| new.key == record.key));
+    if only_asked {
+        store.commit(&records)?;
+        store.set_note(note, &hints)?;
+    }
+    Ok(store.close()?)
 }
 
 /// What to ask for, with all that can be known to be wrong refused before anybody is asked.

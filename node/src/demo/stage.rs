@@ -104,7 +104,7 @@ impl Stage {
                     ),
                 );
             }
-            Err(_) => self.say(&self.paint("31;1", "\nIt did not hold. Nothing is left behind.")),
+            Err(_) => self.say(&self.paint("31;1", "\nIt ended early. Nothing is left behind.")),
         }
         if self.json {
             let ms = self.began.elapsed().as_millis() as u64;

@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 
 use super::explain::{find, state_of};
 use super::host::Host;
-use super::now;
 use crate::control::views::ProposedView;
 use crate::control::{Refusal, RefusalKind, Reply, Request};
 use crate::keys;
@@ -29,7 +28,7 @@ fn to_value(view: &impl Serialize) -> Value {
 impl Host {
     /// Answers a control request, now or later.
     pub(super) fn answer(&mut self, request: Request, asker: oneshot::Sender<Reply>) {
-        let now = now();
+        let now = self.clock.now();
         let reply = match request {
             Request::Status {} => return self.answer_status(now, asker),
             Request::Anchor {} => return self.answer_anchor(asker),

@@ -15,8 +15,9 @@ use frith_protocol::state::DomainId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checks::Incoming;
+use super::clock::Clock;
 use super::contacts::Contacts;
-use super::{Ended, LOOK_AT_CLOCK, Until, now};
+use super::{Ended, LOOK_AT_CLOCK, Until};
 use crate::control::{Condition, Refusal, RefusalKind, Reply};
 use crate::home::Home;
 use crate::net::{GossipToken, NetEvent, Network, NotSent, Verdict};
@@ -54,6 +55,7 @@ pub(super) struct Host {
     pub(super) alarms: VecDeque<String>,
     pub(super) joining: Joining,
     pub(super) started: Instant,
+    pub(super) clock: Clock,
     /// Who is connected, and as what the network knows it.
     connected: BTreeMap<PublicKey, Standing>,
     /// What was handled and is not stored yet.
@@ -90,6 +92,7 @@ impl Host {
             alarms: VecDeque::new(),
             joining: Joining::default(),
             started: now,
+            clock: Clock::new(),
             connected: BTreeMap::new(),
             unsettled: Vec::new(),
             verdicts: Vec::new(),
@@ -124,14 +127,14 @@ impl Host {
     /// Hands an input to the core. Its effects wait for [`Host::settle`].
     pub(super) fn handle(&mut self, input: Input) -> Result<(), Error> {
         let mut effects = Effects::new();
-        let result = self.router.handle(now(), &self.domain, input, &mut effects);
+        let result = self.router.handle(self.clock.now(), &self.domain, input, &mut effects);
         self.unsettled.push(effects.take());
         result
     }
 
     /// Deadlines may have passed.
     pub(super) fn tick(&mut self) {
-        for effects in self.router.tick(now()) {
+        for effects in self.router.tick(self.clock.now()) {
             self.take(effects);
         }
     }
@@ -202,14 +205,14 @@ impl Host {
                 tracing::debug!(?key, "connected");
                 self.connected.insert(key, Standing::Stranger);
                 self.standings_changed = true;
-                for effects in self.router.connection(now(), key, true) {
+                for effects in self.router.connection(self.clock.now(), key, true) {
                     self.take(effects);
                 }
             }
             NetEvent::Disconnected(key) => {
                 tracing::debug!(?key, "disconnected");
                 self.connected.remove(&key);
-                for effects in self.router.connection(now(), key, false) {
+                for effects in self.router.connection(self.clock.now(), key, false) {
                     self.take(effects);
                 }
             }
@@ -413,7 +416,7 @@ impl Host {
                 core.proposals().filter(|(_, proposal)| super::explain::is_open(proposal)).count()
                     >= *at_least
             }
-            Condition::Deliberating {} => core.status(now()).waiting > 0,
+            Condition::Deliberating {} => core.status(self.clock.latest()).waiting > 0,
             Condition::Endorsed { id } => {
                 met(id) || core.proposals().any(|(of, proposal)| of == id && proposal.has(&core.node_id()))
             }
@@ -439,7 +442,7 @@ impl Host {
 
     /// How long nothing need be done.
     pub(super) fn deadline(&self) -> Duration {
-        let core = self.router.next_deadline().map(|at| Duration::from_millis(at.since(now())));
+        let core = self.router.next_deadline().map(|at| Duration::from_millis(at.since(self.clock.latest())));
         let instant = Instant::now();
         let waits = self.waits.iter().map(|wait| wait.deadline.saturating_duration_since(instant));
         core.into_iter().chain(waits).min().unwrap_or(LOOK_AT_CLOCK).min(LOOK_AT_CLOCK)

@@ -7,22 +7,23 @@
 //! |---|---|
 //! | `checks` | decoding and signature checks, beside that task |
 //! | `host` | the core's inputs and effects |
+//! | `clock` | the time that the core is given |
 //! | `contacts` | whom to be connected to |
 //! | `answers`, `explain` | what the control socket is told |
 
 mod answers;
 mod checks;
+mod clock;
 mod contacts;
 mod explain;
 mod host;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use frith_protocol::door::{self, Core, OpenError, Router};
 use frith_protocol::following::PlainWorkshop;
-use frith_protocol::time::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -34,6 +35,7 @@ use crate::store::{Damage, Opened, Store, StoreError};
 use contacts::Contacts;
 use host::Host;
 
+pub(crate) use clock::now;
 pub use contacts::Hints;
 
 /// Checked messages that may wait for the core.
@@ -85,12 +87,6 @@ pub enum Until {
     JoinFails,
     /// When it has joined, or cannot any more.
     JoinSettles,
-}
-
-/// The time, as this machine's clock has it. Handed to the core as it is: a clock that runs backwards is the core's to report.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Runs the node that lives in `home` until `stop` is done, or as `until` says.
