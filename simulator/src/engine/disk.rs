@@ -26,6 +26,15 @@ pub struct Write {
 /// What a program finds when it starts, in (table, key) order.
 pub type Image = BTreeMap<(u8, Vec<u8>), Arc<[u8]>>;
 
+/// What is on a disk, as a program that starts finds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    /// All records.
+    pub image: &'a Image,
+    /// The places of records that were found to be damaged since the last start, and set aside.
+    pub damaged: &'a [(u8, Vec<u8>)],
+}
+
 /// How disks behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskRules {
@@ -58,6 +67,7 @@ pub struct Disk {
     synced: VecDeque<(Instant, Write)>,
     restorable: VecDeque<(Instant, Write)>,
     kept: BTreeMap<u32, Image>,
+    damaged: Vec<(u8, Vec<u8>)>,
     writes: u64,
     forgetful: bool,
 }
@@ -121,9 +131,14 @@ impl Disk {
     ///
     /// # Panics
     /// If the disk is [`Disk::forgetful`]: whoever made it said that the node never restarts.
-    pub fn image(&self) -> &Image {
+    pub fn store(&self) -> Store<'_> {
         assert!(!self.forgetful || self.writes == 0, "a node restarts whose disk keeps nothing");
-        &self.durable
+        Store { image: &self.durable, damaged: &self.damaged }
+    }
+
+    /// A program has started, and knows what is damaged.
+    pub fn started(&mut self) {
+        self.damaged.clear();
     }
 
     /// Remembers what is durable at `now`, to come back to.
@@ -147,6 +162,7 @@ impl Disk {
             self.durable.keys().filter(|(t, _)| table.is_none_or(|table| table == *t)).cloned().collect();
         let unlucky = candidates.get(random.below(candidates.len() as u64) as usize)?;
         self.durable.remove(unlucky);
+        self.damaged.push(unlucky.clone());
         Some(unlucky.clone())
     }
 }
@@ -170,7 +186,7 @@ mod tests {
     }
 
     fn keys(disk: &Disk, synced: bool) -> Vec<u8> {
-        disk.image().keys().filter(|(table, _)| *table == u8::from(synced)).map(|(_, key)| key[0]).collect()
+        disk.store().image.keys().filter(|(table, _)| *table == u8::from(synced)).map(|(_, key)| key[0]).collect()
     }
 
     /// Ten writes of each kind, one a millisecond; synced ones take one more, restorable ones are flushed at 5 and at 10.
@@ -235,6 +251,6 @@ mod tests {
     fn a_node_that_was_said_never_to_restart_cannot() {
         let mut disk = Disk::forgetful();
         disk.write(write(1, true), T(0), T(1));
-        disk.image();
+        disk.store();
     }
 }

@@ -16,7 +16,7 @@ mod simulation;
 mod time;
 mod trace;
 
-pub use disk::{Disk, DiskRules, Ending, Image, Write};
+pub use disk::{Disk, DiskRules, Ending, Image, Store, Write};
 pub use fault::{Action, Fault, Plan};
 pub use network::{Fate, LinkRules, Network};
 pub use queue::{COARSE_SLOTS, COARSE_US, FINE_SLOTS, FINE_US, Key, Queue};

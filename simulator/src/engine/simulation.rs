@@ -1,7 +1,7 @@
 //! The world: nodes, what they do to one another, and what is done to them.
 
 use super::NodeIndex;
-use super::disk::{Disk, DiskRules, Ending, Image, Write};
+use super::disk::{Disk, DiskRules, Ending, Store, Write};
 use super::fault::{Action, Plan};
 use super::network::{LinkRules, Network};
 use super::queue::{Key, Queue};
@@ -34,7 +34,7 @@ pub trait Actor: Sized {
     ///
     /// # Errors
     /// Why it does not start; it then stays down.
-    fn start(shared: &mut Self::Shared, node: NodeIndex, image: &Image, now: Millis) -> Result<Self, String>;
+    fn start(shared: &mut Self::Shared, node: NodeIndex, store: Store<'_>, now: Millis) -> Result<Self, String>;
 
     /// Something happened.
     fn handle(
@@ -304,6 +304,11 @@ impl<A: Actor> Simulation<A> {
         self.nodes[node.index()].actor.as_ref()
     }
 
+    /// Whether the process of a node stands still.
+    pub fn is_paused(&self, node: NodeIndex) -> bool {
+        self.nodes[node.index()].held.is_some()
+    }
+
     /// What the clock of a node says.
     pub fn reads(&self, node: NodeIndex) -> Millis {
         self.nodes[node.index()].clock.reads(self.now)
@@ -368,6 +373,16 @@ impl<A: Actor> Simulation<A> {
             insert(&mut self.nodes[a.index()].wanted, b);
             insert(&mut self.nodes[b.index()].wanted, a);
             self.dial(a, b);
+        }
+    }
+
+    /// Has two running nodes be connected from this instant on, without a handshake.
+    pub fn connect_now(&mut self, a: NodeIndex, b: NodeIndex) {
+        insert(&mut self.nodes[a.index()].wanted, b);
+        insert(&mut self.nodes[b.index()].wanted, a);
+        let lives = (self.nodes[a.index()].life, self.nodes[b.index()].life);
+        if self.actor(a).is_some() && self.actor(b).is_some() {
+            self.open(a, b, lives);
         }
     }
 
@@ -761,14 +776,19 @@ impl<A: Actor> Simulation<A> {
         Step::Node(at)
     }
 
-    fn start_now(&mut self, at: NodeIndex) -> Result<(), String> {
+    /// Starts a node that is down, at this instant.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn start_now(&mut self, at: NodeIndex) -> Result<(), String> {
         let node = &mut self.nodes[at.index()];
         if node.actor.is_some() {
             return Ok(());
         }
         node.life += 1;
         self.trace.event(self.now, at, 5, node.life, 0);
-        let actor = A::start(&mut self.shared, at, node.disk.image(), node.clock.reads(self.now))?;
+        let actor = A::start(&mut self.shared, at, node.disk.store(), node.clock.reads(self.now))?;
+        node.disk.started();
         node.actor = Some(actor);
         node.settled_at = self.now;
         self.set_alarm(at);
@@ -810,6 +830,8 @@ impl<A: Actor> Simulation<A> {
         match action {
             Action::Kill { node } => self.end(*node, Ending::Killed),
             Action::LosePower { node } => self.end(*node, Ending::PowerLost),
+            // Who has not come yet cannot come back.
+            Action::Restart { node } if self.nodes[node.index()].life == 0 => {}
             Action::Restart { node } => self.start_now(*node).map_err(|why| (*node, why))?,
             Action::Pause { node } => {
                 let place = &mut self.nodes[node.index()];

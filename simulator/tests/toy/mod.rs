@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use frith_simulator::engine::{
-    Actions, Actor, DiskRules, Image, Input, Instant, LinkRules, Millis, NodeIndex, NodeRules, Parcel,
-    Simulation, Step, Verdict, Write,
+    Actions, Actor, DiskRules, Input, Instant, LinkRules, Millis, NodeIndex, NodeRules, Parcel,
+    Simulation, Step, Store, Verdict, Write,
 };
 
 /// Table of the numbers that must not be lost.
@@ -76,8 +76,9 @@ impl Actor for Toy {
     type Command = u64;
     type Told = u64;
 
-    fn start(shared: &mut Shared, me: NodeIndex, image: &Image, now: Millis) -> Result<Toy, String> {
-        let numbers: BTreeSet<u64> = image
+    fn start(shared: &mut Shared, me: NodeIndex, store: Store<'_>, now: Millis) -> Result<Toy, String> {
+        let numbers: BTreeSet<u64> = store
+            .image
             .iter()
             .filter(|((table, _), _)| *table == SYNCED)
             .map(|(_, value)| u64::from_le_bytes(value[..].try_into().expect("eight bytes")))
