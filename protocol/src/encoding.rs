@@ -58,21 +58,27 @@ pub enum Malformed {
 /// # Panics
 /// If the value cannot be encoded, which no type of ours allows.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut buffer = Buffer(Vec::with_capacity(ROOM_BYTES));
-    bincode::serde::encode_into_writer(value, &mut buffer, config::standard())
-        .expect("our own types always encode");
-    buffer.0
+    // Most values fit, and a vector that grows by the byte is the dearest part of a short encoding.
+    let mut bytes = Bytes(Vec::with_capacity(512));
+    encode_into(value, &mut bytes);
+    bytes.0
 }
 
-/// Room for most of what is hashed, so that it need not grow on the way.
-const ROOM_BYTES: usize = 1024;
+fn encode_into<T: Serialize + ?Sized>(value: &T, writer: &mut impl bincode::enc::write::Writer) {
+    bincode::serde::encode_into_writer(value, writer, config::standard())
+        .expect("our own types always encode");
+}
 
-struct Buffer(Vec<u8>);
+struct Bytes(Vec<u8>);
 
-impl bincode::enc::write::Writer for Buffer {
-    #[inline(always)]
+impl bincode::enc::write::Writer for Bytes {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.extend_from_slice(bytes);
+        match bytes {
+            // Small integers and discriminants.
+            [byte] => self.0.push(*byte),
+            _ => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
 }
@@ -80,14 +86,14 @@ impl bincode::enc::write::Writer for Buffer {
 /// Length of the canonical encoding, in bytes.
 pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
     let mut counter = Counter(0);
-    bincode::serde::encode_into_writer(value, &mut counter, config::standard())
-        .expect("our own types always encode");
+    encode_into(value, &mut counter);
     counter.0
 }
 
 struct Counter(usize);
 
 impl bincode::enc::write::Writer for Counter {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
         self.0 += bytes.len();
         Ok(())
@@ -204,7 +210,37 @@ pub(crate) fn digest_parts(label: Label, parts: &[&[u8]]) -> Hash {
 
 /// The labelled digest of the encoding of `value`.
 pub fn digest_of<T: Serialize + ?Sized>(label: Label, value: &T) -> Hash {
-    digest(label, &encode(value))
+    let mut digester = Digester { hasher: label.hasher(), buffer: [0; BUFFER_BYTES], used: 0 };
+    encode_into(value, &mut digester);
+    digester.hasher.update(&digester.buffer[..digester.used]);
+    Hash(*digester.hasher.finalize().as_bytes())
+}
+
+/// How much is encoded before it is hashed: enough for a header, so that most digests are of one piece.
+const BUFFER_BYTES: usize = 512;
+
+/// Hashes an encoding without keeping it.
+struct Digester {
+    hasher: blake3::Hasher,
+    buffer: [u8; BUFFER_BYTES],
+    used: usize,
+}
+
+impl bincode::enc::write::Writer for Digester {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        if self.used + bytes.len() > BUFFER_BYTES {
+            self.hasher.update(&self.buffer[..self.used]);
+            self.used = 0;
+            if bytes.len() > BUFFER_BYTES {
+                self.hasher.update(bytes);
+                return Ok(());
+            }
+        }
+        self.buffer[self.used..self.used + bytes.len()].copy_from_slice(bytes);
+        self.used += bytes.len();
+        Ok(())
+    }
 }
 
 /// Reads a byte string of exactly `N` bytes. On the wire its length is in front, though it is known: serde would write an array without

@@ -395,7 +395,7 @@ impl Core {
         if state.standing(&node).is_none_or(|standing| standing.keys.current != *key) {
             return Standing::Stranger;
         }
-        if state.charter().seat_of(&node).is_some() {
+        if state.has_seat(&node) {
             return Standing::Endorser;
         }
         if state.effective(&node, self.now).is_yes() { Standing::Member } else { Standing::Stranger }
@@ -410,7 +410,7 @@ impl Core {
         match &self.chain {
             Some(chain) => {
                 let node = chain.state().owner_of(key)?;
-                chain.state().charter().seat_of(&node).map(|_| node)
+                chain.state().has_seat(&node).then_some(node)
             }
             None => {
                 let charter = self.charter()?;
@@ -421,29 +421,33 @@ impl Core {
 
     pub(super) fn voter_of(&self, key: &PublicKey) -> Option<PublicKey> {
         let node = self.seat_of(key)?;
-        self.charter()?.seat_of(&node).map(|seat| seat.voting_key)
+        match &self.chain {
+            Some(chain) => chain.state().seat_of(&node).map(|seat| seat.voting_key),
+            None => self.charter()?.seat_of(&node).map(|seat| seat.voting_key),
+        }
     }
 
     /// The transport keys of the charter's endorsers, ourselves left out: whom a node should be connected to.
     pub fn endorser_keys(&self) -> Vec<PublicKey> {
-        let Some(charter) = self.charter() else { return Vec::new() };
-        charter
-            .endorsers
-            .iter()
-            .filter(|seat| seat.node_id() != self.me)
-            .map(|seat| {
-                let current = self.chain.as_ref().and_then(|chain| chain.state().standing(&seat.node_id()));
-                current.map_or(seat.inception.key, |standing| standing.keys.current)
-            })
-            .collect()
+        let Some(chain) = &self.chain else {
+            let charter = self.charter().map_or(&[][..], |charter| &charter.endorsers);
+            let others = charter.iter().filter(|seat| seat.node_id() != self.me);
+            return others.map(|seat| seat.inception.key).collect();
+        };
+        let state = chain.state();
+        let current = |node| state.standing(node).map(|standing| standing.keys.current);
+        let others = state.seats().filter(|(node, _)| **node != self.me);
+        others.map(|(node, seat)| current(node).unwrap_or(seat.inception.key)).collect()
     }
 
     /// The transport key of whoever votes by `voter`.
     pub(super) fn key_of_voter(&self, voter: &PublicKey) -> Option<PublicKey> {
-        let seat = self.charter()?.seat_of_voter(voter)?;
-        let node = seat.node_id();
-        let current = self.chain.as_ref().and_then(|chain| chain.state().standing(&node));
-        Some(current.map_or(seat.inception.key, |standing| standing.keys.current))
+        let Some(chain) = &self.chain else {
+            return Some(self.charter()?.seat_of_voter(voter)?.inception.key);
+        };
+        let state = chain.state();
+        let (node, seat) = state.seats().find(|(_, seat)| seat.voting_key == *voter)?;
+        Some(state.standing(node).map_or(seat.inception.key, |standing| standing.keys.current))
     }
 
     /// What this node is doing.
@@ -455,7 +459,7 @@ impl Core {
             None if self.admitted.is_some() => Phase::Syncing,
             None => Phase::Joining,
             Some(chain) if chain.state().is_gone(&self.me) => Phase::Gone,
-            Some(chain) if chain.state().charter().seat_of(&self.me).is_some() => Phase::Endorsing,
+            Some(chain) if chain.state().has_seat(&self.me) => Phase::Endorsing,
             Some(_) => Phase::Following,
         }
     }

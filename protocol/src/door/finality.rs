@@ -212,7 +212,8 @@ impl Core {
         let Some(charter) = self.charter() else { return };
         let seats = charter.size() as u64;
         let leader = (charter.epoch.wrapping_add(iteration)) % seats;
-        let Some(mine) = charter.endorsers.iter().position(|seat| seat.node_id() == self.me) else { return };
+        let Some(chain) = &self.chain else { return };
+        let Some(mine) = chain.state().seats().position(|(node, _)| *node == self.me) else { return };
         let rank = (mine as u64 + seats - leader) % seats;
         if rank == 0 {
             effects.publish(message);

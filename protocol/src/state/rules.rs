@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::charter::{Charter, CharterId, DomainId};
+use super::charter::{Charter, CharterId, DomainId, Seat};
 use super::map::Key;
 use super::maps::{AdmittedBy, Gone, Keys, Maps, Standing, key_slot, ticket_slot};
 use super::statement::{
@@ -35,6 +35,10 @@ impl Law {
 
     pub(super) fn seats(&self) -> impl Iterator<Item = &NodeId> {
         self.seats.keys()
+    }
+
+    pub(super) fn seat_of(&self, node: &NodeId) -> Option<&Seat> {
+        self.seats.get(node).map(|at| &self.charter.endorsers[*at])
     }
 
     pub(super) fn has_seat(&self, node: &NodeId) -> bool {

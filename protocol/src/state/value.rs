@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::block::{BlockId, Header};
-use super::charter::{Charter, CharterId, DomainId, Founded};
+use super::charter::{Charter, CharterId, DomainId, Founded, Seat};
 use super::maps::{Gone, Maps, Roots, SpineItem, Standing, charter_slot, key_slot, ticket_slot};
 use super::merkle::Frontier;
 use super::rules::{Facts, Law, Scene};
@@ -170,6 +170,16 @@ impl State {
     /// Whether `node` has a seat in the charter, revoked or not.
     pub fn has_seat(&self, node: &NodeId) -> bool {
         self.0.law.has_seat(node)
+    }
+
+    /// The seat of `node` in the charter in force. [`Charter::seat_of`] hashes every inception; this looks it up.
+    pub fn seat_of(&self, node: &NodeId) -> Option<&Seat> {
+        self.0.law.seat_of(node)
+    }
+
+    /// Who sits in the charter in force, ordered by identity, as the charter orders them.
+    pub fn seats(&self) -> impl Iterator<Item = (&NodeId, &Seat)> {
+        self.0.law.seats().filter_map(|node| Some((node, self.seat_of(node)?)))
     }
 
     /// Everybody who stands, by identity; windows may be closed.

@@ -1,0 +1,197 @@
+//! S1, S2, S3: one history, and everybody in it by right.
+//!
+//! The first node that calls a block final has it entered into a naive model of the domain: a set of members, a set of those who are gone.
+//! Every state that a node holds at a block with entries must have the root that all others have there, and the first one must say of
+//! every identity what the model says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use frith_protocol::encoding::Hash;
+use frith_protocol::identity::NodeId;
+use frith_protocol::state::{Block, BlockId, Entry, Kind, State};
+
+use super::{Invariant, Violation};
+use crate::engine::{Instant, NodeIndex};
+
+/// What a domain began with.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// Its number.
+    pub number: u32,
+    /// Its genesis block.
+    pub genesis: BlockId,
+    /// Its endorsers.
+    pub endorsers: BTreeSet<NodeId>,
+    /// The threshold of admissions.
+    pub admit: usize,
+    /// The threshold of revocations.
+    pub revoke: usize,
+}
+
+/// The history of one domain as its nodes tell it.
+#[derive(Debug)]
+pub struct History {
+    domain: Domain,
+    /// What is final at each height, and who said so first.
+    finals: BTreeMap<u64, (BlockId, NodeIndex)>,
+    /// The state root at each height that has entries.
+    roots: BTreeMap<u64, Hash>,
+    /// The newest block in the model.
+    newest: BlockId,
+    newest_height: u64,
+    members: BTreeMap<NodeId, u64>,
+    gone: BTreeSet<NodeId>,
+    entries: u64,
+    violations: Vec<Violation>,
+}
+
+impl History {
+    /// The history of a domain that has just been founded.
+    pub fn new(domain: Domain) -> History {
+        let members = domain.endorsers.iter().map(|node| (*node, 0)).collect();
+        let (finals, roots) = (BTreeMap::new(), BTreeMap::new());
+        let (gone, violations) = (BTreeSet::new(), Vec::new());
+        let newest = domain.genesis;
+        History { domain, finals, roots, newest, newest_height: 0, members, gone, entries: 0, violations }
+    }
+
+    /// How many blocks are final.
+    pub fn blocks(&self) -> u64 {
+        self.finals.len() as u64
+    }
+
+    /// How many entries are in them.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The newest block with entries, and its height.
+    pub fn newest(&self) -> (BlockId, u64) {
+        (self.newest, self.newest_height)
+    }
+
+    /// Who is a member.
+    pub fn members(&self) -> impl Iterator<Item = &NodeId> {
+        self.members.keys()
+    }
+
+    /// Who is gone.
+    pub fn gone(&self) -> &BTreeSet<NodeId> {
+        &self.gone
+    }
+
+    /// What broke.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    fn broke(&mut self, invariant: Invariant, now: Instant, node: NodeIndex, what: String) {
+        let (domain, at_ms) = (self.domain.number, now.as_ms());
+        self.violations.push(Violation { invariant, domain, at_ms, node, what });
+    }
+
+    /// `node` calls `block` final at `height`. Whether it is the first to.
+    pub fn is_final(&mut self, now: Instant, node: NodeIndex, height: u64, block: BlockId) -> bool {
+        match self.finals.get(&height).copied() {
+            None => {
+                self.finals.insert(height, (block, node));
+                true
+            }
+            Some((same, _)) if same == block => false,
+            Some((other, first)) => {
+                let what = format!("it calls {block:?} final at height {height}, where {first} has {other:?}");
+                self.broke(Invariant::S3, now, node, what);
+                false
+            }
+        }
+    }
+
+    /// The block that `node` was the first to call final, with its entries.
+    pub fn enters(&mut self, now: Instant, node: NodeIndex, block: &Block) {
+        let (id, height) = (block.id(), block.header.height);
+        if block.header.previous != self.newest || height <= self.newest_height {
+            let what = format!("{id:?} follows {:?}, and the newest is {:?}", block.header.previous, self.newest);
+            self.broke(Invariant::S3, now, node, what);
+        }
+        for entry in &block.entries {
+            self.entry(now, node, entry);
+        }
+        (self.newest, self.newest_height) = (id, height);
+        self.entries += block.entries.len() as u64;
+    }
+
+    fn entry(&mut self, now: Instant, node: NodeIndex, entry: &Entry) {
+        let endorsed_by: BTreeSet<NodeId> = entry
+            .endorsements
+            .iter()
+            .map(|endorsement| endorsement.node)
+            .filter(|endorser| self.domain.endorsers.contains(endorser) && !self.gone.contains(endorser))
+            .collect();
+        match &entry.statement.kind {
+            Kind::Admit(admit) => {
+                let subject = admit.subject.node_id();
+                if endorsed_by.len() < self.domain.admit {
+                    let (have, need) = (endorsed_by.len(), self.domain.admit);
+                    let what = format!("{subject:?} was admitted by {have} entitled endorsers of {need}");
+                    self.broke(Invariant::S1, now, node, what);
+                }
+                if self.gone.contains(&subject) {
+                    self.broke(Invariant::S2, now, node, format!("{subject:?} was admitted, and is gone"));
+                }
+                let before = self.members.insert(subject, admit.number).unwrap_or(0);
+                if admit.number != before + 1 {
+                    let what = format!("{subject:?} was admitted as number {} after {before}", admit.number);
+                    self.broke(Invariant::S1, now, node, what);
+                }
+            }
+            Kind::Revoke(revoke) => {
+                let subject = revoke.subject;
+                let by_itself = entry.endorsements.iter().any(|endorsement| endorsement.node == subject);
+                if endorsed_by.len() < self.domain.revoke && !by_itself {
+                    let (have, need) = (endorsed_by.len(), self.domain.revoke);
+                    let what = format!("{subject:?} was revoked by {have} entitled endorsers of {need}");
+                    self.broke(Invariant::S1, now, node, what);
+                }
+                self.members.remove(&subject);
+                self.gone.insert(subject);
+            }
+        }
+    }
+
+    /// `node` holds `state`, which is that after the block with entries at `height`.
+    pub fn holds(&mut self, now: Instant, node: NodeIndex, height: u64, state: &State) {
+        let root = state.root();
+        match self.roots.get(&height) {
+            Some(same) if *same == root => {}
+            Some(other) => {
+                let what = format!("at height {height} its state root is {root}, and others have {other}");
+                self.broke(Invariant::S3, now, node, what);
+            }
+            None => {
+                self.roots.insert(height, root);
+                if state.last_id() == self.newest {
+                    self.compare(now, node, state);
+                }
+            }
+        }
+    }
+
+    /// The state must say of everybody what the model says.
+    fn compare(&mut self, now: Instant, node: NodeIndex, state: &State) {
+        let standing: BTreeSet<NodeId> = state.members().map(|(member, _)| member).collect();
+        for extra in standing.iter().filter(|member| !self.members.contains_key(*member)).copied().collect::<Vec<_>>() {
+            let (invariant, why) = match self.gone.contains(&extra) {
+                true => (Invariant::S2, "was revoked"),
+                false => (Invariant::S1, "was never admitted"),
+            };
+            self.broke(invariant, now, node, format!("{extra:?} stands, and {why}"));
+        }
+        if let Some(missing) = self.members.keys().find(|member| !standing.contains(*member)).copied() {
+            self.broke(Invariant::S3, now, node, format!("{missing:?} was admitted, and does not stand"));
+        }
+        let forgotten = self.gone.iter().find(|node| !state.is_gone(node)).copied();
+        if let Some(forgotten) = forgotten {
+            self.broke(Invariant::S2, now, node, format!("{forgotten:?} was revoked, and is not gone"));
+        }
+    }
+}

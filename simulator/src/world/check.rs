@@ -1,0 +1,139 @@
+//! The real check of signatures, computed once for each distinct claim.
+//!
+//! What is remembered is the outcome of a check of these very bytes, and nothing is put in by signing: a wrong signature is found to be
+//! wrong here as it is in a node.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::{Duration, Instant};
+
+use frith_protocol::identity::{BadKey, BatchCheck, Claim, PublicKey, SignatureCheck};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+/// Hashes what is random already, such as keys and signatures: folds the first bytes of each part together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut word = [0; 8];
+        let len = bytes.len().min(8);
+        word[..len].copy_from_slice(&bytes[..len]);
+        self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A map whose keys are random bytes. It is only ever asked, never walked: its order must not matter.
+pub type Lookup<K, V> = HashMap<K, V, BuildHasherDefault<Folded>>;
+
+/// Checks signatures and keys, and remembers what it found.
+pub struct Checker {
+    batch: BatchCheck<ChaCha20Rng>,
+    claims: RefCell<Lookup<Claim, bool>>,
+    keys: RefCell<Lookup<PublicKey, Result<(), BadKey>>>,
+    asked: Cell<u64>,
+    spent: Cell<Duration>,
+}
+
+impl std::fmt::Debug for Checker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Checker({} distinct claims)", self.computed())
+    }
+}
+
+impl Checker {
+    /// A checker that knows nothing. Its batch coefficients grow from `seed`: nobody in a simulation aims at them.
+    pub fn new(seed: [u8; 32]) -> Checker {
+        Checker {
+            batch: BatchCheck::new(ChaCha20Rng::from_seed(seed)),
+            claims: RefCell::default(),
+            keys: RefCell::default(),
+            asked: Cell::new(0),
+            spent: Cell::new(Duration::ZERO),
+        }
+    }
+
+    /// How many distinct signatures were really checked.
+    pub fn computed(&self) -> u64 {
+        self.claims.borrow().len() as u64
+    }
+
+    /// How many checks were asked for.
+    pub fn asked(&self) -> u64 {
+        self.asked.get()
+    }
+
+    /// How long the real checks took. For the report only; nothing in the run depends on it.
+    pub fn spent(&self) -> Duration {
+        self.spent.get()
+    }
+}
+
+impl SignatureCheck for Checker {
+    fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
+        self.asked.set(self.asked.get() + claims.len() as u64);
+        let mut known = self.claims.borrow_mut();
+        let unknown: Vec<Claim> = claims.iter().filter(|claim| !known.contains_key(claim)).copied().collect();
+        if !unknown.is_empty() {
+            let begun = Instant::now();
+            match self.batch.first_bad(&unknown) {
+                None => known.extend(unknown.into_iter().map(|claim| (claim, true))),
+                // One bad claim says nothing of those behind it.
+                Some(_) => {
+                    for claim in unknown {
+                        let holds = self.batch.first_bad(&[claim]).is_none();
+                        known.insert(claim, holds);
+                    }
+                }
+            }
+            self.spent.set(self.spent.get() + begun.elapsed());
+        }
+        claims.iter().position(|claim| !known[claim])
+    }
+
+    fn check_key(&self, key: &PublicKey) -> Result<(), BadKey> {
+        *self.keys.borrow_mut().entry(*key).or_insert_with(|| key.check())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use frith_protocol::encoding::Hash;
+    use frith_protocol::identity::SecretKey;
+
+    use super::*;
+
+    fn claim(byte: u8) -> Claim {
+        let key = SecretKey::from_seed([byte; 32]);
+        let digest = Hash([byte; 32]);
+        Claim { key: key.public(), digest, signature: key.sign(&digest) }
+    }
+
+    #[test]
+    fn the_same_claim_is_computed_once_and_asked_as_often_as_it_is() {
+        let checker = Checker::new([0; 32]);
+        let claims: Vec<Claim> = (0..5).map(claim).collect();
+        for _ in 0..3 {
+            assert_eq!(checker.first_bad(&claims), None);
+        }
+        assert_eq!((checker.computed(), checker.asked()), (5, 15));
+    }
+
+    #[test]
+    fn a_bad_claim_is_bad_each_time_and_spoils_no_other() {
+        let checker = Checker::new([0; 32]);
+        let mut claims: Vec<Claim> = (0..5).map(claim).collect();
+        claims[3].digest = Hash([9; 32]);
+        assert_eq!(checker.first_bad(&claims), Some(3));
+        assert_eq!(checker.first_bad(&claims[..3]), None);
+        assert_eq!(checker.first_bad(&claims[3..]), Some(0));
+        assert_eq!(checker.first_bad(&claims[4..]), None);
+        assert_eq!(checker.computed(), 5);
+    }
+}

@@ -1,0 +1,61 @@
+//! A message on its way between cores: its bytes are counted and hashed once, its signatures checked once, however many nodes get it.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use frith_protocol::door::{Envelope, Message};
+use frith_protocol::fault::Fault;
+use frith_protocol::identity::{Verified, verify};
+use frith_protocol::state::DomainId;
+
+use super::check::Checker;
+use crate::engine::Parcel;
+
+/// A message as the network sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Letter(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    message: Arc<Message>,
+    bytes: u64,
+    content: u128,
+    checked: OnceCell<Result<Arc<Verified<Message>>, Fault>>,
+}
+
+impl Letter {
+    /// What `message` is on the wire of `domain`.
+    pub(super) fn new(domain: DomainId, message: Arc<Message>) -> Letter {
+        let envelope = Envelope { domain, message };
+        let encoded = envelope.to_bytes();
+        let hash = blake3::hash(&encoded);
+        let content = u128::from_le_bytes(hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes"));
+        let checked = OnceCell::new();
+        Letter(Rc::new(Inner { message: envelope.message, bytes: encoded.len() as u64, content, checked }))
+    }
+
+    /// What it says.
+    pub(super) fn message(&self) -> &Arc<Message> {
+        &self.0.message
+    }
+
+    /// The message, if all its signatures hold: what a host does with every message before its core sees it.
+    ///
+    /// # Errors
+    /// The fault of whoever sent it.
+    pub(super) fn checked(&self, checker: &Checker) -> Result<Arc<Verified<Message>>, Fault> {
+        let check = || verify((*self.0.message).clone(), checker).map(Arc::new);
+        self.0.checked.get_or_init(check).clone()
+    }
+}
+
+impl Parcel for Letter {
+    fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    fn content(&self) -> u128 {
+        self.0.content
+    }
+}

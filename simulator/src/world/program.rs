@@ -1,0 +1,182 @@
+//! A node's program: Frith's core, and around it what a host does for it. Nothing of the core is replaced.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use frith_protocol::door::{
+    Command, Config, Core, Durability, Effects, Error, Event, Input as CoreInput, Keys, Outbox, Record, Table,
+};
+use frith_protocol::following::Workshop;
+use frith_protocol::identity::PublicKey;
+use frith_protocol::state::DomainId;
+use frith_protocol::time::Timestamp;
+
+use super::check::{Checker, Lookup};
+use super::letter::Letter;
+use super::workshop::SharedWorkshop;
+use crate::engine::{Actions, Actor, Input, Instant, Millis, NodeIndex, Store, Verdict, Write};
+use crate::oracles::Ballots;
+
+/// What the nodes of one domain share: their keys as far as the world must know them, what was computed before, and who watches.
+pub(super) struct Shared {
+    /// The domain.
+    pub(super) domain: DomainId,
+    /// Each node's keys.
+    pub(super) keys: Vec<Keys>,
+    /// Each node's seed for its own randomness.
+    pub(super) seeds: Vec<[u8; 32]>,
+    /// Whose key is whose.
+    pub(super) nodes: Lookup<PublicKey, NodeIndex>,
+    /// The check of signatures.
+    pub(super) checker: Checker,
+    /// The transitions.
+    pub(super) workshop: Arc<SharedWorkshop>,
+    /// Watches what is sent.
+    pub(super) ballots: Ballots,
+    /// What rejected messages were rejected for, how often.
+    pub(super) faults: BTreeMap<String, u64>,
+    /// Which nodes' disks need keep nothing.
+    pub(super) forgetful: Vec<bool>,
+    /// Equal values on many disks are one here.
+    pub(super) values: Values,
+}
+
+/// A running node: its core.
+pub(super) struct Program {
+    node: NodeIndex,
+    core: Core,
+}
+
+impl Program {
+    /// The core.
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+}
+
+fn timestamp(now: Millis) -> Timestamp {
+    Timestamp(now.0)
+}
+
+impl Actor for Program {
+    type Shared = Shared;
+    type Message = Letter;
+    type Command = Command;
+    type Told = Event;
+
+    fn start(shared: &mut Shared, node: NodeIndex, store: Store<'_>, now: Millis) -> Result<Program, String> {
+        let records = store
+            .image
+            .iter()
+            .map(|((table, key), value)| Record {
+                table: Table::ALL[usize::from(*table)],
+                key: key.clone(),
+                value: Some(value.to_vec()),
+            })
+            .collect();
+        let journal = Table::Journal as u8;
+        let journal_lost = store
+            .damaged
+            .iter()
+            .any(|(table, _)| *table == journal)
+            .then(|| "a record of it is damaged".to_owned());
+        let config = Config {
+            keys: shared.keys[node.index()].clone(),
+            seed: shared.seeds[node.index()],
+            workshop: Arc::clone(&shared.workshop) as Arc<dyn Workshop>,
+            journal_lost,
+        };
+        let core = Core::open(config, records, timestamp(now)).map_err(|e| e.to_string())?;
+        Ok(Program { node, core })
+    }
+
+    fn handle(
+        &mut self,
+        shared: &mut Shared,
+        now: Millis,
+        input: Input<Letter, Command>,
+        actions: &mut Actions<Program>,
+    ) -> Verdict {
+        let input = match input {
+            Input::Received { from, message } => match message.checked(&shared.checker) {
+                Ok(message) => {
+                    CoreInput::Received { from: shared.keys[from.index()].identity.public(), message }
+                }
+                Err(fault) => {
+                    *shared.faults.entry(fault.to_string()).or_default() += 1;
+                    return Verdict::Reject;
+                }
+            },
+            Input::Connected(peer) => CoreInput::Connected(shared.keys[peer.index()].identity.public()),
+            Input::Disconnected(peer) => CoreInput::Disconnected(shared.keys[peer.index()].identity.public()),
+            Input::Tick => CoreInput::Tick,
+            Input::Command(command) => CoreInput::Command(command),
+        };
+        let mut effects = Effects::new();
+        let result = self.core.handle(timestamp(now), input, &mut effects);
+        let unsettled = effects.take();
+        let forgetful = shared.forgetful[self.node.index()];
+        for record in unsettled.records() {
+            actions.writes.push(write(record, forgetful, &mut shared.values));
+        }
+        let Outbox { sends, publishes, events } = unsettled.settled();
+        let mut last: Option<(Arc<frith_protocol::door::Message>, Letter)> = None;
+        for (to, message) in sends {
+            let Some(to) = shared.nodes.get(&to).copied() else { continue };
+            // One message to many is one letter.
+            let letter = match &last {
+                Some((same, letter)) if Arc::ptr_eq(same, &message) => letter.clone(),
+                Some(_) | None => Letter::new(shared.domain, Arc::clone(&message)),
+            };
+            last = Some((message, letter.clone()));
+            actions.sends.push((to, letter));
+        }
+        actions.publishes.extend(publishes.into_iter().map(|message| Letter::new(shared.domain, message)));
+        actions.told.extend(events);
+        match result {
+            Ok(()) => Verdict::Accept,
+            Err(Error::PeerMisbehaved { culprit: _, fault }) => {
+                *shared.faults.entry(fault.to_string()).or_default() += 1;
+                Verdict::Reject
+            }
+            Err(Error::Untimely(_) | Error::Refused(_)) => Verdict::Ignore,
+            Err(Error::ApiMisuse(what)) => panic!("the simulator used a core wrongly: {what}"),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Millis> {
+        self.core.next_deadline().map(|at| Millis(at.0))
+    }
+
+    fn leaves(shared: &mut Shared, node: NodeIndex, now: Instant, letter: &Letter) {
+        shared.ballots.leaves(node, now, letter.message());
+    }
+}
+
+/// A record on its way to a disk. A disk that keeps nothing needs to know no more than how durable it must be.
+fn write(record: &Record, forgetful: bool, values: &mut Values) -> Write {
+    let synced = record.table.durability() == Durability::Synced;
+    let table = record.table as u8;
+    if forgetful {
+        return Write { table, key: Vec::new(), value: None, synced };
+    }
+    let value = record.value.as_ref().map(|value| values.share(value));
+    Write { table, key: record.key.clone(), value, synced }
+}
+
+/// Values on disks, each once: a thousand nodes store the same blocks.
+#[derive(Debug, Default)]
+pub(super) struct Values(Lookup<[u8; 32], std::sync::Weak<[u8]>>);
+
+impl Values {
+    /// The one copy of `value`.
+    pub(super) fn share(&mut self, value: &[u8]) -> Arc<[u8]> {
+        let digest = *blake3::hash(value).as_bytes();
+        if let Some(known) = self.0.get(&digest).and_then(std::sync::Weak::upgrade) {
+            return known;
+        }
+        let shared: Arc<[u8]> = value.into();
+        self.0.insert(digest, Arc::downgrade(&shared));
+        shared
+    }
+}
