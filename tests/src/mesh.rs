@@ -60,6 +60,26 @@ pub struct Frozen {
     proposals: Vec<(Hash, usize)>,
 }
 
+impl Frozen {
+    /// What is not as it was.
+    pub fn changes(&self, before: &Frozen) -> Vec<String> {
+        let mut changes = Vec::new();
+        let mut compare = |what: &str, same: bool, now: &dyn std::fmt::Debug, then: &dyn std::fmt::Debug| {
+            if !same {
+                changes.push(format!("{what}: {then:?} before, {now:?} now"));
+            }
+        };
+        let keys = |frozen: &Frozen| frozen.disk.keys().map(|(table, _)| *table).collect::<Vec<_>>();
+        compare("the disk", self.disk == before.disk, &keys(self), &keys(before));
+        compare("the status", self.status == before.status, &self.status, &before.status);
+        let roots = |frozen: &Frozen| (frozen.root, frozen.log_root);
+        compare("the roots", roots(self) == roots(before), &roots(self), &roots(before));
+        compare("the deadline", self.deadline == before.deadline, &self.deadline, &before.deadline);
+        compare("proposals", self.proposals == before.proposals, &self.proposals, &before.proposals);
+        changes
+    }
+}
+
 /// Some cores, and all that is on its way between them.
 pub struct Mesh {
     /// The time of all.
@@ -273,9 +293,14 @@ impl Mesh {
     /// Everything that a refused input must not change.
     pub fn frozen(&self, key: PublicKey) -> Frozen {
         let (node, core) = (&self.nodes[&key], self.core(key));
+        let mut status = core.status(self.now);
+        // A refused input may still tell the time.
+        if let Some(head) = &mut status.head {
+            head.age_ms = 0;
+        }
         Frozen {
             disk: node.disk.clone(),
-            status: core.status(self.now),
+            status,
             root: core.state().map(|state| state.root()),
             log_root: core.state().map(|state| state.log_root_after()),
             deadline: core.next_deadline(),

@@ -34,7 +34,12 @@ pub trait Actor: Sized {
     ///
     /// # Errors
     /// Why it does not start; it then stays down.
-    fn start(shared: &mut Self::Shared, node: NodeIndex, store: Store<'_>, now: Millis) -> Result<Self, String>;
+    fn start(
+        shared: &mut Self::Shared,
+        node: NodeIndex,
+        store: Store<'_>,
+        now: Millis,
+    ) -> Result<Self, String>;
 
     /// Something happened.
     fn handle(

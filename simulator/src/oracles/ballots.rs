@@ -109,9 +109,10 @@ impl Ballots {
         if self.excused.contains(&node) {
             return;
         }
-        let mut named = [before.proposed, before.voted, before.finalised, said.proposed, said.voted, said.finalised]
-            .into_iter()
-            .flatten();
+        let mut named =
+            [before.proposed, before.voted, before.finalised, said.proposed, said.voted, said.finalised]
+                .into_iter()
+                .flatten();
         let first = named.next();
         let two = named.any(|block| Some(block) != first);
         let both = said.gave_up && said.finalised.is_some();

@@ -16,7 +16,8 @@ use super::plan::{index_of, name_of};
 use super::program::{Program, Shared, Values};
 use super::workshop::SharedWorkshop;
 use crate::engine::{
-    Action, Clock, Concern, DiskRules, Instant, LinkRules, NodeIndex, NodeRules, Plan, Random, Simulation, Step,
+    Action, Clock, Concern, DiskRules, Instant, LinkRules, NodeIndex, NodeRules, Plan, Random, Simulation,
+    Step,
 };
 use crate::gossip::GossipRules;
 use crate::oracles::{Ballots, Domain as Origin, History, Invariant, Violation};
@@ -503,7 +504,10 @@ impl<'a> Run<'a> {
             for node in lagging {
                 let head = self.world.actor(node).and_then(|program| program.core().head());
                 let at = head.map_or("nothing".to_owned(), |head| format!("height {}", head.height));
-                let what = format!("{} is at {at}, without {newest:?} of height {height}", name_of(self.script, node));
+                let what = format!(
+                    "{} is at {at}, without {newest:?} of height {height}",
+                    name_of(self.script, node)
+                );
                 self.broke(Invariant::L1, now, node, what);
             }
             for (node, arrived) in std::mem::take(&mut self.arrived) {
@@ -544,7 +548,9 @@ impl<'a> Run<'a> {
     /// S2 on the wire: nobody who knows of a revocation keeps a connection to its subject.
     fn stays_out(&mut self, now: Instant) {
         for node in self.members.clone() {
-            let Some(state) = self.world.actor(node).and_then(|program| program.core().state()) else { continue };
+            let Some(state) = self.world.actor(node).and_then(|program| program.core().state()) else {
+                continue;
+            };
             let peers = self.world.peers(node).to_vec();
             let state = state.clone();
             for peer in peers {

@@ -97,7 +97,12 @@ impl SharedWorkshop {
 }
 
 impl Workshop for SharedWorkshop {
-    fn execute(&self, state: &State, parent: Parent<'_>, block: &Verified<Arc<Block>>) -> Result<State, Fault> {
+    fn execute(
+        &self,
+        state: &State,
+        parent: Parent<'_>,
+        block: &Verified<Arc<Block>>,
+    ) -> Result<State, Fault> {
         if block.entries.is_empty() {
             // Cheaper than looking it up.
             return state.execute(parent, block);
