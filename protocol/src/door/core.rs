@@ -239,10 +239,7 @@ impl Core {
             }
             Message::AskSnapshot { head, chunk } => self.answer_snapshot(from, *head, *chunk, effects),
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
-            Message::Talk(talk) => self.talked(from, talk, effects).map_err(|fault| match fault {
-                Fault::Unknown { what } => Error::Untimely(what),
-                fault => Error::PeerMisbehaved { culprit: from, fault },
-            }),
+            Message::Talk(talk) => self.talked(from, talk, effects),
             Message::Circulate(circulated) => {
                 self.circulated(&Verified::of_verified_parts(Arc::clone(circulated)), effects)
             }
