@@ -94,7 +94,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Run(args) => run_one(&args),
         Command::List { folder, json } => list(&folder, json),
         Command::Replay { file, json } => replay(&file, json),
-        Command::Swarm { file, seeds, first, report, json } => swarm(&file, first, seeds, report.as_deref(), json),
+        Command::Swarm { file, seeds, first, report, json } => {
+            swarm(&file, first, seeds, report.as_deref(), json)
+        }
     };
     done.unwrap_or_else(|problem| {
         eprintln!("frith-sim: {problem}");
@@ -169,9 +171,14 @@ fn watched(scenario: &Scenario, options: &Options) -> Result<Finished, Problem> 
         return Ok(run(scenario, options, &progress)?);
     }
     let done = AtomicBool::new(false);
-    let bar = ProgressBar::with_draw_target(Some(scenario.script.mesh.newcomers.into()), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(
+        Some(scenario.script.mesh.newcomers.into()),
+        ProgressDrawTarget::stderr(),
+    );
     let style = "{prefix} [{wide_bar}] {pos}/{len} joined, {msg} events";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed").progress_chars("=> "));
+    bar.set_style(
+        ProgressStyle::with_template(style).expect("the template is well-formed").progress_chars("=> "),
+    );
     bar.set_prefix(scenario.name.clone());
     let finished = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -241,7 +248,8 @@ fn list(folder: &Path, json: bool) -> Result<Exit, Problem> {
         print(&(serde_json::to_string(&lines)? + "\n"))?;
     } else {
         let width = lines.iter().map(|line| line.scenario.len()).max().unwrap_or(0);
-        let text: String = lines.iter().map(|line| format!("{:width$}  {}\n", line.scenario, line.about)).collect();
+        let text: String =
+            lines.iter().map(|line| format!("{:width$}  {}\n", line.scenario, line.about)).collect();
         print(&text)?;
     }
     Ok(Exit::Holds)

@@ -105,7 +105,8 @@ impl Record {
         if let Some(newcomers) = self.newcomers {
             scenario = scenario.with_newcomers(newcomers)?;
         }
-        let options = Options { seed: Some(self.seed), plans: Some(self.plans.clone()), ..Options::default() };
+        let options =
+            Options { seed: Some(self.seed), plans: Some(self.plans.clone()), ..Options::default() };
         Ok((scenario, options))
     }
 }

@@ -96,7 +96,8 @@ pub struct Report {
 pub fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    let kib =
+        line.and_then(|rest| rest.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
     kib.map_or(0, |kib| kib * 1_024)
 }
 
@@ -117,7 +118,14 @@ impl Finished {
         line("scenario", format!("{}, seed {}", r.scenario, r.seed));
         line(
             "mesh",
-            format!("{} nodes in {} domain{}, on {} thread{}", r.nodes, a.domains, plural(a.domains), a.threads, plural(a.threads)),
+            format!(
+                "{} nodes in {} domain{}, on {} thread{}",
+                r.nodes,
+                a.domains,
+                plural(a.domains),
+                a.threads,
+                plural(a.threads)
+            ),
         );
         line("joined", format!("{}: {}", r.joined, spread(&r.join_latency_ms)));
         if let (Some(links), Some(p50)) = (a.join_links_ms.p50, r.join_latency_ms.p50) {
@@ -125,9 +133,16 @@ impl Finished {
             line("", format!("the links alone take {links} ms at the median: {percent} % of that"));
         }
         line("log", format!("{} entries in {} blocks; {} gone", a.entries, r.blocks, a.gone));
-        let all = if r.converged { "every live member has the newest state" } else { "NOT every live member has the newest state" };
+        let all = if r.converged {
+            "every live member has the newest state"
+        } else {
+            "NOT every live member has the newest state"
+        };
         line("converged", format!("{all}; {}", spread(&r.convergence_ms)));
-        line("faults", format!("{}; {} messages lost, {} copies of gossip repaired", a.faults, a.lost, a.repaired));
+        line(
+            "faults",
+            format!("{}; {} messages lost, {} copies of gossip repaired", a.faults, a.lost, a.repaired),
+        );
         line(
             "traffic",
             format!("{} events, {} deliveries, {} sent", r.events, r.deliveries, mebibytes(r.bytes_sent)),
@@ -139,7 +154,13 @@ impl Finished {
                 r.signatures_made, r.signatures_checked, a.checks_asked
             ),
         );
-        line("transitions", format!("{} asked for, {} computed: the others share the result", a.transitions.0, a.transitions.1));
+        line(
+            "transitions",
+            format!(
+                "{} asked for, {} computed: the others share the result",
+                a.transitions.0, a.transitions.1
+            ),
+        );
         line(
             "time",
             format!(

@@ -219,7 +219,10 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         None => None,
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != report.joined) {
-        wrong.push(format!("{} of {} newcomers joined; {wanted} should have", report.joined, script.mesh.newcomers));
+        wrong.push(format!(
+            "{} of {} newcomers joined; {wanted} should have",
+            report.joined, script.mesh.newcomers
+        ));
     }
     if converged.is_some_and(|wanted| wanted != report.converged) {
         let what = if report.converged { "every live member has" } else { "not every live member has" };
@@ -238,9 +241,18 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
     };
     at_most("the median join, in ms,", report.join_latency_ms.p50, join_p50_ms_at_most);
     at_most("the 99th percentile of joins, in ms,", report.join_latency_ms.p99, join_p99_ms_at_most);
-    let percent = report.join_latency_ms.p50.zip(aside.join_links_ms.p50).map(|(is, links)| is * 100 / links.max(1));
-    at_most("the median join, in per cent of what the links take,", percent, join_p50_percent_of_links_at_most);
-    at_most("the 99th percentile of convergence, in ms,", report.convergence_ms.p99, convergence_p99_ms_at_most);
+    let percent =
+        report.join_latency_ms.p50.zip(aside.join_links_ms.p50).map(|(is, links)| is * 100 / links.max(1));
+    at_most(
+        "the median join, in per cent of what the links take,",
+        percent,
+        join_p50_percent_of_links_at_most,
+    );
+    at_most(
+        "the 99th percentile of convergence, in ms,",
+        report.convergence_ms.p99,
+        convergence_p99_ms_at_most,
+    );
     if let Some(least) = blocks_at_least.filter(|least| *least > report.blocks) {
         wrong.push(format!("{} blocks are final; at least {least} should be", report.blocks));
     }

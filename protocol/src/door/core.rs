@@ -253,6 +253,11 @@ impl Core {
         message: &Message,
         effects: &mut Effects,
     ) -> Result<(), Error> {
+        // What anybody may say needs no look at who says it, unless somebody is gone: most messages are gossip, and looking is dear.
+        let somebody_gone = self.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
+        if message.needs() == Standing::Stranger && !somebody_gone {
+            return Ok(());
+        }
         let standing = self.standing_of(&from);
         if standing == Standing::Gone && !self.is_seated(&from) {
             self.tell_denied(from, effects);

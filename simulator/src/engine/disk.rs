@@ -186,7 +186,12 @@ mod tests {
     }
 
     fn keys(disk: &Disk, synced: bool) -> Vec<u8> {
-        disk.store().image.keys().filter(|(table, _)| *table == u8::from(synced)).map(|(_, key)| key[0]).collect()
+        disk.store()
+            .image
+            .keys()
+            .filter(|(table, _)| *table == u8::from(synced))
+            .map(|(_, key)| key[0])
+            .collect()
     }
 
     /// Ten writes of each kind, one a millisecond; synced ones take one more, restorable ones are flushed at 5 and at 10.

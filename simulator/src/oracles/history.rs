@@ -99,7 +99,8 @@ impl History {
             }
             Some((same, _)) if same == block => false,
             Some((other, first)) => {
-                let what = format!("it calls {block:?} final at height {height}, where {first} has {other:?}");
+                let what =
+                    format!("it calls {block:?} final at height {height}, where {first} has {other:?}");
                 self.broke(Invariant::S3, now, node, what);
                 false
             }
@@ -110,7 +111,8 @@ impl History {
     pub fn enters(&mut self, now: Instant, node: NodeIndex, block: &Block) {
         let (id, height) = (block.id(), block.header.height);
         if block.header.previous != self.newest || height <= self.newest_height {
-            let what = format!("{id:?} follows {:?}, and the newest is {:?}", block.header.previous, self.newest);
+            let what =
+                format!("{id:?} follows {:?}, and the newest is {:?}", block.header.previous, self.newest);
             self.broke(Invariant::S3, now, node, what);
         }
         for entry in &block.entries {
@@ -177,9 +179,11 @@ impl History {
     }
 
     /// The state must say of everybody what the model says.
-    fn compare(&mut self, now: Instant, node: NodeIndex, state: &State) {
+    pub fn compare(&mut self, now: Instant, node: NodeIndex, state: &State) {
         let standing: BTreeSet<NodeId> = state.members().map(|(member, _)| member).collect();
-        for extra in standing.iter().filter(|member| !self.members.contains_key(*member)).copied().collect::<Vec<_>>() {
+        for extra in
+            standing.iter().filter(|member| !self.members.contains_key(*member)).copied().collect::<Vec<_>>()
+        {
             let (invariant, why) = match self.gone.contains(&extra) {
                 true => (Invariant::S2, "was revoked"),
                 false => (Invariant::S1, "was never admitted"),

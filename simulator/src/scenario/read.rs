@@ -59,7 +59,8 @@ impl Scenario {
     /// # Errors
     /// [`BadScenario`] says what is wrong, and where.
     pub fn parse(name: &str, origin: &str, text: String) -> Result<Scenario, BadScenario> {
-        let script: Script = toml::from_str(&text).map_err(|e| at(origin, &text, e.span(), &explain(e.message())))?;
+        let script: Script =
+            toml::from_str(&text).map_err(|e| at(origin, &text, e.span(), &explain(e.message())))?;
         let scenario = Scenario { name: name.to_owned(), text, script };
         scenario.check(origin)?;
         Ok(scenario)
@@ -87,7 +88,8 @@ impl Scenario {
         if let Some(max) = mesh.members_max
             && max <= mesh.endorsers.into()
         {
-            let what = format!("{} endorsers leave no place for a newcomer among {max} members", mesh.endorsers);
+            let what =
+                format!("{} endorsers leave no place for a newcomer among {max} members", mesh.endorsers);
             return wrong("members_max", what);
         }
         if script.arrivals.per_second == 0 {
@@ -101,7 +103,10 @@ impl Scenario {
         ];
         for (key, [low, high]) in ordered {
             if low > high {
-                return wrong(key, format!("`{key}` goes from {low} down to {high}: the smaller comes first"));
+                return wrong(
+                    key,
+                    format!("`{key}` goes from {low} down to {high}: the smaller comes first"),
+                );
             }
         }
         for (key, ppm) in
@@ -143,7 +148,9 @@ impl Scenario {
                 &fault.damage,
                 &fault.step_clock,
             ];
-            named.extend(lists.iter().filter_map(|list| list.as_ref()).flatten().map(|name| (fault.domain, name)));
+            named.extend(
+                lists.iter().filter_map(|list| list.as_ref()).flatten().map(|name| (fault.domain, name)),
+            );
             let numbers = [fault.loss_ppm, fault.duplicate_ppm];
             let kinds = lists.iter().filter(|list| list.is_some()).count()
                 + numbers.iter().filter(|number| number.is_some()).count();
@@ -162,7 +169,8 @@ impl Scenario {
         }
         for (domain, name) in named {
             let Some(coming) = newcomers.get(domain as usize) else {
-                let what = format!("there is no domain {domain}: there are {}, counted from 0", newcomers.len());
+                let what =
+                    format!("there is no domain {domain}: there are {}, counted from 0", newcomers.len());
                 return Err(at(origin, &self.text, Some(name.span()), &what));
             };
             let (number, count, kind) = match name.as_ref() {
@@ -170,7 +178,10 @@ impl Scenario {
                 NodeName::Newcomer(number) => (*number, *coming, "newcomers"),
             };
             if number >= count {
-                let what = format!("there is no {}: domain {domain} has {count} {kind}, counted from 0", name.as_ref());
+                let what = format!(
+                    "there is no {}: domain {domain} has {count} {kind}, counted from 0",
+                    name.as_ref()
+                );
                 return Err(at(origin, &self.text, Some(name.span()), &what));
             }
         }

@@ -47,7 +47,12 @@ impl Founding {
     ///
     /// # Errors
     /// The [`Fault`] for which the charter is refused.
-    pub(super) fn new(script: &Script, number: u32, random: &mut Random, checker: &Checker) -> Result<Founding, Fault> {
+    pub(super) fn new(
+        script: &Script,
+        number: u32,
+        random: &mut Random,
+        checker: &Checker,
+    ) -> Result<Founding, Fault> {
         let mesh = &script.mesh;
         let mut endorsers: Vec<Keys> = (0..mesh.endorsers).map(|_| new_keys(random, true)).collect();
         endorsers.sort_by_key(|keys| keys.inception.node_id());

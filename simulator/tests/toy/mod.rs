@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use frith_simulator::engine::{
-    Actions, Actor, DiskRules, Input, Instant, LinkRules, Millis, NodeIndex, NodeRules, Parcel,
-    Simulation, Step, Store, Verdict, Write,
+    Actions, Actor, DiskRules, Input, Instant, LinkRules, Millis, NodeIndex, NodeRules, Parcel, Simulation,
+    Step, Store, Verdict, Write,
 };
 
 /// Table of the numbers that must not be lost.
