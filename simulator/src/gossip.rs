@@ -99,13 +99,13 @@ pub(crate) struct Overlay<M> {
     by_content: BTreeMap<u128, u32>,
 }
 
-/// A peer that lacks an item is told of it by a holder, and asks for it.
+/// A peer that may lack an item is told of it by a holder (IHAVE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Repair {
+pub(crate) struct Told {
     pub(crate) item: u32,
     pub(crate) from: NodeIndex,
     pub(crate) to: NodeIndex,
-    /// How long the IHAVE takes.
+    /// How long that takes.
     pub(crate) told_us: u64,
 }
 
@@ -210,13 +210,13 @@ impl<M: Clone> Overlay<M> {
         }
     }
 
-    /// Mends the meshes, forgets what is old, and finds out who gets which lost copy after all.
+    /// Mends the meshes, forgets what is old, and finds out who is told of what it lacks at this moment.
     pub(crate) fn heartbeat<'a>(
         &mut self,
         now: Instant,
         network: &mut Network,
         peers: impl Fn(NodeIndex) -> &'a [NodeIndex],
-    ) -> Vec<Repair> {
+    ) -> Vec<Told> {
         for node in (0..self.subscribers.len() as u32).map(NodeIndex) {
             let subscriber = &self.subscribers[node.index()];
             if !subscriber.active {
@@ -237,7 +237,7 @@ impl<M: Clone> Overlay<M> {
             self.by_content.remove(&item.content);
             self.first += 1;
         }
-        let mut repairs = Vec::new();
+        let mut telling = Vec::new();
         let told_for = self.rules.told_for * self.rules.heartbeat_us;
         for (number, item) in (self.first..).zip(&self.items) {
             if now.since(item.published) > told_for || item.holders >= self.active {
@@ -248,18 +248,18 @@ impl<M: Clone> Overlay<M> {
                     continue;
                 }
                 let mesh = &self.subscribers[node.index()].mesh;
-                let asks = peers(node).iter().find_map(|holder| {
+                let told = peers(node).iter().find_map(|holder| {
                     let others = peers(*holder).len().max(1) as u64;
                     let tells = item.copies[holder.index()] == Copy::Here
                         && mesh.binary_search(holder).is_err()
                         && self.random.below(others) < (self.rules.lazy as u64).max(others / 4);
                     let told_us = if tells { network.fate(*holder, node).arrives? } else { return None };
-                    Some(Repair { item: number, from: *holder, to: node, told_us })
+                    Some(Told { item: number, from: *holder, to: node, told_us })
                 });
-                repairs.extend(asks);
+                telling.extend(told);
             }
         }
-        repairs
+        telling
     }
 
     /// A node publishes: the item's number, unless the node knows that it is out already.
@@ -313,6 +313,11 @@ impl<M: Clone> Overlay<M> {
         item.copies[to.index()] = Copy::Here;
         item.holders += usize::from(first);
         first
+    }
+
+    /// Whether a node has had an item, as far as it knows.
+    pub(crate) fn has(&self, number: u32, node: NodeIndex) -> bool {
+        self.item(number).is_none_or(|item| item.copies[node.index()] == Copy::Here)
     }
 
     /// A copy that was under way will not arrive after all.

@@ -69,7 +69,7 @@ fn a_run_of_the_toy_has_the_hash_that_it_had_before() {
     run_until(&mut world, 30_000);
     assert_eq!(
         world.trace_hash().to_string(),
-        "7aa88d63e651e68a86fa5c5139472c26758e521c62daab45c425bf63531e8e2b"
+        "49e1976b2c109b0fc4c99f6bffd52c464fca95cdc9512f3c49259e7e730d2abf"
     );
 }
 

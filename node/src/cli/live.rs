@@ -68,7 +68,8 @@ fn stop_signal(leash: bool) -> Result<impl Future<Output = ()>, CommandError> {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            () = let_go => {}
+            // A signal may come with it, and is no second one.
+            () = let_go => return,
         }
         tokio::spawn(async move {
             tokio::select! {

@@ -77,11 +77,12 @@ impl From<StoreError> for CommandError {
 impl From<RunError> for CommandError {
     fn from(error: RunError) -> CommandError {
         match error {
-            // While running as well as at the start; either way the node did not do its work.
-            RunError::Store(_) | RunError::NetGone => CommandError::failed(error),
-            RunError::Keys(_) | RunError::Open { .. } | RunError::Net(_) | RunError::Control(_) => {
-                CommandError::usage(error)
-            }
+            RunError::NotStored(_) | RunError::NetGone => CommandError::failed(error),
+            RunError::Keys(_)
+            | RunError::Store(_)
+            | RunError::Open { .. }
+            | RunError::Net(_)
+            | RunError::Control(_) => CommandError::usage(error),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::host::Host;
 use crate::control::views::ProposedView;
 use crate::control::{Refusal, RefusalKind, Reply, Request};
 use crate::keys;
+use crate::net::NetStatus;
 
 /// The longest that a request may wait.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -158,7 +159,11 @@ impl Host {
         let others: Vec<Vec<String>> = others.collect();
         let network = self.network.clone();
         tokio::spawn(async move {
-            let ours = network.status().await.map_or_else(Vec::new, |status| status.announced);
+            // A node that has just started may listen and not have told anybody yet.
+            let said = |status: NetStatus| {
+                if status.announced.is_empty() { status.listening } else { status.announced }
+            };
+            let ours = network.status().await.map_or_else(Vec::new, said);
             let ours: Vec<String> = ours.iter().map(ToString::to_string).collect();
             drop(asker.send(text(in_turn(&ours, &others))));
         });

@@ -85,7 +85,7 @@ mod tests {
         let (mut clock, at) = clock(100_000);
         assert_eq!(clock.read(Timestamp(60_000), at), Timestamp(60_000));
         let mut before = Timestamp(100_000);
-        for ms in (0..80_000).step_by(1_000) {
+        for ms in (0..78_000).step_by(1_000) {
             let time = clock.read(Timestamp(60_000 + ms), after(at, ms));
             assert!(time >= before, "it ran back at {ms}");
             assert_eq!(time, Timestamp(100_000 + ms / 2), "at {ms}");

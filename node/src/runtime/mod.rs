@@ -57,6 +57,8 @@ pub enum RunError {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("this node stopped, because it could not store what it would have had to stand by: {0}")]
+    NotStored(StoreError),
     #[error("{store}: {why}")]
     Open { store: String, why: OpenError },
     #[error(transparent)]
@@ -149,7 +151,7 @@ pub async fn run(
     })?;
     let mut host = Host::new(home, domain, router, store, network.clone(), contacts, damage);
     host.take(first);
-    host.settle().await?;
+    host.settle().await.map_err(RunError::NotStored)?;
     host.begin(ready).await;
     tracing::info!(%node, %domain, "the node is running");
 
@@ -177,7 +179,7 @@ pub async fn run(
         }
         host.tick();
         if let Err(e) = host.settle().await {
-            break Err(e.into());
+            break Err(RunError::NotStored(e));
         }
     };
     match ended {
@@ -186,9 +188,9 @@ pub async fn run(
             while let Ok(next) = incoming.try_recv() {
                 host.input(next);
             }
-            host.settle().await?;
+            host.settle().await.map_err(RunError::NotStored)?;
             network.shutdown().await;
-            host.close()?;
+            host.close().map_err(RunError::NotStored)?;
             Ok(ended)
         }
         Err(e) => {

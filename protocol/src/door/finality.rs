@@ -100,12 +100,17 @@ impl Core {
         from: PublicKey,
         talk: &Talk,
         effects: &mut Effects,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let Some(voter) = self.voter_of(&from) else {
-            return Err(Fault::NotAllowed { what: "Talk" });
+            return Err(Error::Untimely("only endorsers agree on blocks"));
         };
         let message = heard(talk);
-        self.try_agree(agreement::Input::Message { from: voter, message }, effects)
+        self.try_agree(agreement::Input::Message { from: voter, message }, effects).map_err(|fault| {
+            if let Fault::Unknown { what } = fault {
+                return Error::Untimely(what);
+            }
+            Error::PeerMisbehaved { culprit: from, fault }
+        })
     }
 
     /// Hands agreement something that is nobody's fault.

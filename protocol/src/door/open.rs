@@ -268,7 +268,7 @@ impl Core {
     }
 
     fn genesis_id(&self) -> BlockId {
-        let founded = self.founded.as_ref().map(|founded| State::genesis(founded));
+        let founded = self.founded.as_ref().map(State::genesis);
         match founded {
             Some(Ok((_, header))) => header.id(),
             Some(Err(_)) | None => BlockId::NONE,

@@ -115,7 +115,7 @@ impl Core {
                 }
                 let state = self.workshop.restore(&founded, &header, &chunks).map_err(blame)?;
                 self.fetch = None;
-                self.begin_from(state, header, &chunks, effects);
+                self.begin_from(state, *header, &chunks, effects);
                 self.ask_what_follows(from, effects);
                 Ok(())
             }

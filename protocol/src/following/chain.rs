@@ -342,8 +342,7 @@ impl Chain {
         let mut taken = Taken::default();
         for (block, state) in executed {
             let last = taken.blocks.len() + 1 == fresh.len();
-            let proof = Proof { headers: chain.headers.clone(), certificate: chain.certificate.clone() };
-            let proof = last.then(|| Arc::new(proof));
+            let proof = last.then(|| workshop.proof(chain));
             self.advance(&block, state, proof.clone());
             self.proof = proof;
             taken.blocks.push(block);

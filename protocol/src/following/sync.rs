@@ -86,7 +86,7 @@ pub enum Fetched {
         chunk: u32,
     },
     /// All are here, in order, and the header that they are under.
-    Whole(Header, Vec<Arc<SnapshotChunk>>),
+    Whole(Box<Header>, Vec<Arc<SnapshotChunk>>),
 }
 
 impl SnapshotFetch {
@@ -137,7 +137,7 @@ impl SnapshotFetch {
         self.retry = now.plus(patience_ms);
         self.chunks.insert(chunk.index, Arc::clone(chunk));
         if self.chunks.len() as u32 == self.of {
-            return Fetched::Whole(header.clone(), self.chunks.values().cloned().collect());
+            return Fetched::Whole(Box::new(header.clone()), self.chunks.values().cloned().collect());
         }
         Fetched::Next { head, chunk: expected + 1 }
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::chain::Proof;
 use crate::fault::Fault;
 use crate::identity::Verified;
-use crate::state::{Block, Founded, Header, Parent, SnapshotChunk, State};
+use crate::state::{Block, FinalChain, Founded, Header, Parent, SnapshotChunk, State};
 
 /// The costly pure functions. An implementation may remember results, and must return what the default would.
 pub trait Workshop: Send + Sync {
@@ -32,6 +33,11 @@ pub trait Workshop: Send + Sync {
         chunks: &[Arc<SnapshotChunk>],
     ) -> Result<State, Fault> {
         State::restore(founded, tip, chunks)
+    }
+
+    /// Why the blocks of `chain` are final, to be kept beside them. Whoever takes the same chain can keep the same proof.
+    fn proof(&self, chain: &Arc<FinalChain>) -> Arc<Proof> {
+        Arc::new(Proof { headers: chain.headers.clone(), certificate: chain.certificate.clone() })
     }
 }
 

@@ -197,6 +197,11 @@ impl State {
         self.0.maps.gone.iter().map(|(key, gone)| (NodeId(*key), gone))
     }
 
+    /// How many are gone.
+    pub fn gone_count(&self) -> usize {
+        self.0.maps.gone.len()
+    }
+
     /// How often this ticket was spent. Of an expired ticket that may be forgotten.
     pub fn ticket_uses(&self, terms: &TicketTerms) -> u32 {
         self.0.maps.tickets.get(&ticket_slot(terms.expires, &terms.id())).copied().unwrap_or(0)

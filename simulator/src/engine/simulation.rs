@@ -8,7 +8,7 @@ use super::queue::{Key, Queue};
 use super::random::{Concern, Random};
 use super::time::{Clock, Instant, Millis};
 use super::trace::{Trace, TraceHash};
-use crate::gossip::{GossipRules, Overlay, Push, Repair};
+use crate::gossip::{GossipRules, Overlay, Push, Told};
 
 /// A message on its way. Cloning it must be cheap.
 pub trait Parcel: Clone {
@@ -166,6 +166,7 @@ const SOURCE_OVERLAY: u32 = u32::MAX - 2;
 enum Event<A: Actor> {
     Deliver { to: NodeIndex, from: NodeIndex, message: A::Message },
     Gossip { to: NodeIndex, from: NodeIndex, item: u32 },
+    Told { to: NodeIndex, from: NodeIndex, item: u32 },
     Tick { node: NodeIndex, alarm: u32 },
     Settle { node: NodeIndex, life: u32, actions: Box<Actions<A>> },
     Command { node: NodeIndex, command: Box<A::Command> },
@@ -443,6 +444,10 @@ impl<A: Actor> Simulation<A> {
                 Step::Node(to)
             }
             Event::Gossip { to, from, item } => self.gossip_arrives(to, from, item),
+            Event::Told { to, from, item } => {
+                self.is_told(to, from, item);
+                Step::Quiet
+            }
             Event::Tick { node, alarm } => self.tick(node, alarm),
             Event::Settle { node, life, mut actions } => {
                 if self.nodes[node.index()].life != life {
@@ -655,18 +660,27 @@ impl<A: Actor> Simulation<A> {
         let overlay = self.overlay.as_mut().expect("only an overlay has a heartbeat");
         let nodes = &self.nodes;
         let peers = |node: NodeIndex| nodes[node.index()].up.as_slice();
-        let repairs = overlay.heartbeat(self.now, &mut self.network, peers);
+        let telling = overlay.heartbeat(self.now, &mut self.network, peers);
         let next = self.now.plus_us(overlay.rules.heartbeat_us);
-        for Repair { item, from, to, told_us } in repairs {
-            self.counters.bytes += REPAIR_BYTES;
-            // The IWANT can be lost, too, and so can the copy.
-            let Some(asked_us) = self.network.fate(to, from).arrives else { continue };
-            let overlay = self.overlay.as_ref().expect("it was just here");
-            let Some(bytes) = overlay.message(item).map(Parcel::bytes) else { continue };
-            self.counters.repaired += 1;
-            self.push(item, bytes, from, to, told_us + asked_us);
+        for Told { item, from, to, told_us } in telling {
+            self.schedule(from.0, self.now.plus_us(told_us), Event::Told { to, from, item });
         }
         self.schedule(SOURCE_OVERLAY, next, Event::Heartbeat);
+    }
+
+    /// A node is told of an item, and asks for it if it lacks it still.
+    fn is_told(&mut self, to: NodeIndex, from: NodeIndex, item: u32) {
+        let overlay = self.overlay.as_ref().expect("only an overlay tells");
+        if overlay.has(item, to) || !self.hears(to, from) {
+            return;
+        }
+        let Some(bytes) = overlay.message(item).map(Parcel::bytes) else { return };
+        self.counters.bytes += REPAIR_BYTES;
+        // The question can be lost, too, and so can the copy.
+        if let Some(asked_us) = self.network.fate(to, from).arrives {
+            self.counters.repaired += 1;
+            self.push(item, bytes, from, to, asked_us);
+        }
     }
 
     fn tick(&mut self, at: NodeIndex, alarm: u32) -> Step {

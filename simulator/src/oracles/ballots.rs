@@ -17,6 +17,8 @@ struct Said {
     voted: Option<BlockId>,
     finalised: Option<BlockId>,
     gave_up: bool,
+    /// Whether a contradiction in it was told.
+    told: bool,
 }
 
 /// Watches ballots on their way out.
@@ -92,32 +94,26 @@ impl Ballots {
         }
         let said = self.said.entry((voter, ballot.epoch, ballot.iteration)).or_default();
         let before = *said;
-        let place = match ballot.kind {
-            BallotKind::Propose => Some(&mut said.proposed),
-            BallotKind::Vote => Some(&mut said.voted),
-            BallotKind::Finalise => Some(&mut said.finalised),
-            BallotKind::Dummy => {
-                self.distinct += u64::from(!said.gave_up);
-                said.gave_up = true;
-                None
+        let named = [said.proposed, said.voted, said.finalised];
+        let contradicts = match ballot.kind {
+            BallotKind::Dummy => said.finalised.is_some(),
+            BallotKind::Propose | BallotKind::Vote => {
+                named.into_iter().flatten().any(|block| block != ballot.block)
+            }
+            BallotKind::Finalise => {
+                said.gave_up || named.into_iter().flatten().any(|block| block != ballot.block)
             }
         };
-        if let Some(place) = place {
-            self.distinct += u64::from(*place != Some(ballot.block));
-            *place = Some(ballot.block);
-        }
-        if self.excused.contains(&node) {
-            return;
-        }
-        let mut named =
-            [before.proposed, before.voted, before.finalised, said.proposed, said.voted, said.finalised]
-                .into_iter()
-                .flatten();
-        let first = named.next();
-        let two = named.any(|block| Some(block) != first);
-        let both = said.gave_up && said.finalised.is_some();
-        let again = (before.gave_up && before.finalised.is_some()) || before.names_two();
-        if (two || both) && !again {
+        let new = match ballot.kind {
+            BallotKind::Propose => said.proposed.replace(ballot.block) != Some(ballot.block),
+            BallotKind::Vote => said.voted.replace(ballot.block) != Some(ballot.block),
+            BallotKind::Finalise => said.finalised.replace(ballot.block) != Some(ballot.block),
+            BallotKind::Dummy => !std::mem::replace(&mut said.gave_up, true),
+        };
+        self.distinct += u64::from(new);
+        // Once for an iteration is enough: repeating a lie is no second one.
+        if contradicts && !said.told && !self.excused.contains(&node) {
+            said.told = true;
             let what = format!(
                 "in iteration {} of epoch {} it said {:?} of {:?} after {before:?}",
                 ballot.iteration, ballot.epoch, ballot.kind, ballot.block
@@ -125,13 +121,5 @@ impl Ballots {
             let (invariant, domain, at_ms) = (Invariant::S5, self.domain, now.as_ms());
             self.violations.push(Violation { invariant, domain, at_ms, node, what });
         }
-    }
-}
-
-impl Said {
-    fn names_two(&self) -> bool {
-        let mut named = [self.proposed, self.voted, self.finalised].into_iter().flatten();
-        let first = named.next();
-        named.any(|block| Some(block) != first)
     }
 }

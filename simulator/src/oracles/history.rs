@@ -179,7 +179,7 @@ impl History {
     }
 
     /// The state must say of everybody what the model says.
-    fn compare(&mut self, now: Instant, node: NodeIndex, state: &State) {
+    pub fn compare(&mut self, now: Instant, node: NodeIndex, state: &State) {
         let standing: BTreeSet<NodeId> = state.members().map(|(member, _)| member).collect();
         for extra in
             standing.iter().filter(|member| !self.members.contains_key(*member)).copied().collect::<Vec<_>>()

@@ -11,6 +11,7 @@ use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject};
 
 use super::check::Checker;
 use super::founding::{Founding, by_hand, new_keys};
+use super::letter::Letters;
 use super::outcome::Outcome;
 use super::plan::{index_of, name_of};
 use super::program::{Program, Shared, Values};
@@ -53,7 +54,37 @@ const ACT_EXPIRES_MS: u64 = 600_000;
 /// A block with entries that not every live member holds yet.
 struct Open {
     since: Instant,
-    missing: BTreeSet<NodeIndex>,
+    missing: Missing,
+}
+
+/// Who lacks something: a bit for each node, and how many are set.
+#[derive(Default)]
+struct Missing {
+    bits: Vec<u64>,
+    count: usize,
+}
+
+impl Missing {
+    fn insert(&mut self, node: NodeIndex) {
+        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        self.count += usize::from(self.bits[word] & bit == 0);
+        self.bits[word] |= bit;
+    }
+
+    fn remove(&mut self, node: NodeIndex) {
+        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
+        if let Some(bits) = self.bits.get_mut(word).filter(|bits| **bits & bit != 0) {
+            *bits &= !bit;
+            self.count -= 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
 }
 
 /// An act that must have an end.
@@ -130,6 +161,7 @@ impl<'a> Run<'a> {
             ballots: Ballots::new(order.domain, voters, excused.collect()),
             faults: BTreeMap::new(),
             forgetful: forgetful.clone(),
+            letters: Letters::default(),
             values: Values::default(),
             keys,
         };
@@ -356,7 +388,7 @@ impl<'a> Run<'a> {
         self.outcome.faults += 1;
         if let Action::Kill { node } | Action::LosePower { node } = action {
             for open in self.open.values_mut() {
-                open.missing.remove(node);
+                open.missing.remove(*node);
             }
             self.close();
         }
@@ -431,11 +463,13 @@ impl<'a> Run<'a> {
                         self.members.remove(&node);
                         self.arrived.remove(&node);
                         for open in self.open.values_mut() {
-                            open.missing.remove(&node);
+                            open.missing.remove(node);
                         }
                     }
-                    let running = |node: &NodeIndex| self.world.actor(*node).is_some();
-                    let missing = self.members.iter().copied().filter(running).collect();
+                    let mut missing = Missing::default();
+                    for member in self.members.iter().filter(|node| self.world.actor(**node).is_some()) {
+                        missing.insert(*member);
+                    }
                     self.open.insert(height, Open { since: now, missing });
                 }
                 None => self.outcome.note(format!("nobody holds the block at height {height} any more")),
@@ -445,9 +479,11 @@ impl<'a> Run<'a> {
             self.history.holds(now, node, state.last().height, state);
         }
         if let Some(open) = self.open.get_mut(&height) {
-            open.missing.remove(&node);
+            open.missing.remove(node);
+            if first || open.missing.is_empty() {
+                self.close();
+            }
         }
-        self.close();
     }
 
     /// Blocks that everybody holds by now.

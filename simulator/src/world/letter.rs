@@ -1,6 +1,7 @@
 //! A message on its way between cores: its bytes are counted and hashed once, its signatures checked once, however many nodes get it.
 
 use std::cell::OnceCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use frith_protocol::fault::Fault;
 use frith_protocol::identity::{Verified, verify};
 use frith_protocol::state::DomainId;
 
-use super::check::Checker;
+use super::check::{Checker, Lookup};
 use crate::engine::Parcel;
 
 /// A message as the network sees it.
@@ -47,6 +48,36 @@ impl Letter {
     pub(super) fn checked(&self, checker: &Checker) -> Result<Arc<Verified<Message>>, Fault> {
         let check = || verify((*self.0.message).clone(), checker).map(Arc::new);
         self.0.checked.get_or_init(check).clone()
+    }
+}
+
+/// Letters that are sent again and again in envelopes of their own: parts of snapshots, by where they lie.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    snapshots: Lookup<usize, Letter>,
+    order: VecDeque<usize>,
+}
+
+/// How many parts of snapshots are kept: they are large.
+const SNAPSHOTS_KEPT: usize = 64;
+
+impl Letters {
+    /// What `message` is on the wire of `domain`.
+    pub(super) fn letter(&mut self, domain: DomainId, message: &Arc<Message>) -> Letter {
+        let Message::Snapshot(chunk) = &**message else { return Letter::new(domain, Arc::clone(message)) };
+        // The letter that is kept holds the chunk: nothing else can come to lie there.
+        let place = Arc::as_ptr(chunk) as usize;
+        if let Some(letter) = self.snapshots.get(&place) {
+            return letter.clone();
+        }
+        let letter = Letter::new(domain, Arc::clone(message));
+        self.snapshots.insert(place, letter.clone());
+        self.order.push_back(place);
+        if self.order.len() > SNAPSHOTS_KEPT {
+            let oldest = self.order.pop_front().expect("it is not empty");
+            self.snapshots.remove(&oldest);
+        }
+        letter
     }
 }
 

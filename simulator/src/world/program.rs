@@ -12,7 +12,7 @@ use frith_protocol::state::DomainId;
 use frith_protocol::time::Timestamp;
 
 use super::check::{Checker, Lookup};
-use super::letter::Letter;
+use super::letter::{Letter, Letters};
 use super::workshop::SharedWorkshop;
 use crate::engine::{Actions, Actor, Input, Instant, Millis, NodeIndex, Store, Verdict, Write};
 use crate::oracles::Ballots;
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) faults: BTreeMap<String, u64>,
     /// Which nodes' disks need keep nothing.
     pub(super) forgetful: Vec<bool>,
+    /// Messages as they travel.
+    pub(super) letters: Letters,
     /// Equal values on many disks are one here.
     pub(super) values: Values,
 }
@@ -126,7 +128,7 @@ impl Actor for Program {
             // One message to many is one letter.
             let letter = match &last {
                 Some((same, letter)) if Arc::ptr_eq(same, &message) => letter.clone(),
-                Some(_) | None => Letter::new(shared.domain, Arc::clone(&message)),
+                Some(_) | None => shared.letters.letter(shared.domain, &message),
             };
             last = Some((message, letter.clone()));
             actions.sends.push((to, letter));

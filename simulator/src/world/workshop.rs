@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use frith_protocol::encoding::{Hash, Label, digest_of};
 use frith_protocol::fault::Fault;
-use frith_protocol::following::Workshop;
+use frith_protocol::following::{PlainWorkshop, Proof, Workshop};
 use frith_protocol::identity::Verified;
-use frith_protocol::state::{Block, BlockId, Founded, Header, Parent, SnapshotChunk, State};
+use frith_protocol::state::{Block, BlockId, FinalChain, Founded, Header, Parent, SnapshotChunk, State};
 
 use serde::Serialize;
 
@@ -76,6 +76,9 @@ struct Shelves {
     chunks: Seen<SnapshotChunk>,
     steps: Shelf<Step>,
     snapshots: Shelf<Hash>,
+    /// Proofs by the chain that they are of, which is held here so that no other can come to lie in its place.
+    proofs: Lookup<usize, (Arc<FinalChain>, Arc<Proof>)>,
+    proof_order: VecDeque<usize>,
     asked: u64,
     computed: u64,
 }
@@ -121,6 +124,22 @@ impl Workshop for SharedWorkshop {
         shelves.computed += 1;
         shelves.steps.put(key, &result);
         result
+    }
+
+    fn proof(&self, chain: &Arc<FinalChain>) -> Arc<Proof> {
+        let mut shelves = self.shelves();
+        let place = Arc::as_ptr(chain) as usize;
+        if let Some((_, proof)) = shelves.proofs.get(&place) {
+            return Arc::clone(proof);
+        }
+        let proof = PlainWorkshop.proof(chain);
+        shelves.proofs.insert(place, (Arc::clone(chain), Arc::clone(&proof)));
+        shelves.proof_order.push_back(place);
+        if shelves.proof_order.len() > KEPT {
+            let oldest = shelves.proof_order.pop_front().expect("it is not empty");
+            shelves.proofs.remove(&oldest);
+        }
+        proof
     }
 
     fn restore(

@@ -1,0 +1,427 @@
+//! The command line against real processes: what it prints where, its exit codes, and what it refuses.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use frith_protocol::identity::SecretKey;
+use frith_protocol::joining::Ticket;
+use frith_protocol::state::{CharterId, DomainId, TicketTerms};
+use frith_protocol::time::Timestamp;
+use serde_json::Value;
+
+/// Longest that anything here may take on a machine with other work to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn frith(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_frith"));
+    command.args(args).env("FRITH_DIR", dir).stdin(Stdio::null());
+    command
+}
+
+/// Stdout of a command that must succeed.
+fn ok(dir: &Path, args: &[&str]) -> String {
+    let output = frith(dir, args);
+    assert!(output.status.success(), "frith {args:?}: {}\n{}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json(dir: &Path, args: &[&str]) -> Value {
+    let args = [args, &["--json"]].concat();
+    serde_json::from_str(&ok(dir, &args)).unwrap()
+}
+
+/// Exit code and stderr of a command that must fail.
+fn refusal(dir: &Path, args: &[&str]) -> (i32, String) {
+    let output = frith(dir, args);
+    assert!(!output.status.success(), "frith {args:?} was not refused");
+    assert_eq!(text(&output.stdout), "", "frith {args:?}");
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A running node. It ends with this value.
+struct Running {
+    child: Child,
+    dir: PathBuf,
+    log: tempfile::NamedTempFile,
+}
+
+impl Running {
+    fn start(dir: &Path, args: &[&str]) -> Running {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let child = command(dir, args)
+            .arg("--until-stdin-closes")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        let mut node = Running { child, dir: dir.to_path_buf(), log };
+        let deadline = Instant::now() + PATIENCE;
+        while !frith(dir, &["status"]).status.success() {
+            assert!(node.child.try_wait().unwrap().is_none(), "it ended: {}", node.log());
+            assert!(Instant::now() < deadline, "it does not answer: {}", node.log());
+        }
+        node
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    fn wait(&self, until: &[&str]) {
+        let args = [&["wait", "--timeout", "60s"], until].concat();
+        let output = frith(&self.dir, &args);
+        assert!(output.status.success(), "{until:?}: {}{}", text(&output.stderr), self.log());
+    }
+
+    /// Asks it to stop, and says how it ended.
+    fn stop(mut self) -> i32 {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        self.child.wait().unwrap().code().unwrap()
+    }
+
+    /// How it ends by itself, and what it said.
+    fn ends(mut self) -> (i32, String) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code().unwrap(), self.log());
+            }
+            assert!(Instant::now() < deadline, "it goes on: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        self.child.wait().unwrap();
+    }
+}
+
+/// A directory with a new identity in it, which listens on any free port of the loopback interface.
+fn new_node(root: &Path, name: &str) -> PathBuf {
+    let dir = root.join(name);
+    ok(&dir, &["init", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    dir
+}
+
+/// A domain of one: the least that has everything.
+fn found_alone(root: &Path, name: &str) -> PathBuf {
+    let dir = new_node(root, name);
+    let file = |what: &str| root.join(format!("{name}.{what}")).display().to_string();
+    let (card, draft, signature) = (file("card"), file("draft"), file("sig"));
+    ok(&dir, &["found", "card", "--out", &card]);
+    ok(&dir, &["found", "draft", &card, "--name", name, "--timing", "heartbeat=2s", "--out", &draft]);
+    ok(&dir, &["found", "sign", &draft, "--out", &signature]);
+    ok(&dir, &["found", "open", &draft, &signature]);
+    dir
+}
+
+#[test]
+fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = found_alone(root.path(), "alone");
+    let founder = Running::start(&alone, &["run"]);
+    founder.wait(&["height", "1"]);
+
+    let status = json(&alone, &["status"]);
+    assert_eq!((&status["phase"], &status["name"]), (&"endorsing".into(), &"alone".into()));
+    assert_eq!(status["endorsers"]["liars_tolerated"], 0);
+    assert!(ok(&alone, &["status"]).contains("bears 0 down and no liar"));
+
+    let ticket = root.path().join("ticket");
+    fs::write(&ticket, ok(&alone, &["invite", "--role", "member", "--for", "1h"])).unwrap();
+    let guest = root.path().join("guest");
+    let joined = frith(
+        &guest,
+        &["join", ticket.to_str().unwrap(), "--exit", "--json", "--listen", "/ip4/127.0.0.1/tcp/0"],
+    );
+    assert!(joined.status.success(), "{}", text(&joined.stderr));
+    let joined: Value = serde_json::from_slice(&joined.stdout).unwrap();
+    assert_eq!(joined["joined"], true);
+    let id = joined["node"].as_str().unwrap().to_string();
+
+    let members = json(&alone, &["members"]);
+    assert_eq!(members.as_array().unwrap().len(), 2);
+    let why = ok(&alone, &["why", &id[..8]]);
+    assert!(why.contains(": member\n") && why.contains("by ticket") && why.contains("endorsed by"), "{why}");
+    let log = ok(&alone, &["log"]);
+    assert!(log.contains(&format!("admit {} as member", &id[..8])), "{log}");
+
+    // The ticket had one use.
+    let late = root.path().join("late");
+    let (code, why) =
+        refusal(&late, &["join", ticket.to_str().unwrap(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    assert!(code == 1 && why.contains("spent"), "{code}: {why}");
+
+    // By approval, with the one operator's yes.
+    let anchor = ok(&alone, &["anchor"]);
+    let asks = Running::start(
+        &root.path().join("asks"),
+        &["join", anchor.trim(), "--note", "rack\u{1b}[31m 7", "--listen", "/ip4/127.0.0.1/tcp/0"],
+    );
+    founder.wait(&["pending"]);
+    let pending = json(&alone, &["pending"]);
+    let asked = pending.as_array().unwrap().iter().find(|one| one["kind"] == "admission").unwrap();
+    assert_eq!(asked["note"], "rack [31m 7", "control characters must not reach a terminal");
+    assert!(ok(&alone, &["pending"]).contains("they say: rack"));
+    let (code, why) = refusal(&alone, &["endorse", "ffffffff"]);
+    assert!(code == 1 && why.contains("no proposal that begins with ffffffff"), "{why}");
+    ok(&alone, &["endorse", asked["id"].as_str().unwrap()]);
+    asks.wait(&["member"]);
+    assert_eq!(asks.stop(), 0);
+
+    // The guest is a member also after a restart; then it leaves, and is gone.
+    let guest_runs = Running::start(&guest, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    guest_runs.wait(&["member"]);
+    let (code, why) = refusal(&guest, &["leave"]);
+    assert!(code == 2 && why.contains("--yes"), "{why}");
+    guest_runs.wait(&["peers", "1"]);
+    ok(&guest, &["leave", "--yes"]);
+    founder.wait(&["gone", &id]);
+    let why = ok(&alone, &["why", &id]);
+    assert!(why.contains(": gone\n") && why.contains("Revoked for good at height"), "{why}");
+    drop(guest_runs);
+
+    assert_eq!(founder.stop(), 0);
+    assert!(!alone.join("control.sock").exists());
+    let (code, why) = refusal(&alone, &["status"]);
+    assert!(code == 2 && why.contains("frith run --dir"), "{why}");
+}
+
+#[test]
+fn with_json_even_an_error_leaves_nothing_but_json_on_stdout() {
+    let root = tempfile::tempdir().unwrap();
+    let output = frith(root.path(), &["status", "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(said["error"].as_str().unwrap().contains("no node is running here"));
+    assert!(text(&output.stderr).starts_with("frith: "));
+}
+
+#[test]
+fn what_is_missing_or_there_already_is_said_with_the_command_that_helps() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("node");
+    let (code, why) = refusal(&dir, &["run"]);
+    assert!(code == 2 && why.contains("frith init --dir"), "{why}");
+    ok(&dir, &["init"]);
+    let (code, why) = refusal(&dir, &["init"]);
+    assert!(code == 2 && why.contains("there are keys already"), "{why}");
+    let (code, why) = refusal(&dir, &["run"]);
+    assert!(code == 2 && why.contains("frith join TICKET"), "{why}");
+
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_frith")).arg("status").env_remove("FRITH_DIR").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("say --dir D"));
+}
+
+#[test]
+fn keys_that_others_may_read_keep_a_node_from_starting() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = found_alone(root.path(), "open");
+    let key = dir.join("keys/identity.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, why) = refusal(&dir, &["run"]);
+    assert!(code == 2 && why.contains(&format!("chmod 0600 {}", key.display())), "{why}");
+}
+
+#[test]
+fn a_mistyped_configuration_is_refused_with_its_line() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = found_alone(root.path(), "typo");
+    fs::write(dir.join("frith.toml"), "mdns = false\nlisen = []\n").unwrap();
+    let (code, why) = refusal(&dir, &["run"]);
+    assert!(code == 2 && why.contains("line 2") && why.contains("did you mean `listen`?"), "{why}");
+}
+
+#[test]
+fn frith_config_prints_a_file_that_frith_takes() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = found_alone(root.path(), "printed");
+    fs::write(dir.join("frith.toml"), ok(&dir, &["config"])).unwrap();
+    let node = Running::start(&dir, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_the_address() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = found_alone(root.path(), "port");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
+    let (code, why) = refusal(&dir, &["run", "--listen", &address]);
+    assert!(code == 2 && why.contains(&address), "{why}");
+    assert!(!dir.join("control.sock").exists());
+}
+
+#[test]
+fn a_store_in_use_names_the_process_that_uses_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = found_alone(root.path(), "twice");
+    let first = Running::start(&dir, &["run"]);
+    let (code, why) = refusal(&dir, &["run"]);
+    let pid = format!("in use by process {}", first.child.id());
+    assert!(code == 2 && why.contains(&pid), "{why}");
+}
+
+#[test]
+fn a_store_of_another_node_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, other) = (found_alone(root.path(), "one"), new_node(root.path(), "other"));
+    fs::rename(one.join("store"), other.join("store")).unwrap();
+    let (code, why) = refusal(&other, &["run"]);
+    assert!(code == 2 && why.contains("the store belongs to node"), "{why}");
+}
+
+/// A ticket that nobody countersigned: good enough to be refused for other reasons.
+fn ticket(expires: Timestamp) -> Ticket {
+    let key = SecretKey::from_seed([9; 32]);
+    let terms = TicketTerms {
+        domain: DomainId([1; 32]),
+        charter: CharterId([2; 32]),
+        epoch: 1,
+        height: 0,
+        roles: vec!["member".into()],
+        uses: 1,
+        expires,
+        key: key.public(),
+    };
+    let addresses = vec!["/ip4/127.0.0.1/tcp/1".to_string()];
+    Ticket { terms, countersignatures: Vec::new(), addresses, secret: key.seed() }
+}
+
+#[test]
+fn a_ticket_that_cannot_be_good_is_refused_before_anybody_is_asked() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("node");
+    let refused = |paper: &str, more: &[&str]| {
+        let (code, why) = refusal(&dir, &[&["join", paper], more].concat());
+        assert_eq!(code, 2, "{why}");
+        why
+    };
+    let good = ticket(Timestamp(u64::MAX)).to_string();
+    let at = good.len() / 2;
+    let other = if good.as_bytes()[at] == b'a' { "b" } else { "a" };
+    let mistyped = format!("{}{other}{}", &good[..at], &good[at + 1..]);
+    assert!(refused(&mistyped, &[]).contains("mistyped"));
+    assert!(refused(&good[..at], &[]).contains("lost"));
+    assert!(refused(&good.replacen("ticket", "tikcet", 1), &[]).contains("begins with"));
+    assert!(refused("hello", &[]).contains("no ticket or anchor"));
+    assert!(refused(&ticket(Timestamp(1)).to_string(), &[]).contains("the ticket expired"));
+    assert!(refused(&good, &["--role", "king"]).contains("does not give the role \"king\""));
+    assert!(!dir.exists(), "something was made for a ticket that is no good");
+}
+
+#[test]
+fn a_record_that_was_damaged_on_the_disk_is_named_set_aside_and_restored_from_peers() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = found_alone(root.path(), "alone");
+    let founder = Running::start(&alone, &["run"]);
+    let ticket = ok(&alone, &["invite", "--role", "member", "--uses", "2"]);
+    let guest = root.path().join("guest");
+    let join = ["join", ticket.trim(), "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let runs = Running::start(&guest, &join);
+    runs.wait(&["member"]);
+    // Two blocks with entries, of which the guest holds the second as a block.
+    let second = Running::start(&root.path().join("second"), &join);
+    second.wait(&["member"]);
+    let head = json(&alone, &["log"])[0]["height"].to_string();
+    runs.wait(&["height", &head]);
+    let log = json(&guest, &["log"]);
+    assert_eq!(runs.stop(), 0);
+
+    let tables = sled::open(guest.join("store/tables")).unwrap();
+    let tree = tables.open_tree("final").unwrap();
+    let (key, value) = tree.first().unwrap().unwrap();
+    let mut damaged = value.to_vec();
+    damaged[10] ^= 4;
+    tree.insert(&key, damaged).unwrap();
+    drop((tree, tables));
+
+    let again = Running::start(&guest, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    let damage = json(&guest, &["status"])["damage"][0].as_str().unwrap().to_string();
+    assert!(damage.contains("table Final is damaged") && damage.contains("checksum"), "{damage}");
+    assert_eq!(fs::read_dir(guest.join("store/quarantine")).unwrap().count(), 1);
+    again.wait(&["height", &head]);
+    assert_eq!(json(&guest, &["log"]), log);
+    assert_eq!(json(&guest, &["status"])["members"], 3);
+    assert_eq!(again.stop(), 0);
+    assert_eq!((second.stop(), founder.stop()), (0, 0));
+}
+
+/// A small file system of its own, where the one who runs the tests may mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<SmallDisk> {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=6m", "tmpfs"];
+        let output = Command::new("mount").args(mount).arg(dir.path()).output();
+        output.is_ok_and(|output| output.status.success()).then_some(SmallDisk(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        assert!(Command::new("umount").arg(self.0.path()).status().unwrap().success());
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_node_with_an_error_and_loses_nothing_that_was_acknowledged() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: mounting a small disk needs more rights");
+        return;
+    };
+    let dir = found_alone(disk.0.path(), "full");
+    let node = Running::start(&dir, &["run"]);
+    let mut tickets = vec![ok(&dir, &["invite", "--role", "member", "--json"])];
+
+    let mut ballast = fs::File::create(disk.0.path().join("ballast")).unwrap();
+    let block = vec![0; 4096];
+    while ballast.write_all(&block).is_ok() {}
+    // What is acknowledged after this had found a last bit of room.
+    loop {
+        let output = frith(&dir, &["invite", "--role", "member", "--json"]);
+        if !output.status.success() {
+            break;
+        }
+        tickets.push(text(&output.stdout));
+        assert!(tickets.len() < 500, "the disk never filled up");
+    }
+    // The next heartbeat, at the latest, cannot be stored.
+    let (code, said) = node.ends();
+    assert!(code == 1 && said.contains("make room"), "{code}: {said}");
+    drop(ballast);
+    fs::remove_file(disk.0.path().join("ballast")).unwrap();
+
+    let again = Running::start(&dir, &["run"]);
+    let status = json(&dir, &["status"]);
+    assert!(status["journal_lost"].is_null(), "{status}");
+    for ticket in tickets {
+        let ticket: Value = serde_json::from_str(&ticket).unwrap();
+        let printed = json(&dir, &["invite", "--ticket", ticket["id"].as_str().unwrap()]);
+        let parsed = |one: &Value| one["ticket"].as_str().unwrap().parse::<Ticket>().unwrap();
+        let (before, after) = (parsed(&ticket), parsed(&printed));
+        // All but the addresses: it listens elsewhere now.
+        assert_eq!(after, Ticket { addresses: after.addresses.clone(), ..before });
+    }
+    assert_eq!(again.stop(), 0);
+}

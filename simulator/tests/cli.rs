@@ -1,0 +1,212 @@
+//! The binary: exit codes, JSON, determinism across processes and threads, and failures that can be replayed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn frith_sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_frith-sim")).args(args).output().expect("the binary runs")
+}
+
+fn scenario(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name);
+    path.to_str().expect("the path is text").to_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("stdout is text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("stderr is text")
+}
+
+fn json(output: &Output) -> Value {
+    let text = stdout(output);
+    assert_eq!(text.lines().count(), 1, "more than one line: {text}");
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// A file in a folder of its own, which goes when the test does.
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = folder.path().join("planned.toml");
+    std::fs::write(&path, text).expect("there is room for a file");
+    (folder, path)
+}
+
+const SMALL: &str =
+    "about = \"A few come.\"\n[mesh]\nnewcomers = 6\nendorsers = 4\nfaults = 1\nmembers_max = 7\n";
+
+#[test]
+fn json_is_one_object_on_one_line_with_the_fields_of_the_contract() {
+    let (_folder, path) = file(SMALL);
+    let output = frith_sim(&["run", path.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    let report = json(&output);
+    let text = stdout(&output);
+    let fields = [
+        "scenario",
+        "seed",
+        "nodes",
+        "joined",
+        "converged",
+        "violations",
+        "virtual_ms",
+        "wall_ms",
+        "events",
+        "deliveries",
+        "bytes_sent",
+        "blocks",
+        "signatures_made",
+        "signatures_checked",
+        "peak_rss_bytes",
+        "join_latency_ms",
+        "convergence_ms",
+        "state_hash",
+        "trace_hash",
+    ];
+    assert_eq!(report.as_object().unwrap().len(), fields.len());
+    let places: Vec<usize> =
+        fields.iter().map(|field| text.find(&format!("\"{field}\":")).expect(field)).collect();
+    assert!(places.is_sorted(), "the fields are out of order: {text}");
+    for spread in ["join_latency_ms", "convergence_ms"] {
+        let spread = report[spread].as_object().unwrap();
+        assert_eq!(spread.keys().collect::<Vec<_>>(), ["max", "p50", "p99"]);
+        assert!(spread.values().all(Value::is_u64));
+    }
+    assert_eq!((&report["joined"], &report["nodes"]), (&6.into(), &14.into()));
+    assert_eq!((&report["converged"], &report["violations"]), (&true.into(), &0.into()));
+}
+
+#[test]
+fn equal_seeds_give_equal_hashes_in_any_process_and_on_any_number_of_threads() {
+    let (_folder, path) = file(SMALL);
+    let hashes = |more: &[&str]| {
+        let args = [&["run", path.to_str().unwrap(), "--json"], more].concat();
+        let report = json(&frith_sim(&args));
+        (report["state_hash"].clone(), report["trace_hash"].clone())
+    };
+    let first = hashes(&["--threads", "1"]);
+    assert_eq!(first, hashes(&["--threads", "1"]));
+    assert_eq!(first, hashes(&["--threads", "2"]));
+    assert_ne!(first.1, hashes(&["--seed", "2"]).1);
+    assert_ne!(first.1, hashes(&["--nodes", "5"]).1);
+}
+
+#[test]
+fn every_scenario_holds() {
+    for name in [
+        "agreement/chaos",
+        "agreement/leaders_crash_in_turn",
+        "agreement/one_journal_is_rolled_back",
+        "agreement/power_fails_everywhere",
+        "gossip/off_following_alone",
+        "joins/by_approval",
+        "joins/over_a_bad_network",
+        "partition/heals_and_catches_up",
+        "partition/no_quorum_then_heals",
+        "revocation/one_of_a_hundred",
+    ] {
+        let output = frith_sim(&["run", &scenario(&format!("{name}.toml")), "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}{}", stderr(&output), stdout(&output));
+        assert_eq!(json(&output)["scenario"], name);
+    }
+}
+
+/// The two large ones, at a size that a debug build can bear; CI runs them whole.
+#[test]
+fn the_large_scenarios_hold_with_fewer_newcomers() {
+    for (name, newcomers) in [("joins/thousand", "260"), ("joins/thousand_in_one_domain", "60")] {
+        let output = frith_sim(&["run", &scenario(&format!("{name}.toml")), "--nodes", newcomers, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}{}", stderr(&output), stdout(&output));
+        assert_eq!(json(&output)["joined"].to_string(), newcomers);
+    }
+}
+
+#[test]
+fn an_expectation_that_fails_is_exit_1_and_can_be_replayed() {
+    let (folder, path) = file(&format!("{SMALL}\n[expect]\njoined = 5\n"));
+    let reports = folder.path().join("reports");
+    let output = frith_sim(&["run", path.to_str().unwrap(), "--json", "--report", reports.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("6 of 6 newcomers joined; 5 should have"), "{}", stderr(&output));
+    let told = stderr(&output);
+    let command =
+        told.lines().find_map(|line| line.strip_prefix("To see it again: frith-sim ")).expect("a command");
+    let again = frith_sim(&[&command.split(' ').collect::<Vec<_>>()[..], &["--json"]].concat());
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(json(&again)["trace_hash"], json(&output)["trace_hash"]);
+    assert!(stderr(&again).contains("The same run as recorded"), "{}", stderr(&again));
+    let written = std::fs::read_to_string(reports.join("report.json")).unwrap();
+    assert_eq!(written, stdout(&output));
+}
+
+#[test]
+fn bad_input_is_exit_2_and_says_what_and_where() {
+    let (_folder, path) = file(&SMALL.replace("endorsers", "endorser"));
+    let output = frith_sim(&["run", path.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout(&output), "");
+    assert!(stderr(&output).contains("planned.toml:4: unknown key `endorser`"), "{}", stderr(&output));
+
+    let output = frith_sim(&["run", "no/such/file.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("no/such/file.toml"), "{}", stderr(&output));
+
+    let output = frith_sim(&["run"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_charter_that_cannot_be_safe_is_exit_2_with_the_reason() {
+    let (_folder, path) = file(&SMALL.replace("faults = 1", "faults = 2"));
+    let output = frith_sim(&["run", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("charter refused"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_mesh_without_its_quorum_is_exit_4_and_says_who_waits() {
+    let faults =
+        "\n[[fault]]\nat_ms = 1_000\nkill = [\"endorser 0\", \"endorser 1\"]\n\n[run]\nsettle_ms = 20_000\n";
+    let (folder, path) = file(&format!("{SMALL}{faults}"));
+    let output = frith_sim(&["run", path.to_str().unwrap(), "--report", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(4), "{}", stdout(&output));
+    assert!(stdout(&output).contains("L2 broke in domain 0"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_run_beyond_its_budget_is_exit_5() {
+    let (folder, path) = file(&format!("{SMALL}\n[run]\nevents_max = 100\n"));
+    let output = frith_sim(&["run", path.to_str().unwrap(), "--report", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(5), "{}", stdout(&output));
+}
+
+#[test]
+fn list_names_every_scenario_and_what_it_is_about() {
+    let output = frith_sim(&["list", &scenario("")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("joins/thousand "), "{}", stdout(&output));
+    let output = frith_sim(&["list", &scenario(""), "--json"]);
+    assert!(json(&output).as_array().unwrap().len() >= 12);
+}
+
+#[test]
+fn a_swarm_of_seeds_holds_under_chaos() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = folder.path().to_str().unwrap();
+    let output = frith_sim(&[
+        "swarm",
+        &scenario("agreement/chaos.toml"),
+        "--seeds",
+        "30",
+        "--json",
+        "--report",
+        reports,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), stdout(&output));
+    assert_eq!(json(&output)["held"], 30);
+}

@@ -1,0 +1,304 @@
+//! Each oracle bites on a planted violation, and on nothing else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
+use frith_protocol::door::Message;
+use frith_protocol::encoding::Hash;
+use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, Signature, verify};
+use frith_protocol::state::{
+    AdmissionPolicy, Admit, Basis, Block, BlockId, Charter, DomainId, Endorsement, Entry, Founded, Grounds,
+    Header, Kind, Reason, Recovery, Revoke, Role, Seat, State, Statement, Thresholds, Timing, Window,
+};
+use frith_protocol::time::Timestamp;
+use frith_simulator::engine::{Instant, NodeIndex};
+use frith_simulator::oracles::{Ballots, Domain, History, Invariant};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+const A: NodeIndex = NodeIndex(0);
+const B: NodeIndex = NodeIndex(1);
+const NOW: Instant = Instant::from_ms(7);
+
+fn key(byte: u8) -> SecretKey {
+    SecretKey::from_seed([byte; 32])
+}
+
+fn block(byte: u8) -> BlockId {
+    BlockId([byte; 32])
+}
+
+// S5
+
+fn ballots(excused: &[NodeIndex]) -> Ballots {
+    let voters = [(A, key(1).public()), (B, key(2).public())];
+    Ballots::new(3, voters, excused.iter().copied().collect())
+}
+
+fn ballot(voter: PublicKey, iteration: u64, kind: BallotKind, of: BlockId) -> Message {
+    let ballot = Ballot { domain: DomainId::default(), epoch: 1, iteration, kind, block: of };
+    let proof = key(1).sign(&Hash([0; 32]));
+    Message::Talk(Arc::new(Talk::Ballot(Vote { ballot, voter, proof })))
+}
+
+/// What A says, in order; how many violations that makes.
+fn said_by_a(said: &[(u64, BallotKind, u8)]) -> usize {
+    let mut watched = ballots(&[]);
+    for (iteration, kind, of) in said {
+        watched.leaves(A, NOW, &ballot(key(1).public(), *iteration, *kind, block(*of)));
+    }
+    watched.violations().len()
+}
+
+#[test]
+fn two_votes_for_different_blocks_in_one_iteration_break_s5() {
+    use BallotKind::{Finalise, Propose, Vote};
+    assert_eq!(said_by_a(&[(1, Vote, 1), (1, Vote, 2)]), 1);
+    assert_eq!(said_by_a(&[(1, Propose, 1), (1, Vote, 2)]), 1);
+    assert_eq!(said_by_a(&[(1, Vote, 1), (1, Finalise, 2)]), 1);
+    assert_eq!(said_by_a(&[(1, Propose, 1), (1, Propose, 2)]), 1);
+}
+
+#[test]
+fn a_dummy_and_a_finalise_in_one_iteration_break_s5_in_either_order() {
+    use BallotKind::{Dummy, Finalise};
+    assert_eq!(said_by_a(&[(4, Finalise, 1), (4, Dummy, 0)]), 1);
+    assert_eq!(said_by_a(&[(4, Dummy, 0), (4, Finalise, 1)]), 1);
+}
+
+#[test]
+fn what_the_rules_allow_breaks_nothing() {
+    use BallotKind::{Dummy, Finalise, Propose, Vote};
+    // The same again is a retry; a dummy after a vote, and another block in another iteration, are allowed.
+    let allowed =
+        [(1, Propose, 1), (1, Vote, 1), (1, Vote, 1), (1, Finalise, 1), (2, Vote, 3), (2, Dummy, 0)];
+    assert_eq!(said_by_a(&allowed), 0);
+}
+
+#[test]
+fn a_violation_is_told_once_and_names_the_node() {
+    use BallotKind::Vote;
+    assert_eq!(said_by_a(&[(1, Vote, 1), (1, Vote, 2), (1, Vote, 2), (1, Vote, 1)]), 1);
+    let mut watched = ballots(&[]);
+    for of in [1, 2] {
+        watched.leaves(B, NOW, &ballot(key(2).public(), 1, Vote, block(of)));
+    }
+    let [violation] = watched.violations() else { panic!("{:?}", watched.violations()) };
+    assert_eq!(
+        (violation.invariant, violation.domain, violation.node, violation.at_ms),
+        (Invariant::S5, 3, B, 7)
+    );
+    assert_eq!(watched.distinct(), 2);
+}
+
+#[test]
+fn another_nodes_ballots_and_those_of_the_excused_are_not_held_against_anybody() {
+    use BallotKind::Vote;
+    let mut watched = ballots(&[B]);
+    for of in [1, 2] {
+        // A passes on what somebody else said.
+        watched.leaves(A, NOW, &ballot(key(2).public(), 1, Vote, block(of)));
+        watched.leaves(B, NOW, &ballot(key(2).public(), 1, Vote, block(of)));
+    }
+    assert_eq!(watched.violations(), []);
+}
+
+// S1, S2, S3
+
+fn inception(byte: u8) -> Inception {
+    Inception::new(&key(byte), &key(byte + 100).public())
+}
+
+fn charter() -> Charter {
+    let mut endorsers: Vec<Seat> = (1..=4)
+        .map(|byte| Seat {
+            inception: inception(byte),
+            voting_key: key(byte + 50).public(),
+            roles: vec!["member".into()],
+        })
+        .collect();
+    endorsers.sort_by_key(Seat::node_id);
+    Charter {
+        previous: None,
+        epoch: 1,
+        name: "planted".into(),
+        written: Timestamp::ZERO,
+        endorsers,
+        faults: 1,
+        thresholds: Thresholds { admit: 3, revoke: 2, contain: 2, amend: 3 },
+        recovery: Recovery::default(),
+        roles: vec![Role { name: "member".into(), capabilities: Vec::new() }],
+        timing: Timing {
+            heartbeat_ms: 10_000,
+            freshness_ms: 60_000,
+            silence_ms: 1_000_000,
+            skew_ms: 1_000,
+            first_timeout_ms: 1_000,
+            timeout_cap_ms: 4_000,
+            member_lifetime_ms: 1_000_000,
+            basis_ms: 100_000,
+            ticket_lifetime_ms: 100_000,
+            proposal_lifetime_ms: 100_000,
+        },
+        admission: AdmissionPolicy { tickets: true, approval: true },
+        last_day: Timestamp(u64::MAX),
+    }
+}
+
+fn genesis() -> (State, Header) {
+    let charter = charter();
+    let by_id = |seat: &Seat| (1..=4).find(|byte| inception(*byte).node_id() == seat.node_id()).unwrap();
+    let signatures: Vec<Signature> =
+        charter.endorsers.iter().map(|seat| charter.sign_founding(&key(by_id(seat)))).collect();
+    let check = BatchCheck::new(ChaCha20Rng::from_seed([0; 32]));
+    State::genesis(&verify(Founded { charter, signatures }, &check).unwrap()).unwrap()
+}
+
+fn endorsers() -> BTreeSet<NodeId> {
+    (1..=4).map(|byte| inception(byte).node_id()).collect()
+}
+
+fn history(endorsers: BTreeSet<NodeId>) -> History {
+    History::new(Domain { number: 3, genesis: genesis().1.id(), endorsers, admit: 3, revoke: 2 })
+}
+
+fn entry(kind: Kind, by: &[u8]) -> Entry {
+    let statement = Statement { domain: DomainId::default(), kind };
+    let digest = Hash(statement.id().0);
+    let mut endorsements: Vec<Endorsement> = by
+        .iter()
+        .map(|byte| Endorsement::sign(&digest, inception(*byte).node_id(), 0, &key(*byte)))
+        .collect();
+    endorsements.sort();
+    Entry { statement, endorsements }
+}
+
+fn admit(whom: u8, number: u64, by: &[u8]) -> Entry {
+    let basis = Basis { height: 0, block: BlockId::NONE, time: Timestamp::ZERO };
+    let window = Window { from: Timestamp::ZERO, until: Timestamp(9) };
+    let (subject, roles, grounds) = (inception(whom), Vec::new(), Grounds::Approval);
+    entry(Kind::Admit(Box::new(Admit { subject, number, roles, window, basis, grounds })), by)
+}
+
+fn revoke(whom: u8, by: &[u8]) -> Entry {
+    entry(Kind::Revoke(Revoke { subject: inception(whom).node_id(), reason: Reason::Unspecified }), by)
+}
+
+/// Blocks with these entries, one after the other, as A tells of them: what breaks.
+fn told(blocks: &[&[Entry]]) -> Vec<Invariant> {
+    let mut history = history(endorsers());
+    let mut header = genesis().1;
+    for entries in blocks {
+        header = Header { height: header.height + 1, previous: header.id(), parent: header.id(), ..header };
+        let block = Block { header: header.clone(), entries: entries.to_vec() };
+        history.enters(NOW, A, &block);
+    }
+    history.violations().iter().map(|violation| violation.invariant).collect()
+}
+
+#[test]
+fn a_history_by_the_rules_breaks_nothing() {
+    assert_eq!(told(&[&[admit(9, 1, &[1, 2, 3])], &[revoke(9, &[1, 2]), admit(8, 1, &[2, 3, 4])]]), []);
+    assert_eq!(told(&[&[admit(9, 1, &[1, 2, 3])], &[revoke(9, &[9])]]), [], "anybody may leave");
+    assert_eq!(told(&[&[admit(9, 1, &[1, 2, 3])], &[admit(9, 2, &[1, 2, 3])]]), [], "a renewal");
+}
+
+#[test]
+fn an_admission_that_is_one_endorser_short_breaks_s1() {
+    assert_eq!(told(&[&[admit(9, 1, &[1, 2])]]), [Invariant::S1]);
+    assert_eq!(told(&[&[admit(9, 1, &[1, 2, 7])]]), [Invariant::S1], "one of them is no endorser");
+    assert_eq!(told(&[&[admit(9, 1, &[1, 2, 2])]]), [Invariant::S1], "the same one twice");
+    assert_eq!(told(&[&[admit(9, 3, &[1, 2, 3])]]), [Invariant::S1], "its number is not the next");
+    assert_eq!(
+        told(&[&[revoke(1, &[2, 3])], &[admit(9, 1, &[1, 2, 3])]]),
+        [Invariant::S1],
+        "one of them is gone"
+    );
+}
+
+#[test]
+fn a_revocation_that_is_one_endorser_short_breaks_s1() {
+    assert_eq!(told(&[&[revoke(2, &[1])]]), [Invariant::S1]);
+}
+
+#[test]
+fn an_admission_of_somebody_who_is_gone_breaks_s2() {
+    let broke = told(&[&[admit(9, 1, &[1, 2, 3])], &[revoke(9, &[1, 2])], &[admit(9, 1, &[1, 2, 3])]]);
+    assert_eq!(broke, [Invariant::S2]);
+}
+
+#[test]
+fn two_blocks_that_are_final_at_one_height_break_s3() {
+    let mut history = history(endorsers());
+    assert!(history.is_final(NOW, A, 5, block(1)));
+    assert!(!history.is_final(NOW, B, 5, block(1)));
+    assert!(!history.is_final(NOW, B, 6, block(2)) || history.violations().is_empty());
+    assert_eq!(history.violations(), []);
+    history.is_final(NOW, B, 5, block(3));
+    let [violation] = history.violations() else { panic!("{:?}", history.violations()) };
+    assert_eq!((violation.invariant, violation.node), (Invariant::S3, B));
+}
+
+#[test]
+fn a_block_that_does_not_follow_the_newest_breaks_s3() {
+    let mut history = history(endorsers());
+    let header = Header { height: 1, previous: block(9), ..genesis().1 };
+    history.enters(NOW, A, &Block { header, entries: Vec::new() });
+    assert_eq!(history.violations().len(), 1);
+    assert_eq!(history.violations()[0].invariant, Invariant::S3);
+}
+
+#[test]
+fn a_state_that_says_what_the_history_says_breaks_nothing() {
+    let mut history = history(endorsers());
+    history.holds(NOW, A, 0, &genesis().0);
+    history.holds(NOW, B, 0, &genesis().0);
+    assert_eq!(history.violations(), []);
+}
+
+#[test]
+fn a_member_whom_nobody_admitted_breaks_s1_and_one_who_was_revoked_s2() {
+    let stranger = inception(4).node_id();
+    let mut without: BTreeSet<NodeId> = endorsers();
+    without.remove(&stranger);
+    let mut history = self::history(without);
+    history.holds(NOW, A, 0, &genesis().0);
+    let broke: Vec<_> = history.violations().iter().map(|violation| violation.invariant).collect();
+    assert_eq!(broke, [Invariant::S1]);
+
+    // The history says that it is gone; the state has it stand.
+    let mut history = self::history(endorsers());
+    let (state, header) = genesis();
+    let next = Header { height: 1, previous: header.id(), parent: header.id(), ..header };
+    history.enters(NOW, A, &Block { header: next, entries: vec![revoke(4, &[1, 2])] });
+    history.compare(NOW, A, &state);
+    let broke: BTreeSet<_> = history.violations().iter().map(|violation| violation.invariant).collect();
+    assert_eq!(broke, [Invariant::S2].into());
+}
+
+#[test]
+fn a_member_who_does_not_stand_breaks_s3() {
+    let mut with = endorsers();
+    with.insert(inception(9).node_id());
+    let mut history = self::history(with);
+    history.holds(NOW, A, 0, &genesis().0);
+    assert_eq!(history.violations()[0].invariant, Invariant::S3);
+}
+
+#[test]
+fn two_state_roots_at_one_height_break_s3() {
+    let mut history = history(endorsers());
+    let (state, _) = genesis();
+    history.holds(NOW, A, 0, &state);
+    let mut other = charter();
+    other.thresholds.revoke = 3;
+    let by_id = |seat: &Seat| (1..=4).find(|byte| inception(*byte).node_id() == seat.node_id()).unwrap();
+    let signatures = other.endorsers.iter().map(|seat| other.sign_founding(&key(by_id(seat)))).collect();
+    let check = BatchCheck::new(ChaCha20Rng::from_seed([0; 32]));
+    let (other, _) =
+        State::genesis(&verify(Founded { charter: other, signatures }, &check).unwrap()).unwrap();
+    history.holds(NOW, B, 0, &other);
+    let [violation] = history.violations() else { panic!("{:?}", history.violations()) };
+    assert_eq!((violation.invariant, violation.node), (Invariant::S3, B));
+}
