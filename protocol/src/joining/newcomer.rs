@@ -77,8 +77,8 @@ pub struct Newcomer {
     /// The newest certified head that anybody showed.
     head: Option<Header>,
     drafted: Option<Drafted>,
-    /// Endorsers that refused the entry as such, and why.
-    refused: BTreeMap<PublicKey, String>,
+    /// Endorsers that refused the entry as such, and what they say may help.
+    refused: BTreeMap<PublicKey, Retry>,
     connected: BTreeSet<PublicKey>,
     retry: Timestamp,
     patience_ms: u64,
@@ -252,6 +252,7 @@ impl Newcomer {
     fn begin_anew(&mut self) -> Vec<Step> {
         self.head = None;
         self.drafted = None;
+        self.refused.clear();
         self.connected.iter().map(|peer| Step::AskHead(*peer)).collect()
     }
 
@@ -361,13 +362,13 @@ impl Newcomer {
         if !ours || !self.is_endorser(&by) || self.failed {
             return Vec::new();
         }
-        self.refused.insert(by, why.to_owned());
+        self.refused.insert(by, retry);
         let mut steps = vec![Step::Declined(by, why.to_owned())];
         let liars = self.charter().map_or(0, |charter| usize::from(charter.faults));
-        if self.refused.len() <= liars {
+        // Only those count who say the same: one liar must not decide what the honest ones meant.
+        if self.refused.values().filter(|said| **said == retry).count() <= liars {
             return steps;
         }
-        self.refused.clear();
         match retry {
             Retry::Never => {
                 self.failed = true;
