@@ -217,6 +217,11 @@ impl Core {
                 self.charter_shown(&Verified::of_verified_parts((**founded).clone()), effects)
             }
             Message::AskEndorsement(draft) => {
+                // Or the answer, and an operator's yes, would go to whoever passed it on.
+                if !self.speaks_for(&from, &draft.statement) {
+                    let fault = Fault::NotAllowed { what: "a draft about somebody else" };
+                    return Err(Error::PeerMisbehaved { culprit: from, fault });
+                }
                 self.judge_draft(from, &Verified::of_verified_parts((**draft).clone()), effects);
                 Ok(())
             }
@@ -241,6 +246,9 @@ impl Core {
             }
             Message::Follow { height, head } => self.answer_follow(from, *height, head, effects),
             Message::Same => {
+                if self.standing_of(&from) < Standing::Member {
+                    return Err(Error::Untimely("no stranger was asked"));
+                }
                 self.follower.answered();
                 Ok(())
             }

@@ -437,7 +437,13 @@ impl Core {
             if self.judge_subject(subject).is_err() || circulated.expires < self.now {
                 return Ok(());
             }
-            let longest = self.charter().map_or(0, |charter| charter.timing.proposal_lifetime_ms);
+            let charter = chain.state().charter();
+            if self.proposals.is_beyond_a_share(&circulated.endorsements, charter) {
+                return Err(Error::Untimely(
+                    "its endorsers have too many proposals open that nobody else endorsed",
+                ));
+            }
+            let longest = charter.timing.proposal_lifetime_ms;
             let proposal = Proposal {
                 subject: subject.clone(),
                 note: circulated.note.clone(),
@@ -525,7 +531,11 @@ impl Core {
             return Err(Error::Untimely("this node does not make blocks"));
         }
         match self.waiting.offer(entry, chain.state(), chain.head(), self.now) {
-            Ok(Offered::Waits) => {
+            Ok(Offered::Waits { instead_of }) => {
+                if let Some(dead) = instead_of {
+                    self.relays.remove(&dead);
+                    effects.persist(Record { table: Table::Waiting, key: dead.0.to_vec(), value: None });
+                }
                 if let Some(from) = from {
                     self.promise(statement, from);
                 }
@@ -545,7 +555,9 @@ impl Core {
             Err(fault) => {
                 let Some(from) = from else { return Err(Error::Refused(fault)) };
                 // Whoever asks again after it is in gets the proof once more.
-                if let Some(height) = self.height_of(&entry.statement)
+                // Nobody else: it shows other members.
+                if (self.is_seated(&from) || self.speaks_for(&from, &entry.statement))
+                    && let Some(height) = self.height_of(&entry.statement)
                     && let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height))
                 {
                     effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
@@ -560,6 +572,15 @@ impl Core {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the peer at this transport key is the one whom `statement` is about.
+    pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
+        let by_first_key = match &statement.kind {
+            Kind::Admit(admit) => admit.subject.key == *from,
+            Kind::Revoke(_) => false,
+        };
+        by_first_key || self.owner_of(from) == Some(statement.subject())
     }
 
     /// The height of the block that holds `statement`, or one with its effect.

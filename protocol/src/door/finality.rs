@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::core::{Core, Phase};
 use super::effects::Effects;
 use super::input::{Alarm, Error, Event};
-use super::message::{Message, Talk};
+use super::message::{Message, Standing, Talk};
 use super::record::{Record, Table};
+use super::syncing::proven_header;
 use super::talk::{heard, record_with_block, said};
 use crate::agreement::{self, Accepted, Ballot, JournalRecord, Ledger, Output, Signer, Timely};
 use crate::encoding::encode;
 use crate::fault::Fault;
-use crate::following::{Chain, NotTaken, Proof, Workshop};
+use crate::following::{Chain, NotTaken, Proof, Workshop, chain_below};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
 use crate::joining::Waiting;
 use crate::limits;
@@ -294,6 +295,12 @@ impl Core {
                 Ok(())
             }
             Err(NotTaken::DoesNotExecute { height, fault }) => {
+                // What is below it is final all the same: a removal there counts.
+                if let Some(below) = chain_below(proven, height)
+                    && chain.take(&below, &*self.workshop).is_ok()
+                {
+                    self.became_final(&below, effects);
+                }
                 self.halt(Alarm::DoesNotExecute { height, why: fault.to_string() }, effects);
                 Ok(())
             }
@@ -449,14 +456,23 @@ impl Core {
             self.walk(steps, effects);
             return Ok(());
         }
-        self.follower.answered();
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        if self.standing_of(&from) < Standing::Member {
+            return Err(Error::Untimely("no stranger was asked"));
+        }
+        if let Some(tip) = tip {
+            let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
+            proven_header(chain.state(), tip).map_err(blame)?;
+        }
+        self.follower.answered();
         let ahead = tip.and_then(FinalChain::tip).is_some_and(|header| header.height > chain.head().height);
         if !ahead {
             return Err(Error::Untimely("it is known already"));
         }
+        if self.fetch.is_some() {
+            return Err(Error::Untimely("a snapshot is being fetched already"));
+        }
         // The peer's log does not go back to our head: only a snapshot closes the gap.
-        self.fetch = None;
         self.fetch_snapshot_from(from, effects);
         Ok(())
     }
