@@ -155,6 +155,7 @@ impl Core {
                     finalised = true;
                     let jitter = self.jitter();
                     self.follower.satisfied(self.now, jitter);
+                    self.report_clock(&proven, effects);
                     self.plan_publication(certificate.ballot.iteration, &proven, effects);
                     self.became_final(&proven, effects);
                 }
@@ -215,12 +216,11 @@ impl Core {
     ) {
         let Some(tip) = proven.tip().map(Header::id) else { return };
         let message = Arc::new(Message::Final(Arc::clone(proven)));
-        let Some(charter) = self.charter() else { return };
-        let seats = charter.size() as u64;
-        let leader = (charter.epoch.wrapping_add(iteration)) % seats;
-        let Some(chain) = &self.chain else { return };
-        let Some(mine) = chain.state().seats().position(|(node, _)| *node == self.me) else { return };
-        let rank = (mine as u64 + seats - leader) % seats;
+        let (Some(charter), Some(hall)) = (self.charter(), &self.hall) else { return };
+        let place = |voter| charter.endorsers.iter().position(|seat| seat.voting_key == voter);
+        let mine = self.keys.voting.as_ref().and_then(|key| place(key.public()));
+        let (Some(leader), Some(mine)) = (place(hall.leader(iteration)), mine) else { return };
+        let rank = ((mine + charter.size() - leader) % charter.size()) as u64;
         if rank == 0 {
             effects.publish(message);
             return;
@@ -286,7 +286,8 @@ impl Core {
                 if self.follower.gap(self.now) {
                     self.ask_what_follows(from, effects);
                 }
-                Err(Error::Untimely("blocks before it are missing here"))
+                // It is certified, and others may be able to use it.
+                Ok(())
             }
             Err(NotTaken::Wrong(fault)) => Err(Error::PeerMisbehaved { culprit: from, fault }),
             Err(NotTaken::Forked { height, ours, theirs }) => {
@@ -335,8 +336,10 @@ impl Core {
         let (Some(tip), Some(charter)) = (proven.tip(), self.charter()) else { return };
         let bound = charter.timing.freshness_ms;
         let (behind, ahead) = (tip.time.since(self.now), self.now.since(tip.time));
-        if behind.max(ahead) > bound && !self.clock_reported {
-            self.clock_reported = true;
+        if behind.max(ahead) <= bound {
+            self.clock_far_off = false;
+        } else if !self.clock_far_off {
+            self.clock_far_off = true;
             let alarm = Alarm::ClockFarOff { by_ms: behind.max(ahead), ahead: ahead > behind };
             effects.tell(Event::Alarm(alarm));
         }
@@ -362,6 +365,7 @@ impl Core {
         }
         if !blocks.is_empty() {
             self.sift_waiting(effects);
+            self.retry_proposals(effects);
         }
         self.judge_drafts_ahead(effects);
         if self.phase() == Phase::Gone {
@@ -389,7 +393,7 @@ impl Core {
             }
         }
         match &entry.statement.kind {
-            Kind::Admit(_) => {}
+            Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
             Kind::Revoke(revoke) => {
                 let Some(chain) = &self.chain else { return };
                 let node = revoke.subject;
@@ -483,15 +487,15 @@ impl Core {
     ) -> Result<(), Error> {
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
         let ours = chain.head();
-        let differs = height == ours.height && chain.head_id().0[..8] != *head;
-        let message = if height >= ours.height && !differs {
-            Message::Same
-        } else if differs {
-            // Two heads of one height: let the other see ours with its certificate.
-            match chain.tip() {
-                Some(tip) => Message::Final(Arc::new(tip)),
+        let message = if !chain.agrees(height, head) {
+            // Another block of that height is final here: let the other see ours, from before it, with the certificate.
+            let from = chain.entries_below(height).map_or(0, |before| before.saturating_sub(1));
+            match chain.since(from).or_else(|| chain.tip()) {
+                Some(since) => Message::Final(Arc::new(since)),
                 None => Message::Same,
             }
+        } else if height >= ours.height {
+            Message::Same
         } else {
             match chain.since(height) {
                 Some(since) => Message::Final(Arc::new(since)),

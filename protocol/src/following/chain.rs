@@ -163,6 +163,16 @@ impl Chain {
         self.recent.get(&basis.height) == Some(&(basis.block, basis.time))
     }
 
+    /// Whether the final block that is known here at `height` begins with `head`; yes if none is known.
+    pub fn agrees(&self, height: u64, head: &[u8; 8]) -> bool {
+        self.recent.get(&height).is_none_or(|(id, _)| id.0[..8] == *head)
+    }
+
+    /// The height of the newest block with entries below `height` that is in the tail.
+    pub fn entries_below(&self, height: u64) -> Option<u64> {
+        self.tail.range(..height).next_back().map(|(height, _)| *height)
+    }
+
     /// The final block with entries at `height`, if the tail goes back to it.
     pub fn held(&self, height: u64) -> Option<&Held> {
         self.tail.get(&height)
@@ -366,6 +376,14 @@ impl Chain {
             let theirs = header.id();
             if *ours != theirs {
                 return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs });
+            }
+        }
+        // A parent that is not ours, where we hold one of its height.
+        for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
+            let below = header.height.saturating_sub(1);
+            let Some((ours, _)) = self.recent.get(&below) else { continue };
+            if *ours != header.parent {
+                return Err(NotTaken::Forked { height: below, ours: *ours, theirs: header.parent });
             }
         }
         Ok(())

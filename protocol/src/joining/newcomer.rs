@@ -82,8 +82,8 @@ pub struct Newcomer {
     /// The newest certified head that anybody showed.
     head: Option<Header>,
     drafted: Option<Drafted>,
-    /// Endorsers that refused the entry as such, and why.
-    refused: BTreeMap<PublicKey, String>,
+    /// Endorsers that refused the entry as such, and what they say may help.
+    refused: BTreeMap<PublicKey, Retry>,
     /// In how many entries that were refused for their endorsements each endorser was: one that was revoked may go on signing, and a newcomer
     /// cannot know who that is. It is in all of them; so the next entry is made of those who were in the fewest.
     doubts: BTreeMap<NodeId, u32>,
@@ -282,6 +282,7 @@ impl Newcomer {
     fn begin_anew(&mut self) -> Vec<Step> {
         self.head = None;
         self.drafted = None;
+        self.refused.clear();
         self.connected.iter().map(|peer| Step::AskHead(*peer)).collect()
     }
 
@@ -424,13 +425,13 @@ impl Newcomer {
         if !ours || !self.is_endorser(&by) || self.failed {
             return Vec::new();
         }
-        self.refused.insert(by, why.to_owned());
+        self.refused.insert(by, retry);
         let mut steps = vec![Step::Declined(by, why.to_owned())];
         let liars = self.charter().map_or(0, |charter| usize::from(charter.faults));
-        if self.refused.len() <= liars {
+        // Only those count who say the same: one liar must not decide what the honest ones meant.
+        if self.refused.values().filter(|said| **said == retry).count() <= liars {
             return steps;
         }
-        self.refused.clear();
         match retry {
             Retry::Never => {
                 self.failed = true;
