@@ -143,11 +143,12 @@ impl Core {
         match input {
             Input::Received { from, message } => self.received(from, &message, effects),
             Input::Gossiped { from, message } => {
-                if !matches!(**message, Message::Final(_)) {
+                let Message::Final(chain) = &**message else {
                     let fault = Fault::NotAllowed { what: message.name() };
                     return Err(Error::PeerMisbehaved { culprit: from, fault });
-                }
-                self.received(from, &message, effects)
+                };
+                self.check_allowed(from, &message, effects)?;
+                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), true, effects)
             }
             Input::Connected(peer) => {
                 self.connected(peer, effects);
@@ -253,7 +254,7 @@ impl Core {
                 Ok(())
             }
             Message::Final(chain) => {
-                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), effects)
+                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), false, effects)
             }
             Message::AskSnapshot { head, chunk } => self.answer_snapshot(from, *head, *chunk, effects),
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
