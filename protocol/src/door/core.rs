@@ -177,7 +177,8 @@ impl Core {
         let follow = (self.chain.is_some() && !self.connected.is_empty()).then(|| self.follower.deadline());
         [
             follow,
-            self.hall.as_ref().and_then(Agreement::next_deadline),
+            // Agreement is not asked any more once the log has forked: its deadlines would come for ever.
+            self.hall.as_ref().filter(|_| self.halted.is_none()).and_then(Agreement::next_deadline),
             self.newcomer.as_ref().and_then(Newcomer::deadline),
             self.fetch.as_ref().map(SnapshotFetch::deadline),
             self.proposals.deadline(),
