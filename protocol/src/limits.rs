@@ -53,6 +53,8 @@ pub const WAITING_ENTRIES_MAX: usize = 4096;
 pub const WAITING_DENIALS_RESERVED: usize = 512;
 /// Proposals that wait for operators at one endorser.
 pub const PROPOSALS_MAX: usize = 1024;
+/// Of these, how many may be endorsed by no more than may lie; each endorser has its share of them.
+pub const PROPOSALS_UNVOUCHED_MAX: usize = PROPOSALS_MAX / 4;
 /// Of these, how many one stranger may hold.
 pub const PROPOSALS_PER_STRANGER_MAX: usize = 4;
 
@@ -103,6 +105,7 @@ const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= BLOCK_BYTES_MA
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
 const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
+const _: () = assert!(ENDORSERS_MAX <= PROPOSALS_UNVOUCHED_MAX);
 const _: () = assert!(TICKETS_FORGOTTEN_MAX > BLOCK_ENTRIES_MAX);
 const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(PROPOSALS_AHEAD_MAX <= ITERATIONS_AHEAD_MAX);

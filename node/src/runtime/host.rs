@@ -151,7 +151,11 @@ impl Host {
                     self.judge(gossip, Verdict::Ignore);
                     return;
                 }
-                let verdict = match self.handle(Input::Received { from, message }) {
+                let input = match gossip {
+                    Some(_) => Input::Gossiped { from, message },
+                    None => Input::Received { from, message },
+                };
+                let verdict = match self.handle(input) {
                     Ok(()) => Verdict::Accept,
                     Err(Error::PeerMisbehaved { culprit, fault }) => {
                         self.misbehaved(culprit, &fault);
@@ -440,7 +444,7 @@ impl Host {
     fn is_member(&self) -> bool {
         match self.core().phase() {
             Phase::Following | Phase::Endorsing => true,
-            Phase::Joining | Phase::Syncing | Phase::Gone | Phase::Halted => false,
+            Phase::Joining | Phase::Syncing | Phase::Restrained | Phase::Gone | Phase::Halted => false,
         }
     }
 

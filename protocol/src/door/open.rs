@@ -145,7 +145,8 @@ impl Core {
             stored_chunks: 0,
             connected: BTreeSet::new(),
             halted: None,
-            clock_reported: false,
+            clock_ran_back: false,
+            clock_far_off: false,
             keys: config.keys,
         };
         if core.newcomer.is_some() {

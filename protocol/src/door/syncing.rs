@@ -157,7 +157,7 @@ impl Core {
 }
 
 /// The first header of a chain without blocks, if its certificate proves it final.
-fn proven_header(genesis: &State, tip: &FinalChain) -> Result<Header, Fault> {
+pub(super) fn proven_header(genesis: &State, tip: &FinalChain) -> Result<Header, Fault> {
     let none = Fault::BadCertificate { why: "it is for no block" };
     let certified = tip.tip().ok_or(none.clone())?;
     check_certificate(genesis, &tip.certificate, certified)?;
