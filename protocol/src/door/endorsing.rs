@@ -135,7 +135,14 @@ impl Core {
             return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
         if let Err(fault) = self.check_may_endorse() {
-            return never(fault);
+            // A seat that has no state yet, or has halted, may come round.
+            let retry = match self.phase() {
+                Phase::Syncing | Phase::Halted => Retry::Later,
+                Phase::Endorsing | Phase::Joining | Phase::Following | Phase::Restrained | Phase::Gone => {
+                    Retry::Never
+                }
+            };
+            return Judged::Decline(fault.to_string(), retry);
         }
         let Some(chain) = &self.chain else { return never(Fault::Unknown { what: "the state" }) };
         let state = chain.state();

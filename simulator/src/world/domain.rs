@@ -12,6 +12,7 @@ use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject};
 use super::check::Checker;
 use super::founding::{Founding, by_hand, new_keys};
 use super::letter::Letters;
+use super::liar::Plot;
 use super::outcome::Outcome;
 use super::plan::{index_of, name_of};
 use super::program::{Program, Shared, Values};
@@ -22,7 +23,7 @@ use crate::engine::{
 };
 use crate::gossip::GossipRules;
 use crate::oracles::{Ballots, Domain as Origin, History, Invariant, Violation};
-use crate::scenario::{Act, By, NodeName, Process, Script};
+use crate::scenario::{Act, By, Lie, NodeName, Process, Script};
 
 /// What can be seen of a run while it goes on, from other threads.
 #[derive(Debug, Default)]
@@ -145,10 +146,11 @@ impl<'a> Run<'a> {
         let everybody = keys.len() as u32;
 
         let index = |at: usize| NodeIndex(at as u32);
-        let excused = order.plan.0.iter().filter_map(|fault| match &fault.action {
-            Action::RollBack { node, image: _ } => Some(*node),
-            _ => None,
-        });
+        let liars = script.liar.iter().filter(|liar| liar.domain == order.domain);
+        let lies: BTreeMap<NodeIndex, Lie> =
+            liars.map(|liar| (index_of(script, *liar.node.as_ref()), liar.lie)).collect();
+        // An unnoticed old backup counts as a fault, too.
+        let excused = order.plan.rolled_back().chain(lies.keys().copied()).collect();
         let voters = founding.endorsers.iter().enumerate();
         let voters = voters.filter_map(|(at, keys)| Some((index(at), keys.voting.as_ref()?.public())));
         let forgetful: Vec<bool> = (0..everybody).map(|node| !order.plan.restarts(NodeIndex(node))).collect();
@@ -158,7 +160,9 @@ impl<'a> Run<'a> {
             nodes: keys.iter().enumerate().map(|(at, keys)| (keys.identity.public(), index(at))).collect(),
             checker,
             workshop: Arc::new(SharedWorkshop::default()),
-            ballots: Ballots::new(order.domain, voters, excused.collect()),
+            ballots: Ballots::new(order.domain, voters, excused),
+            lies,
+            plot: Plot::default(),
             faults: BTreeMap::new(),
             forgetful: forgetful.clone(),
             letters: Letters::default(),
@@ -317,7 +321,7 @@ impl<'a> Run<'a> {
     fn is_judged(&self, node: NodeIndex) -> bool {
         let up = |node: NodeIndex| self.world.actor(node).is_some() && !self.world.is_paused(node);
         let network = self.world.network();
-        if !up(node) {
+        if !up(node) || self.lies(node) {
             return false;
         }
         if !network.is_cut() {
@@ -326,6 +330,11 @@ impl<'a> Run<'a> {
         let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
         let heard = endorsers.filter(|endorser| up(*endorser) && network.reaches(node, *endorser)).count();
         heard >= self.founding.founded.charter.quorum()
+    }
+
+    /// Nobody is asked about what a liar says or holds.
+    fn lies(&self, node: NodeIndex) -> bool {
+        self.world.shared.lies.contains_key(&node)
     }
 
     fn woken(&mut self, token: u64) {
@@ -397,6 +406,7 @@ impl<'a> Run<'a> {
     fn told(&mut self, node: NodeIndex, event: Event) {
         let now = self.world.now();
         match event {
+            Event::Final { .. } | Event::Alarm(_) if self.lies(node) => {}
             Event::Final { height, block, entries } => {
                 let first = self.history.is_final(now, node, height, block);
                 if entries > 0 {
@@ -439,10 +449,15 @@ impl<'a> Run<'a> {
             Alarm::Forked { .. } | Alarm::DoesNotExecute { .. } => {
                 self.broke(Invariant::S3, now, node, format!("{who} halted: {alarm:?}"));
             }
-            Alarm::JournalLost { .. }
-            | Alarm::Contradiction { .. }
-            | Alarm::ClockRanBack { .. }
-            | Alarm::ClockFarOff { .. } => self.outcome.note(format!("{who}: {alarm:?}")),
+            Alarm::Contradiction { key, iteration: _ } => {
+                let voter = |keys: &Keys| keys.voting.as_ref().is_some_and(|voting| voting.public() == *key);
+                let liar = self.world.shared.keys.iter().position(voter).map(|at| NodeIndex(at as u32));
+                let liar = liar.map_or(key.to_string(), |liar| name_of(self.script, liar).to_string());
+                self.outcome.note(format!("{who} has proof that {liar} contradicted itself"));
+            }
+            Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
+            Alarm::ClockRanBack { .. } => self.outcome.note(format!("the clock of {who} ran backwards")),
+            Alarm::ClockFarOff { .. } => self.outcome.note(format!("the clock of {who} is far off")),
         }
     }
 
@@ -467,7 +482,11 @@ impl<'a> Run<'a> {
                         }
                     }
                     let mut missing = Missing::default();
-                    for member in self.members.iter().filter(|node| self.world.actor(**node).is_some()) {
+                    for member in self
+                        .members
+                        .iter()
+                        .filter(|node| self.world.actor(**node).is_some() && !self.lies(**node))
+                    {
                         missing.insert(*member);
                     }
                     self.open.insert(height, Open { since: now, missing });
