@@ -168,6 +168,11 @@ fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {
     let (code, why) =
         refusal(&late, &["join", ticket.to_str().unwrap(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"]);
     assert!(code == 1 && why.contains("spent"), "{code}: {why}");
+    // With another ticket it asks anew, in the same directory and under the same identity.
+    let another = ok(&alone, &["invite", "--role", "member"]);
+    let identity = fs::read(late.join("inception.json")).unwrap();
+    ok(&late, &["join", another.trim(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    assert_eq!(fs::read(late.join("inception.json")).unwrap(), identity);
 
     // By approval, with the one operator's yes.
     let anchor = ok(&alone, &["anchor"]);
@@ -362,8 +367,52 @@ fn a_record_that_was_damaged_on_the_disk_is_named_set_aside_and_restored_from_pe
     again.wait(&["height", &head]);
     assert_eq!(json(&guest, &["log"]), log);
     assert_eq!(json(&guest, &["status"])["members"], 3);
-    assert_eq!(again.stop(), 0);
-    assert_eq!((second.stop(), founder.stop()), (0, 0));
+    assert_eq!((again.stop(), second.stop(), founder.stop()), (0, 0, 0));
+}
+
+#[test]
+fn nodes_find_one_another_again_when_all_addresses_but_one_have_changed() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = found_alone(root.path(), "alone");
+    let founder = Running::start(&alone, &["run"]);
+    let ticket = ok(&alone, &["invite", "--role", "member", "--uses", "2"]);
+    let guest = root.path().join("guest");
+    let stays = Running::start(
+        &root.path().join("stays"),
+        &["join", ticket.trim(), "--listen", "/ip4/127.0.0.1/tcp/0"],
+    );
+    let runs = Running::start(&guest, &["join", ticket.trim(), "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    for node in [&runs, &stays] {
+        node.wait(&["member"]);
+        node.wait(&["peers", "2"]);
+    }
+    // Each takes another port, and none is told of the others': signed records lead the way, by whoever stayed.
+    assert_eq!((founder.stop(), runs.stop()), (0, 0));
+    let founder = Running::start(&alone, &["run"]);
+    let runs = Running::start(&guest, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    for node in [&founder, &runs, &stays] {
+        node.wait(&["peers", "2"]);
+    }
+    assert_eq!((founder.stop(), runs.stop(), stays.stop()), (0, 0, 0));
+}
+
+#[test]
+fn an_endorser_whose_journal_is_gone_says_so_and_what_it_means() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = found_alone(root.path(), "amnesia");
+    let node = Running::start(&dir, &["run"]);
+    node.wait(&["height", "1"]);
+    assert_eq!(node.stop(), 0);
+    fs::remove_file(dir.join("store/journal")).unwrap();
+    let node = Running::start(&dir, &["run"]);
+    let status = json(&dir, &["status"]);
+    assert!(status["journal_lost"].as_str().unwrap().contains("the file is missing"), "{status}");
+    assert!(node.log().contains("it signs nothing more"), "{}", node.log());
+    assert_eq!(node.stop(), 0);
+    // Lost once is lost: a new file does not pass for the old one.
+    let node = Running::start(&dir, &["run"]);
+    assert!(!json(&dir, &["status"])["journal_lost"].is_null());
+    assert_eq!(node.stop(), 0);
 }
 
 /// A small file system of its own, where the one who runs the tests may mount one.

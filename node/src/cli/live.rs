@@ -162,8 +162,10 @@ fn prepare_store(home: &Home, owner: Owner, application: &Application) -> Result
     // Told to join before. If it had only asked so far, it asks anew, with what it was given now.
     let Opened { mut store, records: there, damage: _ } =
         Store::open(&home.store(), owner.node, Some(owner.domain))?;
-    let only_asked = there.iter().all(|record| records.iter().any(|new| new.key == record.key));
-    if only_asked {
+    // The core takes the application away once it is granted.
+    let still_asking =
+        there.iter().any(|old| records.iter().any(|new| (new.table, &new.key) == (old.table, &old.key)));
+    if still_asking {
         store.commit(&records)?;
         store.set_note(note, &hints)?;
     }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
+use tokio::net::unix::ReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -146,11 +147,25 @@ async fn converse(mut stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Res
             return write.write_all(to_line(Err(Refusal::bad(why))).as_bytes()).await;
         }
         let reply = match parse_request(&line) {
-            Ok(request) => answer(request, &asked).await,
+            Ok(request) => tokio::select! {
+                reply = answer(request, &asked) => reply,
+                () = hung_up(&mut read, write.as_ref()) => return Ok(()),
+            },
             Err(refusal) => Err(refusal),
         };
         write.write_all(to_line(reply).as_bytes()).await?;
     }
+}
+
+/// Done when the asker has closed its connection: whoever waited for something does not any more. One that has only said that it will
+/// ask nothing else still waits.
+async fn hung_up(read: &mut BufReader<ReadHalf<'_>>, stream: &UnixStream) {
+    if read.fill_buf().await.is_ok_and(<[u8]>::is_empty)
+        && stream.ready(Interest::WRITABLE).await.is_ok_and(|ready| ready.is_write_closed())
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn answer(request: Request, asked: &mpsc::Sender<Asked>) -> Reply {

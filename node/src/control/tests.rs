@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// A node that answers every request with what it understood, but for `Leave`, which it refuses, and `Anchor`, which it drops.
+/// A node that answers every request with what it understood, but for `Leave`, which it refuses, `Anchor`, which it drops, and `Wait`,
+/// which it never answers.
 struct Echo {
     _dir: tempfile::TempDir,
     path: PathBuf,
@@ -25,11 +26,14 @@ impl Echo {
         let (asked, mut asks) = mpsc::channel::<Asked>(8);
         runtime.spawn(async move { listener.serve(asked).await });
         runtime.spawn(async move {
+            let mut kept = Vec::new();
             while let Some(Asked { request, reply }) = asks.recv().await {
                 if request == (Request::Leave {}) {
                     reply.send(Err(Refusal::refused("not today"))).unwrap();
                 } else if request == (Request::Anchor {}) {
                     drop(reply);
+                } else if matches!(request, Request::Wait { .. }) {
+                    kept.push(reply);
                 } else {
                     reply.send(Ok(json!({ "understood": format!("{request:?}") }))).unwrap();
                 }
@@ -53,11 +57,10 @@ impl Echo {
 fn requests_and_refusals_travel_both_ways_on_one_connection() {
     let echo = Echo::start();
     let mut client = Client::connect(&echo.path).unwrap();
-    let until = Condition::Gone { node: NodeId([7; 32]) };
     for request in [
         Request::Status {},
         Request::Members { after: Some(NodeId([9; 32])) },
-        Request::Wait { until, timeout_ms: 5 },
+        Request::Why { node: "abcdef".into() },
         Request::Revoke { node: "abcd".into(), reason: Reason::Compromised, note: "line\nbreak".into() },
     ] {
         let answer = client.ask(&request).unwrap();
@@ -95,6 +98,30 @@ fn what_is_no_request_is_refused_with_the_reason_and_harms_nobody() {
     let nested = [vec![b'['; 10_000], b"\n".to_vec()].concat();
     assert!(echo.raw(&nested).contains("one JSON object"));
     assert!(Client::connect(&echo.path).unwrap().ask(&Request::Status {}).is_ok());
+}
+
+#[test]
+fn whoever_hangs_up_while_waiting_leaves_its_place_to_others() {
+    let echo = Echo::start();
+    let waits = RequestLine {
+        v: VERSION,
+        request: serde_json::to_value(Request::Wait { until: Condition::Member {}, timeout_ms: 1 << 40 })
+            .unwrap(),
+    };
+    let mut line = serde_json::to_vec(&waits).unwrap();
+    line.push(b'\n');
+    let connect = || {
+        let mut stream = UnixStream::connect(&echo.path).unwrap();
+        stream.write_all(&line).unwrap();
+        stream
+    };
+    for _ in 0..3 {
+        let hanging: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| connect()).collect();
+        drop(hanging);
+    }
+    let mut client = Client::connect(&echo.path).unwrap();
+    client.give_up_after(Some(std::time::Duration::from_secs(30))).unwrap();
+    client.ask(&Request::Status {}).unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The core's inputs and effects: handle, store, send, in this order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,8 @@ pub(super) struct Host {
     /// The state changed in a way that may change who is what.
     standings_changed: bool,
     misbehaved: Vec<PublicKey>,
+    /// Who was told on this connection that we speak another version.
+    told_version: BTreeSet<PublicKey>,
     save_at: Instant,
 }
 
@@ -100,6 +102,7 @@ impl Host {
             waits: Vec::new(),
             standings_changed: true,
             misbehaved: Vec::new(),
+            told_version: BTreeSet::new(),
             save_at: now + SAVE_EVERY,
         }
     }
@@ -148,7 +151,11 @@ impl Host {
                     self.judge(gossip, Verdict::Ignore);
                     return;
                 }
-                let verdict = match self.handle(Input::Received { from, message }) {
+                let input = match gossip {
+                    Some(_) => Input::Gossiped { from, message },
+                    None => Input::Received { from, message },
+                };
+                let verdict = match self.handle(input) {
                     Ok(()) => Verdict::Accept,
                     Err(Error::PeerMisbehaved { culprit, fault }) => {
                         self.misbehaved(culprit, &fault);
@@ -168,9 +175,12 @@ impl Host {
             Incoming::Message { from, what: Err(Fault::UnknownVersion { theirs, ours }), gossip } => {
                 tracing::debug!(?from, theirs, ours, "a peer speaks another version");
                 self.judge(gossip, Verdict::Ignore);
-                let message = Arc::new(Message::Unsupported { theirs, ours });
-                let bytes = Envelope { domain: self.domain, message }.to_bytes();
-                report_unsent(from, self.network.send(from, bytes));
+                // Once a connection: it may not be able to read this either, and would answer in the same way for ever.
+                if self.told_version.insert(from) {
+                    let message = Arc::new(Message::Unsupported { theirs, ours });
+                    let bytes = Envelope { domain: self.domain, message }.to_bytes();
+                    report_unsent(from, self.network.send(from, bytes));
+                }
             }
             Incoming::Message { from, what: Err(fault), gossip } => {
                 self.misbehaved(from, &fault);
@@ -193,8 +203,13 @@ impl Host {
     /// A stranger that breaks rules is shown the door; a member may have caught our own fault, and is only named.
     fn misbehaved(&mut self, key: PublicKey, fault: &Fault) {
         let standing = self.core().standing_of(&key);
-        tracing::warn!(?key, ?standing, %fault, "a peer broke a rule");
-        if standing <= Standing::Stranger && self.core().state().is_some() {
+        if standing > Standing::Stranger {
+            tracing::warn!(?key, ?standing, %fault, "a peer broke a rule");
+            return;
+        }
+        // Quietly: strangers shall not fill our disk with log lines.
+        tracing::debug!(?key, ?standing, %fault, "a peer broke a rule");
+        if self.core().state().is_some() {
             self.misbehaved.push(key);
         }
     }
@@ -212,6 +227,7 @@ impl Host {
             NetEvent::Disconnected(key) => {
                 tracing::debug!(?key, "disconnected");
                 self.connected.remove(&key);
+                self.told_version.remove(&key);
                 for effects in self.router.connection(self.clock.now(), key, false) {
                     self.take(effects);
                 }
@@ -428,7 +444,7 @@ impl Host {
     fn is_member(&self) -> bool {
         match self.core().phase() {
             Phase::Following | Phase::Endorsing => true,
-            Phase::Joining | Phase::Syncing | Phase::Gone | Phase::Halted => false,
+            Phase::Joining | Phase::Syncing | Phase::Restrained | Phase::Gone | Phase::Halted => false,
         }
     }
 

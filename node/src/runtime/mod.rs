@@ -140,15 +140,7 @@ pub async fn run(
     let (asked, mut asks) = mpsc::channel(ASKED_MAX);
 
     let mut router = Router::new();
-    let first = router.add(now(), core).map_err(|e| RunError::Open {
-        store: store.dir().display().to_string(),
-        why: OpenError::Charter(match e {
-            door::Error::PeerMisbehaved { culprit: _, fault } | door::Error::Refused(fault) => fault,
-            door::Error::Untimely(what) | door::Error::ApiMisuse(what) => {
-                frith_protocol::fault::Fault::Unknown { what }
-            }
-        }),
-    })?;
+    let first = router.add(now(), core).expect("a core that hears of no peer refuses nothing");
     let mut host = Host::new(home, domain, router, store, network.clone(), contacts, damage);
     host.take(first);
     host.settle().await.map_err(RunError::NotStored)?;

@@ -129,6 +129,11 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         self.iteration
     }
 
+    /// Who leads `iteration` (SPEC 8.3).
+    pub fn leader(&self, iteration: u64) -> V {
+        self.config.leader(iteration)
+    }
+
     /// Whether it may still sign: its journal is not lost, and the log has not forked.
     pub fn is_voting(&self) -> bool {
         self.conduct == Conduct::Votes

@@ -58,8 +58,8 @@ pub(super) struct Given {
     pub(super) endorsement: Endorsement,
     /// Until when it can be of use.
     pub(super) until: Timestamp,
-    /// By which ticket, if it is for an admission by one.
-    pub(super) ticket: Option<TicketId>,
+    /// Whose admission it is for, and by which ticket, if it is for one.
+    pub(super) admits: Option<(NodeId, Option<TicketId>)>,
 }
 
 /// One node's part in one domain.
@@ -108,8 +108,9 @@ pub struct Core {
     pub(super) connected: BTreeSet<PublicKey>,
     /// Why this node takes no further blocks.
     pub(super) halted: Option<Alarm>,
-    /// Told once, not at every input.
-    pub(super) clock_reported: bool,
+    /// What was told of the clock, so that it is told once and not at every input.
+    pub(super) clock_ran_back: bool,
+    pub(super) clock_far_off: bool,
 }
 
 /// What a node is doing.
@@ -124,6 +125,8 @@ pub enum Phase {
     Following,
     /// It follows and endorses.
     Endorsing,
+    /// It was revoked and has a seat: it keeps its vote, and nothing else, until the charter is amended.
+    Restrained,
     /// It was revoked.
     Gone,
     /// Its log forked, or does not execute: it takes no further blocks.
@@ -131,7 +134,7 @@ pub enum Phase {
 }
 
 impl Core {
-    /// The one door. On `Err` nothing has changed but the time.
+    /// The one door. On `Err` nothing has changed but the time; effects are carried out all the same.
     ///
     /// # Errors
     /// [`Error`] says whose fault it was.
@@ -139,6 +142,14 @@ impl Core {
         self.tell_time(now, effects);
         match input {
             Input::Received { from, message } => self.received(from, &message, effects),
+            Input::Gossiped { from, message } => {
+                let Message::Final(chain) = &**message else {
+                    let fault = Fault::NotAllowed { what: message.name() };
+                    return Err(Error::PeerMisbehaved { culprit: from, fault });
+                };
+                self.check_allowed(from, &message, effects)?;
+                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), true, effects)
+            }
             Input::Connected(peer) => {
                 self.connected(peer, effects);
                 Ok(())
@@ -182,13 +193,13 @@ impl Core {
     /// Time never runs backwards inside (SPEC 9.6).
     fn tell_time(&mut self, now: Timestamp, effects: &mut Effects) {
         if now < self.now {
-            if !self.clock_reported {
-                self.clock_reported = true;
+            if !self.clock_ran_back {
+                self.clock_ran_back = true;
                 effects.tell(Event::Alarm(Alarm::ClockRanBack { by_ms: self.now.since(now) }));
             }
             return;
         }
-        self.clock_reported = false;
+        self.clock_ran_back = false;
         self.now = now;
     }
 
@@ -208,6 +219,11 @@ impl Core {
                 self.charter_shown(&Verified::of_verified_parts((**founded).clone()), effects)
             }
             Message::AskEndorsement(draft) => {
+                // Or the answer, and an operator's yes, would go to whoever passed it on.
+                if !self.speaks_for(&from, &draft.statement) {
+                    let fault = Fault::NotAllowed { what: "a draft about somebody else" };
+                    return Err(Error::PeerMisbehaved { culprit: from, fault });
+                }
                 self.judge_draft(from, &Verified::of_verified_parts((**draft).clone()), effects);
                 Ok(())
             }
@@ -232,11 +248,14 @@ impl Core {
             }
             Message::Follow { height, head } => self.answer_follow(from, *height, head, effects),
             Message::Same => {
+                if self.standing_of(&from) < Standing::Member {
+                    return Err(Error::Untimely("no stranger was asked"));
+                }
                 self.follower.answered();
                 Ok(())
             }
             Message::Final(chain) => {
-                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), effects)
+                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), false, effects)
             }
             Message::AskSnapshot { head, chunk } => self.answer_snapshot(from, *head, *chunk, effects),
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
@@ -461,9 +480,15 @@ impl Core {
         match &self.chain {
             None if self.admitted.is_some() => Phase::Syncing,
             None => Phase::Joining,
-            Some(chain) if chain.state().is_gone(&self.me) => Phase::Gone,
-            Some(chain) if chain.state().has_seat(&self.me) => Phase::Endorsing,
-            Some(_) => Phase::Following,
+            Some(chain) => {
+                let state = chain.state();
+                match (state.has_seat(&self.me), state.is_gone(&self.me)) {
+                    (true, true) => Phase::Restrained,
+                    (true, false) => Phase::Endorsing,
+                    (false, true) => Phase::Gone,
+                    (false, false) => Phase::Following,
+                }
+            }
         }
     }
 
@@ -471,6 +496,20 @@ impl Core {
     pub(super) fn keep_given(&mut self, id: Hash, given: Given, effects: &mut Effects) {
         effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: Some(encode(&given)) });
         self.given.insert(id, given);
+    }
+
+    /// Whoever is in has used its number: what else was signed for it can never become an entry.
+    pub(super) fn forget_drafts_of(&mut self, node: &NodeId, effects: &mut Effects) {
+        let of_it: Vec<Hash> = self
+            .given
+            .iter()
+            .filter(|(_, given)| given.admits.is_some_and(|(subject, _)| subject == *node))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in of_it {
+            self.given.remove(&id);
+            effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: None });
+        }
     }
 
     /// What can no longer become an entry need not be remembered: it would be refused, whoever shows it.

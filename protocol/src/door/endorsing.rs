@@ -10,11 +10,11 @@ use super::record::{Record, Table};
 use crate::agreement;
 use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
-use crate::identity::{PublicKey, Verified};
+use crate::identity::{NodeId, PublicKey, Verified};
 use crate::joining::{Answer, Circulated, Decision, Draft, Offered, Origin, Proposal, Retry, Step, Verdict};
 use crate::limits;
 use crate::state::{
-    Admit, Endorsement, Entry, Founded, Grounds, Kind, Reason, Revoke, Statement, Subject, TicketId,
+    Admit, Basis, Endorsement, Entry, Founded, Grounds, Kind, Reason, Revoke, Statement, Subject, TicketId,
     TicketTerms,
 };
 use crate::time::Timestamp;
@@ -134,22 +134,18 @@ impl Core {
         let Kind::Admit(admit) = &draft.statement.kind else {
             return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
-        let chain = match (self.phase(), &self.chain) {
-            (Phase::Endorsing, Some(chain)) => chain,
-            (
-                Phase::Endorsing
-                | Phase::Joining
-                | Phase::Syncing
-                | Phase::Following
-                | Phase::Gone
-                | Phase::Halted,
-                _,
-            ) => return never(Fault::NotAnEndorser { node: self.me }),
-        };
-        let state = chain.state();
-        if state.is_gone(&self.me) {
-            return never(Fault::EndorserGone { node: self.me });
+        if let Err(fault) = self.check_may_endorse() {
+            // A seat that has no state yet, or has halted, may come round.
+            let retry = match self.phase() {
+                Phase::Syncing | Phase::Halted => Retry::Later,
+                Phase::Endorsing | Phase::Joining | Phase::Following | Phase::Restrained | Phase::Gone => {
+                    Retry::Never
+                }
+            };
+            return Judged::Decline(fault.to_string(), retry);
         }
+        let Some(chain) = &self.chain else { return never(Fault::Unknown { what: "the state" }) };
+        let state = chain.state();
         let charter = state.charter();
         let head = chain.head();
         if self.now.since(head.time) > charter.timing.freshness_ms {
@@ -171,12 +167,7 @@ impl Core {
                 Judged::Decline("the basis is far beyond this endorser's head".into(), Retry::Later)
             };
         }
-        if !chain.knows(&admit.basis) {
-            let fault = Fault::BadBasis { why: "the block that it names is not known here" };
-            return Judged::Decline(fault.to_string(), Retry::NewerBasis);
-        }
-        if self.now.since(admit.basis.time) > charter.timing.basis_ms / 2 {
-            let fault = Fault::BadBasis { why: "it is too old to endorse on" };
+        if let Err(fault) = self.check_basis(&admit.basis) {
             return Judged::Decline(fault.to_string(), Retry::NewerBasis);
         }
         let time = self.now.max(head.time.plus(1));
@@ -256,7 +247,7 @@ impl Core {
             return given.endorsement;
         }
         let endorsement = Endorsement::sign(&id, self.me, self.keys.sequence, &self.keys.identity);
-        let given = Given { endorsement, until: self.useful_until(subject), ticket: ticket_of(subject) };
+        let given = Given { endorsement, until: self.useful_until(subject), admits: admission_of(subject) };
         self.keep_given(id, given, effects);
         effects.tell(Event::Endorsed { id });
         endorsement
@@ -265,7 +256,11 @@ impl Core {
     /// Whoever holds a ticket can make identities without end: what we sign for it, and must remember, has a bound.
     fn has_signed_too_often(&self, terms: &TicketTerms) -> bool {
         let id = terms.id();
-        let signed = self.given.values().filter(|given| given.ticket == Some(id)).count();
+        let signed = self
+            .given
+            .values()
+            .filter(|given| given.admits.is_some_and(|(_, ticket)| ticket == Some(id)))
+            .count();
         signed >= (terms.uses as usize).saturating_add(limits::SPARE_ENDORSEMENTS_PER_TICKET)
     }
 
@@ -288,19 +283,25 @@ impl Core {
     }
 
     fn check_may_endorse(&self) -> Result<(), Fault> {
-        match (self.phase(), &self.chain) {
-            (Phase::Endorsing, Some(chain)) if !chain.state().is_gone(&self.me) => Ok(()),
-            (Phase::Endorsing, Some(_)) => Err(Fault::EndorserGone { node: self.me }),
-            (
-                Phase::Endorsing
-                | Phase::Joining
-                | Phase::Syncing
-                | Phase::Following
-                | Phase::Gone
-                | Phase::Halted,
-                _,
-            ) => Err(Fault::NotAnEndorser { node: self.me }),
+        match self.phase() {
+            Phase::Endorsing => Ok(()),
+            Phase::Restrained => Err(Fault::EndorserGone { node: self.me }),
+            Phase::Joining | Phase::Syncing | Phase::Following | Phase::Gone | Phase::Halted => {
+                Err(Fault::NotAnEndorser { node: self.me })
+            }
         }
+    }
+
+    /// Whether we may vouch for the basis of a grant (SPEC 5.6): execution trusts the endorsers with it.
+    fn check_basis(&self, basis: &Basis) -> Result<(), Fault> {
+        let Some(chain) = &self.chain else { return Err(Fault::Unknown { what: "the state" }) };
+        if !chain.knows(basis) {
+            return Err(Fault::BadBasis { why: "the block that it names is not known here" });
+        }
+        if self.now.since(basis.time) > chain.state().charter().timing.basis_ms / 2 {
+            return Err(Fault::BadBasis { why: "it is too old to endorse on" });
+        }
+        Ok(())
     }
 
     /// Whether a subject would do in our own newest state, but for the endorsements.
@@ -308,7 +309,13 @@ impl Core {
         let Some(chain) = &self.chain else { return Err(Fault::Unknown { what: "the state" }) };
         let time = self.now.max(chain.head().time.plus(1));
         match subject {
-            Subject::Statement(statement) => chain.state().judge_statement(chain.head(), time, statement),
+            Subject::Statement(statement) => {
+                match &statement.kind {
+                    Kind::Admit(admit) => self.check_basis(&admit.basis)?,
+                    Kind::Revoke(_) => {}
+                }
+                chain.state().judge_statement(chain.head(), time, statement)
+            }
             Subject::Ticket(terms) => chain.state().judge_ticket(time, terms),
         }
     }
@@ -437,7 +444,13 @@ impl Core {
             if self.judge_subject(subject).is_err() || circulated.expires < self.now {
                 return Ok(());
             }
-            let longest = self.charter().map_or(0, |charter| charter.timing.proposal_lifetime_ms);
+            let charter = chain.state().charter();
+            if self.proposals.is_beyond_a_share(&circulated.endorsements, charter) {
+                return Err(Error::Untimely(
+                    "its endorsers have too many proposals open that nobody else endorsed",
+                ));
+            }
+            let longest = charter.timing.proposal_lifetime_ms;
             let proposal = Proposal {
                 subject: subject.clone(),
                 note: circulated.note.clone(),
@@ -468,24 +481,31 @@ impl Core {
         if proposal.met || chain.state().check_endorsers(&proposal.endorsements, need).is_err() {
             return;
         }
+        let (subject, endorsements) = (proposal.subject.clone(), proposal.endorsements.clone());
+        match &subject {
+            Subject::Ticket(_) => {}
+            Subject::Statement(statement) => {
+                let entry = Entry { statement: statement.clone(), endorsements: endorsements.clone() };
+                let entry = Verified::of_verified_parts(Arc::new(entry));
+                // It may find no room now, or be valid only when our log has caught up: it is tried again after every block.
+                if self.submitted(None, &entry, effects).is_err() {
+                    return;
+                }
+            }
+        }
+        let Some(proposal) = self.proposals.get_mut(id) else { return };
         proposal.met = true;
         let proposal = proposal.clone();
         self.keep_proposal(&proposal, effects);
-        effects.tell(Event::Met {
-            id: *id,
-            subject: Box::new(proposal.subject.clone()),
-            endorsements: proposal.endorsements.clone(),
-        });
-        match proposal.subject {
-            Subject::Ticket(_) => {}
-            Subject::Statement(statement) => {
-                let endorsements = proposal.endorsements;
-                let entry = Verified::of_verified_parts(Arc::new(Entry { statement, endorsements }));
-                // It was judged when it was proposed; what changed since is told by the log.
-                if let Err(Error::Refused(fault)) = self.submitted(None, &entry, effects) {
-                    debug_assert!(!fault.to_string().is_empty());
-                }
-            }
+        effects.tell(Event::Met { id: *id, subject: Box::new(subject), endorsements });
+    }
+
+    /// Proposals that have all their endorsements and could not be handed on.
+    pub(super) fn retry_proposals(&mut self, effects: &mut Effects) {
+        let unmet: Vec<Hash> =
+            self.proposals.iter().filter(|(_, proposal)| !proposal.met).map(|(id, _)| *id).collect();
+        for id in unmet {
+            self.tell_if_met(&id, effects);
         }
     }
 
@@ -518,7 +538,11 @@ impl Core {
             return Err(Error::Untimely("this node does not make blocks"));
         }
         match self.waiting.offer(entry, chain.state(), chain.head(), self.now) {
-            Ok(Offered::Waits) => {
+            Ok(Offered::Waits { instead_of }) => {
+                if let Some(dead) = instead_of {
+                    self.relays.remove(&dead);
+                    effects.persist(Record { table: Table::Waiting, key: dead.0.to_vec(), value: None });
+                }
                 if let Some(from) = from {
                     self.promise(statement, from);
                 }
@@ -538,7 +562,9 @@ impl Core {
             Err(fault) => {
                 let Some(from) = from else { return Err(Error::Refused(fault)) };
                 // Whoever asks again after it is in gets the proof once more.
-                if let Some(height) = self.height_of(&entry.statement)
+                // Nobody else: it shows other members.
+                if (self.is_seated(&from) || self.speaks_for(&from, &entry.statement))
+                    && let Some(height) = self.height_of(&entry.statement)
                     && let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height))
                 {
                     effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
@@ -553,6 +579,15 @@ impl Core {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the peer at this transport key is the one whom `statement` is about.
+    pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
+        let by_first_key = match &statement.kind {
+            Kind::Admit(admit) => admit.subject.key == *from,
+            Kind::Revoke(_) => false,
+        };
+        by_first_key || self.owner_of(from) == Some(statement.subject())
     }
 
     /// The height of the block that holds `statement`, or one with its effect.
@@ -618,14 +653,17 @@ impl Core {
 /// The place of the founding charter in [`Table::Meta`].
 pub(super) const FOUNDED_KEY: &[u8] = b"founded";
 
-fn ticket_of(subject: &Subject) -> Option<TicketId> {
+fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
     match subject {
         Subject::Ticket(_) => None,
         Subject::Statement(statement) => match &statement.kind {
-            Kind::Admit(admit) => match &admit.grounds {
-                Grounds::Ticket(terms) => Some(terms.id()),
-                Grounds::Approval => None,
-            },
+            Kind::Admit(admit) => {
+                let ticket = match &admit.grounds {
+                    Grounds::Ticket(terms) => Some(terms.id()),
+                    Grounds::Approval => None,
+                };
+                Some((admit.subject.node_id(), ticket))
+            }
             Kind::Revoke(_) => None,
         },
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::core::{Core, Phase};
 use super::effects::Effects;
 use super::input::{Alarm, Error, Event};
-use super::message::{Message, Talk};
+use super::message::{Message, Standing, Talk};
 use super::record::{Record, Table};
+use super::syncing::proven_header;
 use super::talk::{heard, record_with_block, said};
 use crate::agreement::{self, Accepted, Ballot, JournalRecord, Ledger, Output, Signer, Timely};
 use crate::encoding::encode;
 use crate::fault::Fault;
-use crate::following::{Chain, NotTaken, Proof, Workshop};
+use crate::following::{Chain, NotTaken, Proof, Workshop, chain_below};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
 use crate::joining::Waiting;
 use crate::limits;
@@ -154,6 +155,7 @@ impl Core {
                     finalised = true;
                     let jitter = self.jitter();
                     self.follower.satisfied(self.now, jitter);
+                    self.report_clock(&proven, effects);
                     self.plan_publication(certificate.ballot.iteration, &proven, effects);
                     self.became_final(&proven, effects);
                 }
@@ -214,12 +216,11 @@ impl Core {
     ) {
         let Some(tip) = proven.tip().map(Header::id) else { return };
         let message = Arc::new(Message::Final(Arc::clone(proven)));
-        let Some(charter) = self.charter() else { return };
-        let seats = charter.size() as u64;
-        let leader = (charter.epoch.wrapping_add(iteration)) % seats;
-        let Some(chain) = &self.chain else { return };
-        let Some(mine) = chain.state().seats().position(|(node, _)| *node == self.me) else { return };
-        let rank = (mine as u64 + seats - leader) % seats;
+        let (Some(charter), Some(hall)) = (self.charter(), &self.hall) else { return };
+        let place = |voter| charter.endorsers.iter().position(|seat| seat.voting_key == voter);
+        let mine = self.keys.voting.as_ref().and_then(|key| place(key.public()));
+        let (Some(leader), Some(mine)) = (place(hall.leader(iteration)), mine) else { return };
+        let rank = ((mine + charter.size() - leader) % charter.size()) as u64;
         if rank == 0 {
             effects.publish(message);
             return;
@@ -247,6 +248,7 @@ impl Core {
         &mut self,
         from: PublicKey,
         proven: &Verified<Arc<FinalChain>>,
+        by_gossip: bool,
         effects: &mut Effects,
     ) -> Result<(), Error> {
         if let Some(newcomer) = &self.newcomer {
@@ -258,9 +260,6 @@ impl Core {
         let Some(chain) = &mut self.chain else { return Err(Error::Untimely("there is no state yet")) };
         if self.halted.is_some() {
             return Err(Error::Untimely("this node has halted"));
-        }
-        if let Some(tip) = proven.tip() {
-            self.publications.remove(&tip.id());
         }
         match chain.take(proven, &*self.workshop) {
             Ok(taken) => {
@@ -277,6 +276,13 @@ impl Core {
                 }
                 Ok(())
             }
+            Err(NotTaken::Known) if by_gossip => {
+                // Its certificate holds, and somebody did publish it: we need not, and pass it on.
+                if let Some(tip) = proven.tip() {
+                    self.publications.remove(&tip.id());
+                }
+                Ok(())
+            }
             Err(NotTaken::Known) => {
                 self.follower.answered();
                 Err(Error::Untimely("it is known already"))
@@ -285,7 +291,8 @@ impl Core {
                 if self.follower.gap(self.now) {
                     self.ask_what_follows(from, effects);
                 }
-                Err(Error::Untimely("blocks before it are missing here"))
+                // It is certified, and others may be able to use it.
+                Ok(())
             }
             Err(NotTaken::Wrong(fault)) => Err(Error::PeerMisbehaved { culprit: from, fault }),
             Err(NotTaken::Forked { height, ours, theirs }) => {
@@ -293,6 +300,12 @@ impl Core {
                 Ok(())
             }
             Err(NotTaken::DoesNotExecute { height, fault }) => {
+                // What is below it is final all the same: a removal there counts.
+                if let Some(below) = chain_below(proven, height)
+                    && chain.take(&below, &*self.workshop).is_ok()
+                {
+                    self.became_final(&below, effects);
+                }
                 self.halt(Alarm::DoesNotExecute { height, why: fault.to_string() }, effects);
                 Ok(())
             }
@@ -301,6 +314,18 @@ impl Core {
 
     fn halt(&mut self, alarm: Alarm, effects: &mut Effects) {
         effects.tell(Event::Alarm(alarm.clone()));
+        match &alarm {
+            // A fork is not undone by a restart. What does not execute may be our own fault, and be mended by one.
+            Alarm::Forked { height, ours, theirs } => {
+                let value = Some(encode(&(height, ours, theirs)));
+                effects.persist(Record { table: Table::Meta, key: FORKED_KEY.to_vec(), value });
+            }
+            Alarm::DoesNotExecute { .. }
+            | Alarm::JournalLost { .. }
+            | Alarm::Contradiction { .. }
+            | Alarm::ClockRanBack { .. }
+            | Alarm::ClockFarOff { .. } => {}
+        }
         self.halted = Some(alarm);
     }
 
@@ -328,8 +353,10 @@ impl Core {
         let (Some(tip), Some(charter)) = (proven.tip(), self.charter()) else { return };
         let bound = charter.timing.freshness_ms;
         let (behind, ahead) = (tip.time.since(self.now), self.now.since(tip.time));
-        if behind.max(ahead) > bound && !self.clock_reported {
-            self.clock_reported = true;
+        if behind.max(ahead) <= bound {
+            self.clock_far_off = false;
+        } else if !self.clock_far_off {
+            self.clock_far_off = true;
             let alarm = Alarm::ClockFarOff { by_ms: behind.max(ahead), ahead: ahead > behind };
             effects.tell(Event::Alarm(alarm));
         }
@@ -355,6 +382,7 @@ impl Core {
         }
         if !blocks.is_empty() {
             self.sift_waiting(effects);
+            self.retry_proposals(effects);
         }
         self.judge_drafts_ahead(effects);
         if self.phase() == Phase::Gone {
@@ -382,7 +410,7 @@ impl Core {
             }
         }
         match &entry.statement.kind {
-            Kind::Admit(_) => {}
+            Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
             Kind::Revoke(revoke) => {
                 let Some(chain) = &self.chain else { return };
                 let node = revoke.subject;
@@ -445,14 +473,23 @@ impl Core {
             self.walk(steps, effects);
             return Ok(());
         }
-        self.follower.answered();
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        if self.standing_of(&from) < Standing::Member {
+            return Err(Error::Untimely("no stranger was asked"));
+        }
+        if let Some(tip) = tip {
+            let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
+            proven_header(chain.state(), tip).map_err(blame)?;
+        }
+        self.follower.answered();
         let ahead = tip.and_then(FinalChain::tip).is_some_and(|header| header.height > chain.head().height);
         if !ahead {
             return Err(Error::Untimely("it is known already"));
         }
+        if self.fetch.is_some() {
+            return Err(Error::Untimely("a snapshot is being fetched already"));
+        }
         // The peer's log does not go back to our head: only a snapshot closes the gap.
-        self.fetch = None;
         self.fetch_snapshot_from(from, effects);
         Ok(())
     }
@@ -467,15 +504,15 @@ impl Core {
     ) -> Result<(), Error> {
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
         let ours = chain.head();
-        let differs = height == ours.height && chain.head_id().0[..8] != *head;
-        let message = if height >= ours.height && !differs {
-            Message::Same
-        } else if differs {
-            // Two heads of one height: let the other see ours with its certificate.
-            match chain.tip() {
-                Some(tip) => Message::Final(Arc::new(tip)),
+        let message = if !chain.agrees(height, head) {
+            // Another block of that height is final here: let the other see ours, from before it, with the certificate.
+            let from = chain.entries_below(height).map_or(0, |before| before.saturating_sub(1));
+            match chain.since(from).or_else(|| chain.tip()) {
+                Some(since) => Message::Final(Arc::new(since)),
                 None => Message::Same,
             }
+        } else if height >= ours.height {
+            Message::Same
         } else {
             match chain.since(height) {
                 Some(since) => Message::Final(Arc::new(since)),
@@ -497,6 +534,9 @@ impl Core {
         effects.send(peer, Arc::new(Message::Follow { height: chain.head().height, head }));
     }
 }
+
+/// The place in [`Table::Meta`] of a fork that was seen: its height, and the two blocks.
+pub(super) const FORKED_KEY: &[u8] = b"forked";
 
 /// The place of the newest heartbeat in [`Table::Final`]; heights have eight bytes.
 pub(super) const HEAD_KEY: &[u8] = b"head";

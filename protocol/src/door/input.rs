@@ -21,6 +21,14 @@ pub enum Input {
         /// What, checked.
         message: Arc<Verified<Message>>,
     },
+    /// A peer passed on what somebody published. Only final chains are: whoever published anything else would have every node ask or
+    /// answer its forwarder.
+    Gossiped {
+        /// The transport key of the peer that passed it on.
+        from: PublicKey,
+        /// What, checked.
+        message: Arc<Verified<Message>>,
+    },
     /// A connection to a peer was opened.
     Connected(PublicKey),
     /// The last connection to a peer was closed.
@@ -156,7 +164,8 @@ pub enum Alarm {
     ClockFarOff { by_ms: u64, ahead: bool },
 }
 
-/// Why an input was refused. The state is unchanged.
+/// Why an input was refused. Nothing has changed but the time, and what was heard of who is awake; there may still be effects to carry
+/// out, for the host must be told of whom to disconnect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A peer broke a rule.

@@ -99,16 +99,18 @@ impl Message {
         match self {
             Message::Unsupported { .. }
             | Message::AskHead
-            | Message::Head { .. }
             | Message::AskCharter(_)
-            | Message::Charter(_)
             | Message::AskEndorsement(_)
             | Message::Submit(_) => Standing::Stranger,
-            // A newcomer gets these from endorsers before it knows anybody's standing; it judges them by their certificate.
-            Message::Answer(_) | Message::Refused { .. } | Message::Final(_) | Message::Same => {
-                Standing::Stranger
-            }
-            Message::Follow { .. } | Message::AskSnapshot { .. } | Message::Snapshot(_) => Standing::Member,
+            // Answers. A newcomer, which has no state to know anybody's standing by, takes them from whom it asked and believes certificates.
+            Message::Head { .. }
+            | Message::Charter(_)
+            | Message::Answer(_)
+            | Message::Refused { .. }
+            | Message::Final(_)
+            | Message::Same
+            | Message::Snapshot(_) => Standing::Member,
+            Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Member,
             Message::Talk(_) | Message::Circulate(_) => Standing::Endorser,
         }
     }

@@ -163,6 +163,16 @@ impl Chain {
         self.recent.get(&basis.height) == Some(&(basis.block, basis.time))
     }
 
+    /// Whether the final block that is known here at `height` begins with `head`; yes if none is known.
+    pub fn agrees(&self, height: u64, head: &[u8; 8]) -> bool {
+        self.recent.get(&height).is_none_or(|(id, _)| id.0[..8] == *head)
+    }
+
+    /// The height of the newest block with entries below `height` that is in the tail.
+    pub fn entries_below(&self, height: u64) -> Option<u64> {
+        self.tail.range(..height).next_back().map(|(height, _)| *height)
+    }
+
     /// The final block with entries at `height`, if the tail goes back to it.
     pub fn held(&self, height: u64) -> Option<&Held> {
         self.tail.get(&height)
@@ -287,7 +297,7 @@ impl Chain {
     /// Takes a chain that somebody sent: checks its certificate against the charter and its links, executes what is new (SPEC 9.2).
     ///
     /// # Errors
-    /// [`NotTaken`] says why not; nothing has changed then, except for blocks before one that does not execute.
+    /// [`NotTaken`] says why not; nothing has changed then.
     pub fn take(
         &mut self,
         chain: &Verified<Arc<FinalChain>>,
@@ -308,12 +318,16 @@ impl Chain {
             return Err(NotTaken::Gap);
         }
 
-        let mut taken = Taken::default();
-        for (nth, block) in fresh.iter().enumerate() {
+        // Executed first and taken then: a spoilt body must not leave half of its chain behind.
+        let mut executed: Vec<(Verified<Arc<Block>>, State)> = Vec::with_capacity(fresh.len());
+        for block in &fresh {
             let block = Verified::of_verified_parts(Arc::clone(block));
-            let parent =
-                if block.header.parent == self.head_id { Parent::Known(&self.head) } else { Parent::Skipped };
-            let state = step(&self.state, parent, &block, workshop).map_err(|fault| {
+            let (state, before, id) = match executed.last() {
+                Some((before, state)) => (state, &before.header, before.id()),
+                None => (&self.state, &self.head, self.head_id),
+            };
+            let parent = if block.header.parent == id { Parent::Known(before) } else { Parent::Skipped };
+            let state = step(state, parent, &block, workshop).map_err(|fault| {
                 // The header is certified. So either the body is not the one that was voted for, or we and the quorum disagree.
                 if fault.is_of_the_body() {
                     NotTaken::Wrong(fault)
@@ -321,7 +335,23 @@ impl Chain {
                     NotTaken::DoesNotExecute { height: block.header.height, fault }
                 }
             })?;
-            let last = nth + 1 == fresh.len();
+            executed.push((block, state));
+        }
+        let (state, before, id) = match executed.last() {
+            Some((before, state)) => (state, &before.header, before.id()),
+            None => (&self.state, &self.head, self.head_id),
+        };
+        let beats = tip.height > before.height && tip.is_heartbeat() && tip.previous == state.last_id();
+        if beats {
+            let parent = if tip.parent == id { Parent::Known(before) } else { Parent::Skipped };
+            state
+                .check_heartbeat(parent, &tip)
+                .map_err(|fault| NotTaken::DoesNotExecute { height: tip.height, fault })?;
+        }
+
+        let mut taken = Taken::default();
+        for (block, state) in executed {
+            let last = taken.blocks.len() + 1 == fresh.len();
             let proof = last.then(|| workshop.proof(chain));
             self.advance(&block, state, proof.clone());
             self.proof = proof;
@@ -329,11 +359,7 @@ impl Chain {
         }
         if tip.height == self.head.height {
             taken.complete = true;
-        } else if tip.is_heartbeat() && tip.previous == self.state.last_id() {
-            let parent = if tip.parent == self.head_id { Parent::Known(&self.head) } else { Parent::Skipped };
-            self.state
-                .check_heartbeat(parent, &tip)
-                .map_err(|fault| NotTaken::DoesNotExecute { height: tip.height, fault })?;
+        } else if beats {
             let beat = Verified::of_verified_parts(Arc::new(Block { header: tip, entries: Vec::new() }));
             self.advance(&beat, self.state.clone(), None);
             self.proof =
@@ -350,6 +376,14 @@ impl Chain {
             let theirs = header.id();
             if *ours != theirs {
                 return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs });
+            }
+        }
+        // A parent that is not ours, where we hold one of its height.
+        for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
+            let below = header.height.saturating_sub(1);
+            let Some((ours, _)) = self.recent.get(&below) else { continue };
+            if *ours != header.parent {
+                return Err(NotTaken::Forked { height: below, ours: *ours, theirs: header.parent });
             }
         }
         Ok(())
@@ -443,6 +477,16 @@ fn step(
         return Ok(state.clone());
     }
     workshop.execute(state, parent, block)
+}
+
+/// The part of `chain` below `height`, proven by the headers of the rest; none if it has no block there.
+pub fn chain_below(chain: &FinalChain, height: u64) -> Option<Verified<Arc<FinalChain>>> {
+    let (blocks, rest): (Vec<_>, Vec<_>) =
+        chain.blocks.iter().cloned().partition(|block| block.header.height < height);
+    let headers = rest.iter().map(|block| &block.header).chain(&chain.headers).cloned().collect();
+    let certificate = chain.certificate.clone();
+    let some = !blocks.is_empty();
+    some.then(|| Verified::of_verified_parts(Arc::new(FinalChain { blocks, headers, certificate })))
 }
 
 /// A header as a chain without blocks.

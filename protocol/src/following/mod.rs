@@ -4,6 +4,8 @@ mod chain;
 mod sync;
 mod workshop;
 
-pub use chain::{Chain, Checkpoint, Held, NotTaken, Proof, Taken, check_certificate, check_links, tip_of};
+pub use chain::{
+    Chain, Checkpoint, Held, NotTaken, Proof, Taken, chain_below, check_certificate, check_links, tip_of,
+};
 pub use sync::{Fetched, Follower, SnapshotFetch};
 pub use workshop::{PlainWorkshop, Workshop};

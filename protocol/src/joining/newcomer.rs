@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::following::{check_certificate, check_links};
 use crate::identity::{Inception, NodeId, PublicKey, Verified};
+use crate::limits;
 use crate::state::{
     Admit, Basis, Charter, Endorsement, Entry, FinalChain, Founded, Grounds, Header, Kind, RoleName, State,
     Statement, StatementId, Window,
@@ -59,10 +60,14 @@ struct Known {
 #[derive(Clone, Debug)]
 struct Drafted {
     id: StatementId,
+    /// The time of its basis.
+    basis: Timestamp,
     draft: Arc<Draft>,
     endorsements: BTreeMap<NodeId, Endorsement>,
     /// Endorsers that will never sign this draft, and why.
     declined: BTreeMap<PublicKey, String>,
+    /// Endorsers that want a newer basis.
+    outdated: BTreeSet<PublicKey>,
     entry: Option<Arc<Entry>>,
 }
 
@@ -77,17 +82,16 @@ pub struct Newcomer {
     /// The newest certified head that anybody showed.
     head: Option<Header>,
     drafted: Option<Drafted>,
-    /// Endorsers that refused the entry as such, and why.
-    refused: BTreeMap<PublicKey, String>,
+    /// Endorsers that refused the entry as such, and what they say may help.
+    refused: BTreeMap<PublicKey, Retry>,
+    /// In how many entries that were refused for their endorsements each endorser was: one that was revoked may go on signing, and a newcomer
+    /// cannot know who that is. It is in all of them; so the next entry is made of those who were in the fewest.
+    doubts: BTreeMap<NodeId, u32>,
     connected: BTreeSet<PublicKey>,
     retry: Timestamp,
     patience_ms: u64,
     failed: bool,
 }
-
-/// How long a newcomer waits at first before it asks again; doubled each time, to a cap.
-const PATIENCE_FIRST_MS: u64 = 1_000;
-const PATIENCE_CAP_MS: u64 = 30_000;
 
 impl Newcomer {
     /// A newcomer that has just been told to join.
@@ -100,9 +104,10 @@ impl Newcomer {
             head: None,
             drafted: None,
             refused: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             connected: BTreeSet::new(),
-            retry: now.plus(PATIENCE_FIRST_MS),
-            patience_ms: PATIENCE_FIRST_MS,
+            retry: now.plus(limits::NEWCOMER_PATIENCE_FIRST_MS),
+            patience_ms: limits::NEWCOMER_PATIENCE_FIRST_MS,
             failed: false,
         }
     }
@@ -150,7 +155,7 @@ impl Newcomer {
     /// A connection is up.
     pub fn connected(&mut self, peer: PublicKey, now: Timestamp) -> Vec<Step> {
         if self.connected.is_empty() {
-            self.patience_ms = PATIENCE_FIRST_MS;
+            self.patience_ms = limits::NEWCOMER_PATIENCE_FIRST_MS;
             self.retry = now.plus(self.patience_ms);
         }
         self.connected.insert(peer);
@@ -167,9 +172,12 @@ impl Newcomer {
         if self.failed || now < self.retry || self.connected.is_empty() {
             return Vec::new();
         }
-        self.patience_ms = (self.patience_ms * 2).min(PATIENCE_CAP_MS);
+        self.patience_ms = (self.patience_ms * 2).min(limits::NEWCOMER_PATIENCE_CAP_MS);
         self.retry = now.plus(self.patience_ms);
         let mut steps = self.redraft_if_old(now);
+        if steps.is_empty() {
+            steps = self.compose();
+        }
         if steps.is_empty() {
             steps = self.connected.clone().into_iter().flat_map(|peer| self.next_for(peer)).collect();
         }
@@ -209,7 +217,10 @@ impl Newcomer {
     /// Somebody showed its head: none if nothing follows genesis. It is believed if the charter's quorum certifies it, is not older than the anchor, and is fresh.
     pub fn head_shown(&mut self, by: PublicKey, tip: Option<&FinalChain>, now: Timestamp) -> Vec<Step> {
         let Some(known) = &self.known else {
-            if self.connected.contains(&by) {
+            // A head is a header and its certificate; what is longer can wait until the charter is here.
+            let short =
+                tip.is_none_or(|tip| tip.blocks.is_empty() && tip.headers.len() <= limits::EARLY_HEADERS_MAX);
+            if self.connected.contains(&by) && short && self.early.len() < limits::ENDORSERS_MAX {
                 self.early.insert(by, tip.cloned());
             }
             return Vec::new();
@@ -236,14 +247,27 @@ impl Newcomer {
             return Vec::new();
         }
         self.head = Some(header);
-        self.draft()
+        // A draft that is out stays: whoever shows newer heads must not make us forget who said yes to it.
+        if self.drafted.is_some() { Vec::new() } else { self.draft() }
     }
 
     fn redraft_if_old(&mut self, now: Timestamp) -> Vec<Step> {
-        let (Some(charter), Some(head), Some(drafted)) = (self.charter(), &self.head, &self.drafted) else {
+        let (Some(charter), Some(drafted)) = (self.charter(), &self.drafted) else {
             return Vec::new();
         };
-        if drafted.entry.is_some() || now.since(head.time) <= charter.timing.basis_ms / 2 {
+        let timing = &charter.timing;
+        // An entry can become final as long as its basis is not too old; who endorses asks for half of that.
+        let bound = if drafted.entry.is_some() {
+            timing.basis_ms.saturating_add(timing.skew_ms)
+        } else {
+            timing.basis_ms / 2
+        };
+        // An honest endorser can miss the basis that a draft names. What a ticket gave, it gives again; an operator's yes is worth more
+        // than one endorser's word.
+        let by_ticket = self.application.ticket.is_some();
+        let may_lie = if by_ticket { 0 } else { usize::from(charter.faults) };
+        let wanted = drafted.entry.is_none() && drafted.outdated.len() > may_lie;
+        if now.since(drafted.basis) <= bound && !wanted {
             return Vec::new();
         }
         self.begin_anew()
@@ -252,6 +276,7 @@ impl Newcomer {
     fn begin_anew(&mut self) -> Vec<Step> {
         self.head = None;
         self.drafted = None;
+        self.refused.clear();
         self.connected.iter().map(|peer| Step::AskHead(*peer)).collect()
     }
 
@@ -292,9 +317,11 @@ impl Newcomer {
         let draft = Arc::new(Draft { statement, shown, note: application.note.clone() });
         self.drafted = Some(Drafted {
             id,
+            basis: head.time,
             draft: Arc::clone(&draft),
             endorsements: BTreeMap::new(),
             declined: BTreeMap::new(),
+            outdated: BTreeSet::new(),
             entry: None,
         });
         self.connected.clone().into_iter().flat_map(|peer| self.next_for(peer)).collect()
@@ -322,24 +349,29 @@ impl Newcomer {
                     return Vec::new();
                 }
                 drafted.declined.remove(&by);
+                drafted.outdated.remove(&by);
                 drafted.endorsements.insert(endorsement.node, *endorsement);
-                if drafted.endorsements.len() < need {
+                // Once an entry was refused, whoever has not answered yet is waited for, until the next tick.
+                if !self.doubts.is_empty() && self.somebody_is_silent() {
                     return Vec::new();
                 }
-                let entry = Arc::new(Entry {
-                    statement: drafted.draft.statement.clone(),
-                    endorsements: drafted.endorsements.values().take(need).copied().collect(),
-                });
-                drafted.entry = Some(Arc::clone(&entry));
-                let peers: Vec<PublicKey> =
-                    self.connected.iter().copied().filter(|peer| self.is_endorser(peer)).collect();
-                peers.into_iter().map(|peer| Step::Submit(peer, Arc::clone(&entry))).collect()
+                self.compose()
             }
             Verdict::Declined { why, retry } => {
                 let mut steps = vec![Step::Declined(by, why.clone())];
                 match retry {
                     Retry::Later => {}
-                    Retry::NewerBasis => steps.push(Step::AskHead(by)),
+                    Retry::NewerBasis => {
+                        if charter.endorsers.iter().any(|seat| seat.inception.key == by) {
+                            drafted.outdated.insert(by);
+                        }
+                        // Those who may lie do not bring it about alone.
+                        let against =
+                            drafted.declined.keys().chain(&drafted.outdated).collect::<BTreeSet<_>>();
+                        if charter.size() - against.len() < need {
+                            steps.extend(self.begin_anew());
+                        }
+                    }
                     Retry::Never => {
                         if charter.endorsers.iter().any(|seat| seat.inception.key == by) {
                             drafted.declined.insert(by, why.clone());
@@ -355,26 +387,58 @@ impl Newcomer {
         }
     }
 
+    fn somebody_is_silent(&self) -> bool {
+        let Some(drafted) = &self.drafted else { return false };
+        let has_signed = |key: &PublicKey| drafted.endorsements.values().any(|e| e.key == *key);
+        self.connected.iter().filter(|peer| self.is_endorser(peer)).any(|peer| {
+            !has_signed(peer) && !drafted.declined.contains_key(peer) && !drafted.outdated.contains(peer)
+        })
+    }
+
+    /// Makes the entry and hands it to every endorser, if enough have endorsed: of those, who are doubted least.
+    fn compose(&mut self) -> Vec<Step> {
+        let need = self.charter().map_or(usize::MAX, |charter| usize::from(charter.thresholds.admit));
+        let Some(drafted) = &mut self.drafted else { return Vec::new() };
+        if drafted.entry.is_some() || drafted.endorsements.len() < need {
+            return Vec::new();
+        }
+        let mut endorsements: Vec<Endorsement> = drafted.endorsements.values().copied().collect();
+        endorsements.sort_by_key(|e| (self.doubts.get(&e.node).copied().unwrap_or(0), e.node));
+        endorsements.truncate(need);
+        endorsements.sort_by_key(|e| e.node);
+        let entry = Arc::new(Entry { statement: drafted.draft.statement.clone(), endorsements });
+        drafted.entry = Some(Arc::clone(&entry));
+        let peers: Vec<PublicKey> =
+            self.connected.iter().copied().filter(|peer| self.is_endorser(peer)).collect();
+        peers.into_iter().map(|peer| Step::Submit(peer, Arc::clone(&entry))).collect()
+    }
+
     /// An endorser says that the entry cannot go into a block. Believed when more say so than may lie.
     pub fn refused(&mut self, by: PublicKey, statement: &StatementId, why: &str, retry: Retry) -> Vec<Step> {
         let ours = self.drafted.as_ref().is_some_and(|drafted| drafted.id == *statement);
         if !ours || !self.is_endorser(&by) || self.failed {
             return Vec::new();
         }
-        self.refused.insert(by, why.to_owned());
+        self.refused.insert(by, retry);
         let mut steps = vec![Step::Declined(by, why.to_owned())];
         let liars = self.charter().map_or(0, |charter| usize::from(charter.faults));
-        if self.refused.len() <= liars {
+        // Only those count who say the same: one liar must not decide what the honest ones meant.
+        if self.refused.values().filter(|said| **said == retry).count() <= liars {
             return steps;
         }
-        self.refused.clear();
         match retry {
             Retry::Never => {
                 self.failed = true;
                 steps.push(Step::Failed(why.to_owned()));
             }
             // The endorsements do not hold any more: another draft, by others.
-            Retry::NewerBasis => steps.extend(self.begin_anew()),
+            Retry::NewerBasis => {
+                let entry = self.drafted.as_ref().and_then(|drafted| drafted.entry.clone());
+                for endorsement in entry.iter().flat_map(|entry| &entry.endorsements) {
+                    *self.doubts.entry(endorsement.node).or_default() += 1;
+                }
+                steps.extend(self.begin_anew());
+            }
             Retry::Later => {}
         }
         steps

@@ -10,7 +10,7 @@ use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey};
 use crate::limits;
-use crate::state::{Endorsement, Subject};
+use crate::state::{Charter, Endorsement, Subject};
 use crate::time::Timestamp;
 
 use super::ticket::Circulated;
@@ -123,6 +123,22 @@ impl Proposals {
         }
         self.open.insert(proposal.id(), proposal);
         Ok(())
+    }
+
+    /// Whether every endorser of a new proposal has its share open already of such as no honest endorser need have looked at: as few signed
+    /// as may lie. So one that makes up proposals fills no more than its own places, and keeps nobody's revocation out, its own least of all.
+    pub fn is_beyond_a_share(&self, endorsements: &[Endorsement], charter: &Charter) -> bool {
+        let liars = usize::from(charter.faults).max(1);
+        let share = (limits::PROPOSALS_UNVOUCHED_MAX / charter.size()).max(1);
+        let open_of = |node: &NodeId| {
+            let unvouched = |proposal: &&Proposal| {
+                proposal.origin == Origin::Endorsers
+                    && proposal.endorsements.len() <= liars
+                    && proposal.has(node)
+            };
+            self.open.values().filter(unvouched).count()
+        };
+        endorsements.len() <= liars && endorsements.iter().all(|e| open_of(&e.node) >= share)
     }
 
     /// The proposal with this id.

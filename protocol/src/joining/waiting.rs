@@ -29,7 +29,10 @@ fn slot(entry: &Entry) -> Slot {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offered {
     /// It waits now.
-    Waits,
+    Waits {
+        /// The entry of the same subject and kind that it replaces, which had grown too old.
+        instead_of: Option<StatementId>,
+    },
     /// It, or another of the same subject and kind, waits already.
     Already,
 }
@@ -76,10 +79,22 @@ impl Waiting {
         now: Timestamp,
     ) -> Result<Offered, Fault> {
         let at = slot(entry);
-        if self.entries.contains_key(&at) {
+        let time = now.max(head.time.plus(1));
+        if self.entries.get(&at).is_some_and(|(id, _)| *id == entry.statement.id()) {
             return Ok(Offered::Already);
         }
-        state.judge(head, now.max(head.time.plus(1)), entry)?;
+        state.judge(head, time, entry)?;
+        // What lies there may have expired since: it must not keep its own successor out.
+        let instead_of = match self.entries.get(&at) {
+            Some((_, waiting)) if state.judge(head, time, waiting).is_ok() => return Ok(Offered::Already),
+            Some((id, _)) => Some(*id),
+            None => None,
+        };
+        if instead_of.is_some() {
+            self.entries.insert(at, (entry.statement.id(), entry.clone()));
+            self.answered.set(None);
+            return Ok(Offered::Waits { instead_of });
+        }
         let (count, max) = if entry.statement.is_denial() {
             (self.entries.len(), limits::WAITING_ENTRIES_MAX)
         } else {
@@ -94,7 +109,7 @@ impl Waiting {
         self.denials += usize::from(entry.statement.is_denial());
         self.entries.insert(at, (entry.statement.id(), entry.clone()));
         self.answered.set(None);
-        Ok(Offered::Waits)
+        Ok(Offered::Waits { instead_of: None })
     }
 
     /// Drops what can no longer become valid, now that `state` is after the newest final block: each with why.

@@ -253,3 +253,93 @@ fn rule_9_3_equal_heads_cost_one_short_message_each_way() {
         assert!(bytes <= 64, "{bytes} bytes");
     }
 }
+
+#[test]
+fn rule_4_7_a_revoked_endorser_keeps_its_vote_so_that_the_log_bears_one_more_crash() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let endorsers = mesh.endorsers();
+    revoke(&mut mesh, endorsers[3]);
+    assert_eq!(mesh.core(endorsers[0]).standing_of(&endorsers[3]), Standing::Gone);
+    assert_eq!(mesh.core(endorsers[3]).phase(), Phase::Restrained);
+    mesh.stop(endorsers[2]);
+    let before = mesh.core(endorsers[0]).head().unwrap().height;
+    mesh.run(60_000);
+    assert!(mesh.core(endorsers[0]).head().unwrap().height > before + 2, "heartbeats need three of four");
+}
+
+#[test]
+fn rule_5_6_no_operators_yes_makes_an_endorser_vouch_for_a_block_that_it_does_not_know() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let key = mesh.join(10, None);
+    mesh.run(2_000);
+    let endorser = mesh.endorsers()[0];
+    let (_, proposal) = mesh.core(endorser).proposals().next().expect("the draft waits");
+    let Subject::Statement(mut statement) = proposal.subject.clone() else {
+        panic!("a draft is a statement")
+    };
+    let Kind::Admit(admit) = &mut statement.kind else { panic!("of an admission") };
+    admit.basis.block = frith_protocol::state::BlockId([1; 32]);
+    let subject = Subject::Statement(statement);
+    let refused = mesh.nodes[&endorser].refused.len();
+    let expires = mesh.now.plus(60_000);
+    mesh.input(endorser, Input::Command(Command::Propose { subject, note: String::new(), expires }));
+    assert!(mesh.nodes[&endorser].refused[refused..].iter().any(|why| why.contains("not known here")));
+    assert_eq!(mesh.core(key).phase(), Phase::Joining);
+}
+
+#[test]
+fn rule_9_1_gossip_carries_final_chains_and_nothing_else() {
+    use frith_protocol::identity::verify;
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let endorsers = mesh.endorsers();
+    let message = frith_protocol::door::Message::Follow { height: 0, head: [0; 8] };
+    let check = frith_protocol::identity::BatchCheck::new(
+        <rand_chacha::ChaCha8Rng as rand_core::SeedableRng>::from_seed([1; 32]),
+    );
+    let message = std::sync::Arc::new(verify(message, &check).unwrap());
+    mesh.input(endorsers[0], Input::Gossiped { from: endorsers[1], message });
+    assert!(mesh.nodes[&endorsers[0]].refused.last().unwrap().contains("misbehaved"));
+}
+
+#[test]
+fn rule_6_9_a_certified_header_with_another_body_blames_its_sender_and_halts_nobody() {
+    use frith_protocol::door::Message;
+    use frith_protocol::identity::{BatchCheck, verify};
+    use frith_protocol::state::{Block, FinalChain};
+    use std::sync::Arc;
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(3);
+    let sleeper = mesh.join(10, Some(ticket.clone()));
+    mesh.run(2_000);
+    let cut: Vec<_> = mesh.endorsers().into_iter().map(|endorser| (endorser, sleeper)).collect();
+    mesh.cut.extend(cut);
+    mesh.join(11, Some(ticket));
+    mesh.run(3_000);
+    let victim = mesh.endorsers()[3];
+    revoke(&mut mesh, victim);
+
+    let endorser = mesh.endorsers()[0];
+    let head = mesh.core(sleeper).head().unwrap().height;
+    let FinalChain { blocks, headers, certificate } =
+        mesh.core(endorser).chain().unwrap().since(head).expect("there is something to follow");
+    let mut body: Block = (*blocks[0]).clone();
+    let denial = blocks.last().unwrap().entries[0].clone();
+    assert!(denial.statement.is_denial());
+    body.entries.push(denial);
+    let mut tampered = blocks.clone();
+    tampered[0] = Arc::new(body);
+    let check = BatchCheck::new(<rand_chacha::ChaCha8Rng as rand_core::SeedableRng>::from_seed([1; 32]));
+    let message = Message::Final(Arc::new(FinalChain { blocks: tampered, headers, certificate }));
+    let message = Arc::new(verify(message, &check).unwrap());
+    mesh.input(sleeper, Input::Received { from: endorser, message });
+    assert!(mesh.nodes[&sleeper].refused.last().unwrap().contains("misbehaved"));
+    assert_eq!(mesh.core(sleeper).phase(), Phase::Following, "it has not halted");
+    mesh.cut.clear();
+    mesh.run(30_000);
+    assert!(mesh.core(sleeper).head().unwrap().height > head);
+}
