@@ -12,6 +12,8 @@
 //!
 //! The tests themselves are in `tests/`, one file for each of the questions that this crate asks.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one message or event among all")]
+
 pub mod binaries;
 pub mod harness;
 pub mod histories;
