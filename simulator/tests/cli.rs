@@ -111,6 +111,7 @@ fn every_scenario_holds() {
         "partition/heals_and_catches_up",
         "partition/no_quorum_then_heals",
         "revocation/one_of_a_hundred",
+        "revocation/under_chaos",
     ] {
         let output = frith_sim(&["run", &scenario(&format!("{name}.toml")), "--json"]);
         assert_eq!(output.status.code(), Some(0), "{name}: {}{}", stderr(&output), stdout(&output));
@@ -211,18 +212,12 @@ fn list_names_every_scenario_and_what_it_is_about() {
 }
 
 #[test]
-fn a_swarm_of_seeds_holds_under_chaos() {
+fn swarms_of_seeds_hold_under_chaos() {
     let folder = tempfile::tempdir().unwrap();
     let reports = folder.path().to_str().unwrap();
-    let output = frith_sim(&[
-        "swarm",
-        &scenario("agreement/chaos.toml"),
-        "--seeds",
-        "30",
-        "--json",
-        "--report",
-        reports,
-    ]);
-    assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), stdout(&output));
-    assert_eq!(json(&output)["held"], 30);
+    for name in ["agreement/chaos.toml", "revocation/under_chaos.toml"] {
+        let output = frith_sim(&["swarm", &scenario(name), "--seeds", "30", "--json", "--report", reports]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), stdout(&output));
+        assert_eq!(json(&output)["held"], 30);
+    }
 }
