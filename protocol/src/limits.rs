@@ -76,6 +76,20 @@ pub const SNAPSHOT_CHUNK_ITEMS_MAX: usize = 4096;
 pub const SNAPSHOT_CHUNKS_MAX: usize = 8 * MEMBERS_MAX / SNAPSHOT_CHUNK_ITEMS_MAX;
 /// Encoded bytes of items in one snapshot chunk.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of items that a node gathers for one snapshot before it can tell whether they are one.
+pub const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// How long a peer may take for one chunk.
+pub const SNAPSHOT_PATIENCE_MS: u64 = 5_000;
+/// Snapshots that are kept to be served: the newest, and the one before for whoever is in the middle of it.
+pub const SNAPSHOTS_KEPT: usize = 2;
+/// Signatures in one message: a batch that fails is taken apart to find the culprit, and nobody shall make us do that for long.
+pub const SIGNATURES_PER_MESSAGE_MAX: usize = 32 * 1024;
+/// How long a newcomer waits at first before it asks again; doubled each time, to a cap.
+pub const NEWCOMER_PATIENCE_FIRST_MS: u64 = 1_000;
+/// That cap.
+pub const NEWCOMER_PATIENCE_CAP_MS: u64 = 30_000;
+/// Headers of a head that was shown to a newcomer before the charter was.
+pub const EARLY_HEADERS_MAX: usize = 4;
 /// Headers between the last block of an answer and the certified one.
 pub const HEADERS_BETWEEN_MAX: usize = 4096;
 /// Encoded bytes of blocks in one answer to a follower.
@@ -97,6 +111,8 @@ pub const SPARE_ENDORSEMENTS_PER_TICKET: usize = 16;
 /// Statements of which one endorser remembers which newcomer waits for them.
 pub const NEWCOMERS_WAITING_MAX: usize = 4096;
 
+const _: () = assert!(SNAPSHOT_CHUNK_BYTES_MAX <= SNAPSHOT_BYTES_MAX);
+const _: () = assert!(NEWCOMER_PATIENCE_FIRST_MS <= NEWCOMER_PATIENCE_CAP_MS);
 const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(GOSSIP_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX + 64 * 1024 <= GOSSIP_BYTES_MAX);

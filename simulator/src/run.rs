@@ -130,7 +130,9 @@ fn conclude(
     let spread = |of: fn(&Outcome) -> &Vec<u64>| {
         Spread::of_us(outcomes.iter().flat_map(|outcome| of(outcome).iter().copied()).collect())
     };
-    let violations: Vec<Violation> = outcomes.iter().flat_map(|outcome| outcome.violations.clone()).collect();
+    let mut violations: Vec<Violation> =
+        outcomes.iter().flat_map(|outcome| outcome.violations.clone()).collect();
+    violations.sort_by_key(|violation| (violation.domain, violation.at_ms));
     let signatures_made = sum(|outcome| outcome.signatures_made);
     let checking: Duration = outcomes.iter().map(|outcome| outcome.checking).sum();
     let mut notes = BTreeMap::new();

@@ -101,14 +101,17 @@ fn every_scenario_holds() {
     for name in [
         "agreement/chaos",
         "agreement/leaders_crash_in_turn",
+        "agreement/one_endorser_is_two_faced",
         "agreement/one_journal_is_rolled_back",
         "agreement/power_fails_everywhere",
+        "agreement/two_of_seven_lie",
         "gossip/off_following_alone",
         "joins/by_approval",
         "joins/over_a_bad_network",
         "partition/heals_and_catches_up",
         "partition/no_quorum_then_heals",
         "revocation/one_of_a_hundred",
+        "revocation/under_chaos",
     ] {
         let output = frith_sim(&["run", &scenario(&format!("{name}.toml")), "--json"]);
         assert_eq!(output.status.code(), Some(0), "{name}: {}{}", stderr(&output), stdout(&output));
@@ -178,6 +181,20 @@ fn a_mesh_without_its_quorum_is_exit_4_and_says_who_waits() {
     assert!(stdout(&output).contains("L2 broke in domain 0"), "{}", stdout(&output));
 }
 
+/// More liars than `f`: the log may fork, and then the oracles see it.
+#[test]
+fn two_faced_endorsers_beyond_f_fork_the_log_and_that_is_exit_3_with_a_replay() {
+    let liars = "\n[[liar]]\nnode = \"endorser 2\"\nlie = \"two_faced\"\n\n[[liar]]\nnode = \"endorser 3\"\nlie = \"two_faced\"\n";
+    let (folder, path) = file(&format!("{SMALL}{liars}\n[run]\nsettle_ms = 30_000\n"));
+    let output = frith_sim(&["run", path.to_str().unwrap(), "--report", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3), "{}", stdout(&output));
+    assert!(stdout(&output).contains("S3 broke in domain 0"), "{}", stdout(&output));
+    let record = folder.path().join("planned-1.replay.json");
+    let again = frith_sim(&["replay", record.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(3));
+    assert!(stderr(&again).contains("The same run as recorded"), "{}", stderr(&again));
+}
+
 #[test]
 fn a_run_beyond_its_budget_is_exit_5() {
     let (folder, path) = file(&format!("{SMALL}\n[run]\nevents_max = 100\n"));
@@ -195,18 +212,12 @@ fn list_names_every_scenario_and_what_it_is_about() {
 }
 
 #[test]
-fn a_swarm_of_seeds_holds_under_chaos() {
+fn swarms_of_seeds_hold_under_chaos() {
     let folder = tempfile::tempdir().unwrap();
     let reports = folder.path().to_str().unwrap();
-    let output = frith_sim(&[
-        "swarm",
-        &scenario("agreement/chaos.toml"),
-        "--seeds",
-        "30",
-        "--json",
-        "--report",
-        reports,
-    ]);
-    assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), stdout(&output));
-    assert_eq!(json(&output)["held"], 30);
+    for name in ["agreement/chaos.toml", "revocation/under_chaos.toml"] {
+        let output = frith_sim(&["swarm", &scenario(name), "--seeds", "30", "--json", "--report", reports]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), stdout(&output));
+        assert_eq!(json(&output)["held"], 30);
+    }
 }

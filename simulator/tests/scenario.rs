@@ -167,9 +167,9 @@ fn the_readme_explains_every_key() {
     let readme = std::fs::read_to_string(scenarios().join("README.md")).unwrap();
     for section in [
         "mesh", "arrivals", "network", "gossip", "disks", "clocks", "timing", "chaos", "run", "expect",
-        "act", "fault",
+        "act", "fault", "liar",
     ] {
-        let wrap = if ["act", "fault"].contains(&section) {
+        let wrap = if ["act", "fault", "liar"].contains(&section) {
             format!("[[{section}]]")
         } else {
             format!("[{section}]")

@@ -4,14 +4,21 @@
 //! |---|---|
 //! | [`model`] | the rules of state and blocks, written again from `SPEC.md` alone: naive, slow, and sharing no code with the engine |
 //! | [`mesh`] | a few cores in one process, for whoever attacks them |
+//! | [`harness`], [`binaries`] | real nodes on free ports, and the programs that they are |
+//! | [`readme`] | the commands that the README shows |
 //! | [`people`] | identities, charters and signatures for tests |
 //! | [`histories`] | random small logs, valid and not |
 //! | [`trial`] | one such log, judged by the model and by the engine, for the two to disagree about |
 //!
 //! The tests themselves are in `tests/`, one file for each of the questions that this crate asks.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one message or event among all")]
+
+pub mod binaries;
+pub mod harness;
 pub mod histories;
 pub mod mesh;
 pub mod model;
 pub mod people;
+pub mod readme;
 pub mod trial;

@@ -15,6 +15,8 @@
 //! | a clock far off, or running backwards | here |
 //! | a store of another node, from the future, damaged; port, directory, disk | `nodes.rs` here, on real processes |
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one message or event among all")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -143,11 +143,12 @@ impl Core {
         match input {
             Input::Received { from, message } => self.received(from, &message, effects),
             Input::Gossiped { from, message } => {
-                if !matches!(**message, Message::Final(_)) {
+                let Message::Final(chain) = &**message else {
                     let fault = Fault::NotAllowed { what: message.name() };
                     return Err(Error::PeerMisbehaved { culprit: from, fault });
-                }
-                self.received(from, &message, effects)
+                };
+                self.check_allowed(from, &message, effects)?;
+                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), true, effects)
             }
             Input::Connected(peer) => {
                 self.connected(peer, effects);
@@ -176,7 +177,8 @@ impl Core {
         let follow = (self.chain.is_some() && !self.connected.is_empty()).then(|| self.follower.deadline());
         [
             follow,
-            self.hall.as_ref().and_then(Agreement::next_deadline),
+            // Agreement is not asked any more once the log has forked: its deadlines would come for ever.
+            self.hall.as_ref().filter(|_| self.halted.is_none()).and_then(Agreement::next_deadline),
             self.newcomer.as_ref().and_then(Newcomer::deadline),
             self.fetch.as_ref().map(SnapshotFetch::deadline),
             self.proposals.deadline(),
@@ -253,7 +255,7 @@ impl Core {
                 Ok(())
             }
             Message::Final(chain) => {
-                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), effects)
+                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), false, effects)
             }
             Message::AskSnapshot { head, chunk } => self.answer_snapshot(from, *head, *chunk, effects),
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),

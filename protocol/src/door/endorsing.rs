@@ -135,7 +135,14 @@ impl Core {
             return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
         if let Err(fault) = self.check_may_endorse() {
-            return never(fault);
+            // A seat that has no state yet, or has halted, may come round.
+            let retry = match self.phase() {
+                Phase::Syncing | Phase::Halted => Retry::Later,
+                Phase::Endorsing | Phase::Joining | Phase::Following | Phase::Restrained | Phase::Gone => {
+                    Retry::Never
+                }
+            };
+            return Judged::Decline(fault.to_string(), retry);
         }
         let Some(chain) = &self.chain else { return never(Fault::Unknown { what: "the state" }) };
         let state = chain.state();
@@ -470,11 +477,14 @@ impl Core {
     fn tell_if_met(&mut self, id: &Hash, effects: &mut Effects) {
         let Some(chain) = &self.chain else { return };
         let Some(proposal) = self.proposals.get_mut(id) else { return };
-        let need = chain.state().threshold_for(&proposal.subject);
-        if proposal.met || chain.state().check_endorsers(&proposal.endorsements, need).is_err() {
+        let state = chain.state();
+        // An entry carries no ballast (SPEC 4.4): whoever lost its office since it endorsed is left out.
+        let entitled = |endorsement: &&Endorsement| state.check_endorsers(&[**endorsement], 1).is_ok();
+        let endorsements: Vec<Endorsement> = proposal.endorsements.iter().filter(entitled).copied().collect();
+        if proposal.met || endorsements.len() < state.threshold_for(&proposal.subject) {
             return;
         }
-        let (subject, endorsements) = (proposal.subject.clone(), proposal.endorsements.clone());
+        let subject = proposal.subject.clone();
         match &subject {
             Subject::Ticket(_) => {}
             Subject::Statement(statement) => {
@@ -631,6 +641,10 @@ impl Core {
         for (statement, fault) in self.waiting.sift(chain.state(), chain.head(), self.now) {
             self.relays.remove(&statement);
             effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
+            // One of its endorsers may have lost its office; the others may be enough for a new entry.
+            if let Some(proposal) = self.proposals.get_mut(&Hash(statement.0)) {
+                proposal.met = false;
+            }
             if let Some(retry) = outlook(&fault)
                 && let Some(newcomers) = self.promised.remove(&statement)
             {

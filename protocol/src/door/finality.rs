@@ -248,6 +248,7 @@ impl Core {
         &mut self,
         from: PublicKey,
         proven: &Verified<Arc<FinalChain>>,
+        by_gossip: bool,
         effects: &mut Effects,
     ) -> Result<(), Error> {
         if let Some(newcomer) = &self.newcomer {
@@ -259,9 +260,6 @@ impl Core {
         let Some(chain) = &mut self.chain else { return Err(Error::Untimely("there is no state yet")) };
         if self.halted.is_some() {
             return Err(Error::Untimely("this node has halted"));
-        }
-        if let Some(tip) = proven.tip() {
-            self.publications.remove(&tip.id());
         }
         match chain.take(proven, &*self.workshop) {
             Ok(taken) => {
@@ -275,6 +273,13 @@ impl Core {
                 self.tell_hall(proven, effects);
                 if !taken.complete {
                     self.ask_what_follows(from, effects);
+                }
+                Ok(())
+            }
+            Err(NotTaken::Known) if by_gossip => {
+                // Its certificate holds, and somebody did publish it: we need not, and pass it on.
+                if let Some(tip) = proven.tip() {
+                    self.publications.remove(&tip.id());
                 }
                 Ok(())
             }
@@ -309,6 +314,18 @@ impl Core {
 
     fn halt(&mut self, alarm: Alarm, effects: &mut Effects) {
         effects.tell(Event::Alarm(alarm.clone()));
+        match &alarm {
+            // A fork is not undone by a restart. What does not execute may be our own fault, and be mended by one.
+            Alarm::Forked { height, ours, theirs } => {
+                let value = Some(encode(&(height, ours, theirs)));
+                effects.persist(Record { table: Table::Meta, key: FORKED_KEY.to_vec(), value });
+            }
+            Alarm::DoesNotExecute { .. }
+            | Alarm::JournalLost { .. }
+            | Alarm::Contradiction { .. }
+            | Alarm::ClockRanBack { .. }
+            | Alarm::ClockFarOff { .. } => {}
+        }
         self.halted = Some(alarm);
     }
 
@@ -517,6 +534,9 @@ impl Core {
         effects.send(peer, Arc::new(Message::Follow { height: chain.head().height, head }));
     }
 }
+
+/// The place in [`Table::Meta`] of a fork that was seen: its height, and the two blocks.
+pub(super) const FORKED_KEY: &[u8] = b"forked";
 
 /// The place of the newest heartbeat in [`Table::Final`]; heights have eight bytes.
 pub(super) const HEAD_KEY: &[u8] = b"head";

@@ -107,9 +107,10 @@ impl Message {
             | Message::Charter(_)
             | Message::Answer(_)
             | Message::Refused { .. }
-            | Message::Final(_)
             | Message::Same
             | Message::Snapshot(_) => Standing::Member,
+            // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
+            Message::Final(_) => Standing::Stranger,
             Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Member,
             Message::Talk(_) | Message::Circulate(_) => Standing::Endorser,
         }

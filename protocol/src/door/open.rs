@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::core::{Config, Core, Given, Hall, seeded};
 use super::endorsing::FOUNDED_KEY;
-use super::finality::HEAD_KEY;
+use super::finality::{FORKED_KEY, HEAD_KEY};
 use super::input::Alarm;
 use super::record::{Record, Table};
 use super::syncing::{ADMITTED_KEY, APPLICATION_KEY, proof_of};
@@ -155,6 +155,8 @@ impl Core {
         let admitted = store.0.get(&(Table::Meta, ADMITTED_KEY.to_vec()));
         core.admitted =
             admitted.and_then(|value| Some(u64::from_be_bytes(value.as_slice().try_into().ok()?)));
+        let forked: Option<(u64, BlockId, BlockId)> = store.value(Table::Meta, FORKED_KEY)?;
+        core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });
         core.open_log(&store)?;
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
         core.open_hall(&store, config.journal_lost)?;

@@ -14,12 +14,8 @@ use crate::following::{
     Chain, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
 };
 use crate::identity::PublicKey;
+use crate::limits;
 use crate::state::{BlockId, FinalChain, Header, SnapshotChunk, State};
-
-/// How long a peer may take for one chunk.
-const CHUNK_PATIENCE_MS: u64 = 5_000;
-/// Snapshots that are kept to be served: the newest, and the one before for whoever is in the middle of it.
-const SNAPSHOTS_KEPT: usize = 2;
 
 /// The places of a newcomer's records in [`Table::Meta`].
 pub(super) const APPLICATION_KEY: &[u8] = b"application";
@@ -55,7 +51,7 @@ impl Core {
     }
 
     pub(super) fn fetch_snapshot_from(&mut self, from: PublicKey, effects: &mut Effects) {
-        self.fetch = Some(SnapshotFetch::new(from, self.now, CHUNK_PATIENCE_MS));
+        self.fetch = Some(SnapshotFetch::new(from, self.now, limits::SNAPSHOT_PATIENCE_MS));
         effects.send(from, Arc::new(Message::AskSnapshot { head: BlockId::NONE, chunk: 0 }));
     }
 
@@ -74,7 +70,7 @@ impl Core {
             let tip = checkpoint.proof.as_deref().map(|proof| Box::new(tip_of(&checkpoint.header, proof)));
             let chunks = checkpoint.state.snapshot(tip).into_iter().map(Arc::new).collect();
             self.snapshots.push_back((newest, chunks));
-            while self.snapshots.len() > SNAPSHOTS_KEPT {
+            while self.snapshots.len() > limits::SNAPSHOTS_KEPT {
                 self.snapshots.pop_front();
             }
         }
@@ -101,18 +97,17 @@ impl Core {
             None => genesis_header.clone(),
             Some(tip) => proven_header(&genesis, tip).map_err(blame)?,
         };
+        if self.chain.as_ref().is_some_and(|chain| chain.head().height >= header.height) {
+            return Err(Error::Untimely("the snapshot is older than what is held here"));
+        }
         let Some(fetch) = &mut self.fetch else { return Err(Error::Untimely("no snapshot was asked for")) };
-        match fetch.take(from, &header, chunk, self.now, CHUNK_PATIENCE_MS) {
+        match fetch.take(from, &header, chunk, self.now, limits::SNAPSHOT_PATIENCE_MS) {
             Fetched::Useless => Err(Error::Untimely("it is no part of what was asked for")),
             Fetched::Next { head, chunk } => {
                 effects.send(from, Arc::new(Message::AskSnapshot { head, chunk }));
                 Ok(())
             }
             Fetched::Whole(header, chunks) => {
-                if self.chain.as_ref().is_some_and(|chain| chain.head().height >= header.height) {
-                    self.fetch = None;
-                    return Err(Error::Untimely("the snapshot is older than what is held here"));
-                }
                 let state = self.workshop.restore(&founded, &header, &chunks).map_err(blame)?;
                 self.fetch = None;
                 self.begin_from(state, *header, &chunks, effects);

@@ -70,6 +70,7 @@ pub struct SnapshotFetch {
     head: BlockId,
     of: u32,
     chunks: BTreeMap<u32, Arc<SnapshotChunk>>,
+    bytes: usize,
     retry: Timestamp,
 }
 
@@ -97,6 +98,7 @@ impl SnapshotFetch {
             head: BlockId::NONE,
             of: 0,
             chunks: BTreeMap::new(),
+            bytes: 0,
             retry: now.plus(patience_ms),
         }
     }
@@ -124,16 +126,18 @@ impl SnapshotFetch {
         let expected = self.chunks.len() as u32;
         let first = expected == 0;
         let fits = first || (head == self.head && chunk.of == self.of);
+        let bytes = self.bytes + chunk.items.iter().map(|item| item.value.len()).sum::<usize>();
         if from != self.from
             || !fits
             || chunk.index != expected
             || chunk.index >= chunk.of
             || chunk.of as usize > limits::SNAPSHOT_CHUNKS_MAX
-            || chunk.items.len() > limits::SNAPSHOT_CHUNK_ITEMS_MAX
+            || bytes > limits::SNAPSHOT_BYTES_MAX
         {
             return Fetched::Useless;
         }
         (self.head, self.of) = (head, chunk.of);
+        self.bytes = bytes;
         self.retry = now.plus(patience_ms);
         self.chunks.insert(chunk.index, Arc::clone(chunk));
         if self.chunks.len() as u32 == self.of {

@@ -93,13 +93,6 @@ pub struct Newcomer {
     failed: bool,
 }
 
-/// Headers of a head that is kept before the charter is here by which it can be judged.
-const EARLY_HEADERS_MAX: usize = 64;
-
-/// How long a newcomer waits at first before it asks again; doubled each time, to a cap.
-const PATIENCE_FIRST_MS: u64 = 1_000;
-const PATIENCE_CAP_MS: u64 = 30_000;
-
 impl Newcomer {
     /// A newcomer that has just been told to join.
     pub fn new(application: Application, inception: Inception, now: Timestamp) -> Newcomer {
@@ -113,8 +106,8 @@ impl Newcomer {
             refused: BTreeMap::new(),
             doubts: BTreeMap::new(),
             connected: BTreeSet::new(),
-            retry: now.plus(PATIENCE_FIRST_MS),
-            patience_ms: PATIENCE_FIRST_MS,
+            retry: now.plus(limits::NEWCOMER_PATIENCE_FIRST_MS),
+            patience_ms: limits::NEWCOMER_PATIENCE_FIRST_MS,
             failed: false,
         }
     }
@@ -162,7 +155,7 @@ impl Newcomer {
     /// A connection is up.
     pub fn connected(&mut self, peer: PublicKey, now: Timestamp) -> Vec<Step> {
         if self.connected.is_empty() {
-            self.patience_ms = PATIENCE_FIRST_MS;
+            self.patience_ms = limits::NEWCOMER_PATIENCE_FIRST_MS;
             self.retry = now.plus(self.patience_ms);
         }
         self.connected.insert(peer);
@@ -179,7 +172,7 @@ impl Newcomer {
         if self.failed || now < self.retry || self.connected.is_empty() {
             return Vec::new();
         }
-        self.patience_ms = (self.patience_ms * 2).min(PATIENCE_CAP_MS);
+        self.patience_ms = (self.patience_ms * 2).min(limits::NEWCOMER_PATIENCE_CAP_MS);
         self.retry = now.plus(self.patience_ms);
         let mut steps = self.redraft_if_old(now);
         if steps.is_empty() {
@@ -225,7 +218,8 @@ impl Newcomer {
     pub fn head_shown(&mut self, by: PublicKey, tip: Option<&FinalChain>, now: Timestamp) -> Vec<Step> {
         let Some(known) = &self.known else {
             // A head is a header and its certificate; what is longer can wait until the charter is here.
-            let short = tip.is_none_or(|tip| tip.blocks.is_empty() && tip.headers.len() <= EARLY_HEADERS_MAX);
+            let short =
+                tip.is_none_or(|tip| tip.blocks.is_empty() && tip.headers.len() <= limits::EARLY_HEADERS_MAX);
             if self.connected.contains(&by) && short && self.early.len() < limits::ENDORSERS_MAX {
                 self.early.insert(by, tip.cloned());
             }

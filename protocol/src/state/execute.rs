@@ -30,7 +30,12 @@ fn entries_root<'a>(entries: impl Iterator<Item = &'a Entry>) -> Hash {
 impl Block {
     /// Whether the statements are those that the header names (SPEC 6.3).
     pub fn has_its_entries(&self) -> bool {
-        self.header.entries_root == entries_root(self.entries.iter())
+        self.header.entries_root == self.root_of_entries()
+    }
+
+    /// The Merkle root of the entries at hand (SPEC 6.3).
+    pub fn root_of_entries(&self) -> Hash {
+        entries_root(self.entries.iter())
     }
 }
 
@@ -47,11 +52,12 @@ impl State {
         }
         let id = header.id();
         self.check_links(parent, header, id)?;
-        check_packing(block, id)?;
         let wrong = |what| Err(Fault::WrongHeader { block: id, what });
         if !block.has_its_entries() {
             return wrong(ENTRIES_ROOT);
         }
+        // Only now is what the packing breaks the block's own fault, and not that of whoever sent another body.
+        check_packing(block, id)?;
         let mut scene = self.open_block(header.height, header.time);
         for entry in &block.entries {
             let facts = Facts::of(&entry.statement);
@@ -246,7 +252,9 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     }
     let bytes: usize = entries.iter().map(encoded_len).sum();
     if bytes > limits::BLOCK_BYTES_MAX {
-        return bad("its entries are too long together");
+        // Endorsements are no part of the block's id: whoever sent this body may have padded it.
+        let max = limits::BLOCK_BYTES_MAX;
+        return Err(Fault::TooMany { what: "bytes of a block's entries", count: bytes, max });
     }
     Ok(())
 }

@@ -48,6 +48,11 @@ impl Stateless for SnapshotChunk {
         if count > max {
             return Err(Fault::TooMany { what: "items of a snapshot chunk", count, max });
         }
+        let count = self.items.iter().map(|item| item.value.len()).sum();
+        let max = limits::SNAPSHOT_CHUNK_BYTES_MAX;
+        if count > max {
+            return Err(Fault::TooMany { what: "bytes of a snapshot chunk", count, max });
+        }
         self.tip.iter().try_for_each(|tip| tip.inspect(sheet))
     }
 }

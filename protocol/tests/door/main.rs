@@ -303,3 +303,43 @@ fn rule_9_1_gossip_carries_final_chains_and_nothing_else() {
     mesh.input(endorsers[0], Input::Gossiped { from: endorsers[1], message });
     assert!(mesh.nodes[&endorsers[0]].refused.last().unwrap().contains("misbehaved"));
 }
+
+#[test]
+fn rule_6_9_a_certified_header_with_another_body_blames_its_sender_and_halts_nobody() {
+    use frith_protocol::door::Message;
+    use frith_protocol::identity::{BatchCheck, verify};
+    use frith_protocol::state::{Block, FinalChain};
+    use std::sync::Arc;
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(3);
+    let sleeper = mesh.join(10, Some(ticket.clone()));
+    mesh.run(2_000);
+    let cut: Vec<_> = mesh.endorsers().into_iter().map(|endorser| (endorser, sleeper)).collect();
+    mesh.cut.extend(cut);
+    mesh.join(11, Some(ticket));
+    mesh.run(3_000);
+    let victim = mesh.endorsers()[3];
+    revoke(&mut mesh, victim);
+
+    let endorser = mesh.endorsers()[0];
+    let head = mesh.core(sleeper).head().unwrap().height;
+    let FinalChain { blocks, headers, certificate } =
+        mesh.core(endorser).chain().unwrap().since(head).expect("there is something to follow");
+    let mut body: Block = (*blocks[0]).clone();
+    let denial = blocks.last().unwrap().entries[0].clone();
+    assert!(denial.statement.is_denial());
+    body.entries.push(denial);
+    let mut tampered = blocks.clone();
+    tampered[0] = Arc::new(body);
+    let check = BatchCheck::new(<rand_chacha::ChaCha8Rng as rand_core::SeedableRng>::from_seed([1; 32]));
+    let message = Message::Final(Arc::new(FinalChain { blocks: tampered, headers, certificate }));
+    let message = Arc::new(verify(message, &check).unwrap());
+    mesh.input(sleeper, Input::Received { from: endorser, message });
+    assert!(mesh.nodes[&sleeper].refused.last().unwrap().contains("misbehaved"));
+    assert_eq!(mesh.core(sleeper).phase(), Phase::Following, "it has not halted");
+    mesh.cut.clear();
+    mesh.run(30_000);
+    assert!(mesh.core(sleeper).head().unwrap().height > head);
+}

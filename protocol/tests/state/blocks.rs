@@ -242,6 +242,7 @@ fn rule_6_7_denials_come_first() {
     assert_eq!(denials, [true, false, false, false]);
     let mut swapped = (**block).clone();
     swapped.entries.swap(0, 1);
+    swapped.header.entries_root = swapped.root_of_entries();
     let verdict = domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(swapped)));
     assert!(matches!(verdict, Err(Fault::BadBlock { what: "a grant comes before a denial", .. })));
 }
@@ -274,6 +275,7 @@ fn rule_6_7_the_last_places_of_a_block_are_kept_for_denials() {
     let (block, ..) = domain.state.build(&domain.head, domain.now(), grants.iter());
     let mut more = (**block).clone();
     more.entries.push((**grants[224]).clone());
+    more.header.entries_root = more.root_of_entries();
     let verdict = domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(more)));
     let what = "a grant is in a place that is kept for denials";
     assert!(matches!(verdict, Err(Fault::BadBlock { what: w, .. }) if w == what));
@@ -318,8 +320,9 @@ fn rule_6_7_a_block_is_no_longer_than_its_limit() {
     assert!(block.entries.len() < 200);
     let mut more = (**block).clone();
     more.entries.push(entries[block.entries.len()].clone());
+    more.header.entries_root = more.root_of_entries();
     let verdict = domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(more)));
-    assert!(matches!(verdict, Err(Fault::BadBlock { what: "its entries are too long together", .. })));
+    assert!(matches!(verdict, Err(Fault::TooMany { what: "bytes of a block's entries", .. })));
     domain.advance(&entries[..block.entries.len()]);
 }
 

@@ -112,6 +112,25 @@ impl Plan {
         self.0.iter().any(|fault| matches!(fault.action, Action::Restart { node: n } if n == node))
     }
 
+    /// Whose disks go back to an older image.
+    pub fn rolled_back(&self) -> impl Iterator<Item = NodeIndex> {
+        self.0.iter().filter_map(|fault| match fault.action {
+            Action::RollBack { node, image: _ } => Some(node),
+            Action::Kill { .. }
+            | Action::LosePower { .. }
+            | Action::Restart { .. }
+            | Action::Pause { .. }
+            | Action::Resume { .. }
+            | Action::Cut { .. }
+            | Action::Heal { .. }
+            | Action::Loss { .. }
+            | Action::Duplicates { .. }
+            | Action::KeepImage { .. }
+            | Action::Damage { .. }
+            | Action::StepClock { .. } => None,
+        })
+    }
+
     /// When the last fault happens.
     pub fn last_us(&self) -> u64 {
         self.0.iter().map(|fault| fault.at_us).max().unwrap_or(0)

@@ -47,6 +47,9 @@ pub struct Script {
     /// What goes wrong at random.
     #[serde(default)]
     pub chaos: Chaos,
+    /// Who lies.
+    #[serde(default)]
+    pub liar: Vec<Liar>,
     /// When to stop.
     #[serde(default)]
     pub run: Run,
@@ -330,6 +333,33 @@ impl Default for Chaos {
         let (between_ms, lasting_ms) = ([10_000, 60_000], [500, 10_000]);
         Chaos { kills: 0, power_losses: 0, pauses: 0, cuts: 0, between_ms, lasting_ms }
     }
+}
+
+/// A node that lies.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Liar {
+    /// Which.
+    pub node: Spanned<NodeName>,
+    /// How.
+    pub lie: Lie,
+    /// In which domain.
+    #[serde(default)]
+    pub domain: u32,
+}
+
+/// How a node lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lie {
+    /// It shows endorsers of odd number another block, vote and finalise than those of even number.
+    TwoFaced,
+    /// It takes no part in agreement.
+    Mute,
+    /// Its ballots carry wrong signatures.
+    Forger,
+    /// It endorses nothing.
+    Stingy,
 }
 
 /// When to stop.

@@ -167,6 +167,7 @@ impl Scenario {
             };
             return Err(at(origin, &self.text, self.find("[[fault]]"), &what));
         }
+        named.extend(self.script.liar.iter().map(|liar| (liar.domain, &liar.node)));
         for (domain, name) in named {
             let Some(coming) = newcomers.get(domain as usize) else {
                 let what =

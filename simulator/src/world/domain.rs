@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use frith_protocol::door::{Alarm, Command, Event, Keys, joining_records};
+use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::NodeId;
+use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject};
 
 use super::check::Checker;
 use super::founding::{Founding, by_hand, new_keys};
 use super::letter::Letters;
+use super::liar::Plot;
 use super::outcome::Outcome;
 use super::plan::{index_of, name_of};
 use super::program::{Program, Shared, Values};
@@ -22,7 +25,7 @@ use crate::engine::{
 };
 use crate::gossip::GossipRules;
 use crate::oracles::{Ballots, Domain as Origin, History, Invariant, Violation};
-use crate::scenario::{Act, By, NodeName, Process, Script};
+use crate::scenario::{Act, By, Lie, NodeName, Process, Script};
 
 /// What can be seen of a run while it goes on, from other threads.
 #[derive(Debug, Default)]
@@ -48,6 +51,8 @@ pub struct Order {
 
 /// Wake-ups beyond these are acts; below, arrivals.
 const ACTS: u64 = 1 << 32;
+/// An operator who has to wait tries again after this.
+const ACT_AGAIN_US: u64 = 3_000_000;
 /// A proposal of an operator lapses after this.
 const ACT_EXPIRES_MS: u64 = 600_000;
 
@@ -145,10 +150,11 @@ impl<'a> Run<'a> {
         let everybody = keys.len() as u32;
 
         let index = |at: usize| NodeIndex(at as u32);
-        let excused = order.plan.0.iter().filter_map(|fault| match &fault.action {
-            Action::RollBack { node, image: _ } => Some(*node),
-            _ => None,
-        });
+        let liars = script.liar.iter().filter(|liar| liar.domain == order.domain);
+        let lies: BTreeMap<NodeIndex, Lie> =
+            liars.map(|liar| (index_of(script, *liar.node.as_ref()), liar.lie)).collect();
+        // An unnoticed old backup counts as a fault, too.
+        let excused = order.plan.rolled_back().chain(lies.keys().copied()).collect();
         let voters = founding.endorsers.iter().enumerate();
         let voters = voters.filter_map(|(at, keys)| Some((index(at), keys.voting.as_ref()?.public())));
         let forgetful: Vec<bool> = (0..everybody).map(|node| !order.plan.restarts(NodeIndex(node))).collect();
@@ -158,7 +164,9 @@ impl<'a> Run<'a> {
             nodes: keys.iter().enumerate().map(|(at, keys)| (keys.identity.public(), index(at))).collect(),
             checker,
             workshop: Arc::new(SharedWorkshop::default()),
-            ballots: Ballots::new(order.domain, voters, excused.collect()),
+            ballots: Ballots::new(order.domain, voters, excused),
+            lies,
+            plot: Plot::default(),
             faults: BTreeMap::new(),
             forgetful: forgetful.clone(),
             letters: Letters::default(),
@@ -313,28 +321,40 @@ impl<'a> Run<'a> {
         self.members.iter().copied().filter(behind).collect()
     }
 
+    fn is_up(&self, node: NodeIndex) -> bool {
+        self.world.actor(node).is_some() && !self.world.is_paused(node)
+    }
+
     /// Whether a node should be able to do its part: it runs, and hears enough endorsers that do.
     fn is_judged(&self, node: NodeIndex) -> bool {
-        let up = |node: NodeIndex| self.world.actor(node).is_some() && !self.world.is_paused(node);
         let network = self.world.network();
-        if !up(node) {
+        if !self.is_up(node) || self.lies(node) {
             return false;
         }
         if !network.is_cut() {
             return true;
         }
         let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
-        let heard = endorsers.filter(|endorser| up(*endorser) && network.reaches(node, *endorser)).count();
+        let heard =
+            endorsers.filter(|endorser| self.is_up(*endorser) && network.reaches(node, *endorser)).count();
         heard >= self.founding.founded.charter.quorum()
+    }
+
+    /// Nobody is asked about what a liar says or holds.
+    fn lies(&self, node: NodeIndex) -> bool {
+        self.world.shared.lies.contains_key(&node)
     }
 
     fn woken(&mut self, token: u64) {
         match token.checked_sub(ACTS) {
             None => self.arrives(NodeIndex(u32::from(self.script.mesh.endorsers) + token as u32)),
             Some(number) => {
-                self.acts_left -= 1;
                 let act = &self.script.act[number as usize];
-                self.act(act);
+                if self.act(act) {
+                    self.acts_left -= 1;
+                } else {
+                    self.world.wake(self.world.now().plus_us(ACT_AGAIN_US), token);
+                }
             }
         }
     }
@@ -354,25 +374,42 @@ impl<'a> Run<'a> {
         self.outcome.signatures_made += 1 + u64::from(self.script.arrivals.by == By::Ticket);
     }
 
-    fn act(&mut self, act: &Act) {
-        let domain = self.founding.founded.domain();
+    /// Has an operator act. False if that has to wait: the node is down, or has not heard yet of whom it is about.
+    fn act(&mut self, act: &Act) -> bool {
         if let Some(name) = &act.revoke {
             let name = *name.as_ref();
             let subject = self.id_of(name);
+            let honest = |node: &NodeIndex| !self.lies(*node) && *node != index_of(self.script, name);
+            let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
+            let knows = |node: &NodeIndex| {
+                let state = self.world.actor(*node).and_then(|program| program.core().state());
+                self.is_up(*node) && state.is_some_and(|state| state.standing(&subject).is_some())
+            };
+            let Some(proposer) = endorsers.filter(honest).find(knows) else { return false };
             let kind = Kind::Revoke(Revoke { subject, reason: Reason::Compromised });
-            let proposer = index_of(self.script, NodeName::Endorser(0));
+            let domain = self.founding.founded.domain();
             let expires = frith_protocol::time::Timestamp(self.world.reads(proposer).0 + ACT_EXPIRES_MS);
-            let subject_of = Subject::Statement(Statement { domain, kind });
-            let command = Command::Propose { subject: subject_of, note: "simulated".into(), expires };
+            let what = Subject::Statement(Statement { domain, kind });
+            let command = Command::Propose { subject: what, note: "simulated".into(), expires };
             self.world.command(proposer, 0, command);
             self.pending.push(Pending { subject, what: format!("the revocation of {name}") });
         }
         if let Some(name) = &act.leave {
             let name = *name.as_ref();
-            let subject = self.id_of(name);
-            self.world.command(index_of(self.script, name), 0, Command::Leave);
-            self.pending.push(Pending { subject, what: format!("the leave of {name}") });
+            let (node, subject) = (index_of(self.script, name), self.id_of(name));
+            if self.history.gone().contains(&subject) {
+                return true;
+            }
+            // A wish to leave is sent once: if no endorser was within reach, it is for the operator to wish again.
+            if self.is_up(node) && self.members.contains(&node) {
+                self.world.command(node, 0, Command::Leave);
+            }
+            if self.pending.iter().all(|act| act.subject != subject) {
+                self.pending.push(Pending { subject, what: format!("the leave of {name}") });
+            }
+            return false;
         }
+        true
     }
 
     fn id_of(&self, name: NodeName) -> NodeId {
@@ -392,11 +429,32 @@ impl<'a> Run<'a> {
             }
             self.close();
         }
+        if let Action::Restart { node } | Action::Resume { node } = action {
+            self.look_again(*node);
+        }
+    }
+
+    /// The operator of a node that is back looks at what waits there: what was agreed to before may have been lost.
+    fn look_again(&mut self, node: NodeIndex) {
+        let Some(program) = self.world.actor(node) else { return };
+        let open = |(id, proposal): (&Hash, &Proposal)| (proposal.decision == Decision::Open).then_some(*id);
+        let waiting: Vec<Hash> = program.core().proposals().filter_map(open).collect();
+        for id in waiting {
+            self.agree_to(node, id);
+        }
+    }
+
+    /// The operator of a node says yes, after a while.
+    fn agree_to(&mut self, node: NodeIndex, id: Hash) {
+        let [low, high] = self.script.arrivals.approve_after_ms;
+        let after_us = self.workload.between(low, high) * 1_000;
+        self.world.command(node, after_us, Command::Endorse(id));
     }
 
     fn told(&mut self, node: NodeIndex, event: Event) {
         let now = self.world.now();
         match event {
+            Event::Final { .. } | Event::Alarm(_) if self.lies(node) => {}
             Event::Final { height, block, entries } => {
                 let first = self.history.is_final(now, node, height, block);
                 if entries > 0 {
@@ -411,11 +469,7 @@ impl<'a> Run<'a> {
                 }
             }
             Event::Synced { height: _ } => self.joins_the_members(node),
-            Event::Waiting { id, note: _ } => {
-                let [low, high] = self.script.arrivals.approve_after_ms;
-                let after_us = self.workload.between(low, high) * 1_000;
-                self.world.command(node, after_us, Command::Endorse(id));
-            }
+            Event::Waiting { id, note: _ } => self.agree_to(node, id),
             Event::Endorsed { id: _ } => self.outcome.signatures_made += 1,
             Event::Denied { key, node: _ } => {
                 if let Some(other) = self.world.shared.nodes.get(&key).copied() {
@@ -439,10 +493,15 @@ impl<'a> Run<'a> {
             Alarm::Forked { .. } | Alarm::DoesNotExecute { .. } => {
                 self.broke(Invariant::S3, now, node, format!("{who} halted: {alarm:?}"));
             }
-            Alarm::JournalLost { .. }
-            | Alarm::Contradiction { .. }
-            | Alarm::ClockRanBack { .. }
-            | Alarm::ClockFarOff { .. } => self.outcome.note(format!("{who}: {alarm:?}")),
+            Alarm::Contradiction { key, iteration: _ } => {
+                let voter = |keys: &Keys| keys.voting.as_ref().is_some_and(|voting| voting.public() == *key);
+                let liar = self.world.shared.keys.iter().position(voter).map(|at| NodeIndex(at as u32));
+                let liar = liar.map_or(key.to_string(), |liar| name_of(self.script, liar).to_string());
+                self.outcome.note(format!("{who} has proof that {liar} contradicted itself"));
+            }
+            Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
+            Alarm::ClockRanBack { .. } => self.outcome.note(format!("the clock of {who} ran backwards")),
+            Alarm::ClockFarOff { .. } => self.outcome.note(format!("the clock of {who} is far off")),
         }
     }
 
@@ -467,7 +526,11 @@ impl<'a> Run<'a> {
                         }
                     }
                     let mut missing = Missing::default();
-                    for member in self.members.iter().filter(|node| self.world.actor(**node).is_some()) {
+                    for member in self
+                        .members
+                        .iter()
+                        .filter(|node| self.world.actor(**node).is_some() && !self.lies(**node))
+                    {
                         missing.insert(*member);
                     }
                     self.open.insert(height, Open { since: now, missing });
@@ -590,7 +653,9 @@ impl<'a> Run<'a> {
             let peers = self.world.peers(node).to_vec();
             let state = state.clone();
             for peer in peers {
-                if state.is_gone(&self.node_id(peer)) {
+                // A revoked endorser keeps its vote, and so its connections, until the charter is amended (SPEC 4.7).
+                let out = self.node_id(peer);
+                if state.is_gone(&out) && !state.has_seat(&out) {
                     let what = format!("{} is revoked, and still connected", name_of(self.script, peer));
                     self.broke(Invariant::S2, now, node, what);
                 }

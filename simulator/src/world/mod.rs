@@ -7,6 +7,7 @@ mod check;
 mod domain;
 mod founding;
 mod letter;
+mod liar;
 mod outcome;
 mod plan;
 mod program;

@@ -13,9 +13,11 @@ use frith_protocol::time::Timestamp;
 
 use super::check::{Checker, Lookup};
 use super::letter::{Letter, Letters};
+use super::liar::{Plot, twisted, unheard};
 use super::workshop::SharedWorkshop;
 use crate::engine::{Actions, Actor, Input, Instant, Millis, NodeIndex, Store, Verdict, Write};
 use crate::oracles::Ballots;
+use crate::scenario::Lie;
 
 /// What the nodes of one domain share: their keys as far as the world must know them, what was computed before, and who watches.
 pub(super) struct Shared {
@@ -33,6 +35,10 @@ pub(super) struct Shared {
     pub(super) workshop: Arc<SharedWorkshop>,
     /// Watches what is sent.
     pub(super) ballots: Ballots,
+    /// Who lies, and how.
+    pub(super) lies: BTreeMap<NodeIndex, Lie>,
+    /// What the liars have agreed on.
+    pub(super) plot: Plot,
     /// What rejected messages were rejected for, how often.
     pub(super) faults: BTreeMap<String, u64>,
     /// Which nodes' disks need keep nothing.
@@ -99,6 +105,11 @@ impl Actor for Program {
         input: Input<Letter, Command>,
         actions: &mut Actions<Program>,
     ) -> Verdict {
+        if let (Input::Received { from: _, message }, Some(lie)) = (&input, shared.lies.get(&self.node))
+            && unheard(*lie, &shared.plot, self.node, message.message())
+        {
+            return Verdict::Ignore;
+        }
         let input = match input {
             Input::Received { from, message } => match message.checked(&shared.checker) {
                 Ok(message) => {
@@ -125,6 +136,14 @@ impl Actor for Program {
         let mut last: Option<(Arc<frith_protocol::door::Message>, Letter)> = None;
         for (to, message) in sends {
             let Some(to) = shared.nodes.get(&to).copied() else { continue };
+            let message = match shared.lies.get(&self.node) {
+                None => message,
+                Some(lie) => {
+                    let keys = &shared.keys[self.node.index()];
+                    let Some(message) = twisted(*lie, &mut shared.plot, keys, to, message) else { continue };
+                    message
+                }
+            };
             // One message to many is one letter.
             let letter = match &last {
                 Some((same, letter)) if Arc::ptr_eq(same, &message) => letter.clone(),

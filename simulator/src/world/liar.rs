@@ -1,0 +1,133 @@
+//! Nodes that lie: an honest core whose messages are twisted on their way out, with its own keys.
+//!
+//! A liar knows all that its core knows, and shares a plot with other liars. What it cannot do is sign for others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use frith_protocol::agreement::{Ballot, BallotKind, Message as Said, Proposal, Vote};
+use frith_protocol::door::{Keys, Message, Talk};
+use frith_protocol::identity::{PublicKey, SecretKey, Signature};
+use frith_protocol::state::{Block, BlockId};
+
+use crate::engine::NodeIndex;
+use crate::scenario::Lie;
+
+/// What the liars of a domain have agreed on: in which iteration those of even number are shown one block, and those of odd number
+/// another.
+#[derive(Debug, Default)]
+pub(super) struct Plot(BTreeMap<u64, (BlockId, BlockId)>);
+
+/// What `message` becomes on its way to `to`; nothing if the liar keeps it to itself.
+pub(super) fn twisted(
+    lie: Lie,
+    plot: &mut Plot,
+    keys: &Keys,
+    to: NodeIndex,
+    message: Arc<Message>,
+) -> Option<Arc<Message>> {
+    match (lie, &*message) {
+        (Lie::Mute, Message::Talk(_)) | (Lie::Stingy, Message::Answer(_) | Message::Circulate(_)) => None,
+        (Lie::TwoFaced, Message::Talk(talk)) => {
+            if matches!(&**talk, Said::Certificate(_)) && plot.is_of_the_other_face(to, talk) {
+                return None;
+            }
+            let voting = keys.voting.as_ref()?;
+            match two_faced(plot, voting, to, talk) {
+                Some(other) => Some(Arc::new(Message::Talk(Arc::new(other)))),
+                None => Some(message),
+            }
+        }
+        (Lie::Forger, Message::Talk(talk)) => Some(match forged(talk) {
+            Some(forged) => Arc::new(Message::Talk(Arc::new(forged))),
+            None => message,
+        }),
+        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger, _) => Some(message),
+    }
+}
+
+/// Whether a liar keeps a message from its own core: what the other half of the endorsers was led to say would only confuse it.
+pub(super) fn unheard(lie: Lie, plot: &Plot, me: NodeIndex, message: &Message) -> bool {
+    match (lie, message) {
+        (Lie::TwoFaced, Message::Talk(talk)) => plot.is_of_the_other_face(me, talk),
+        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger, _) => false,
+    }
+}
+
+impl Plot {
+    /// Whether `talk` is of the block that `node` is not shown.
+    fn is_of_the_other_face(&self, node: NodeIndex, talk: &Talk) -> bool {
+        let ballot = match talk {
+            Said::Certificate(certificate) => &certificate.ballot,
+            Said::Ballot(vote) => &vote.ballot,
+            Said::Propose(_) | Said::Want(_) | Said::Have(_) | Said::AskNewest { .. } | Said::Newest(_) => {
+                return false;
+            }
+        };
+        let Some((even, odd)) = self.0.get(&ballot.iteration) else { return false };
+        ballot.block == if node.0 % 2 == 1 { *even } else { *odd }
+    }
+}
+
+/// The other face, if `to` is to see it.
+fn two_faced(plot: &mut Plot, voting: &SecretKey, to: NodeIndex, talk: &Talk) -> Option<Talk> {
+    let odd = to.0 % 2 == 1;
+    match talk {
+        Said::Propose(proposal) if proposal.vote.voter == voting.public() => {
+            let other = other_block(&proposal.block);
+            let ballot = proposal.vote.ballot;
+            plot.0.insert(ballot.iteration, (ballot.block, other.id()));
+            odd.then(|| {
+                let vote = signed(Ballot { block: other.id(), ..ballot }, voting);
+                let grounds = proposal.grounds.clone();
+                Said::Propose(Box::new(Proposal { vote, block: Arc::new(other), grounds }))
+            })
+        }
+        Said::Ballot(vote) if vote.voter == voting.public() => {
+            let ballot = vote.ballot;
+            let shown = plot.0.get(&ballot.iteration).map(|(even, odds)| if odd { *odds } else { *even });
+            let other = match (ballot.kind, shown) {
+                (BallotKind::Vote | BallotKind::Finalise, Some(block)) => Ballot { block, ..ballot },
+                (BallotKind::Vote, None) if odd => Ballot { block: nowhere(&ballot.block), ..ballot },
+                (BallotKind::Finalise, None) if odd => {
+                    Ballot { kind: BallotKind::Dummy, block: BlockId::NONE, ..ballot }
+                }
+                (BallotKind::Vote | BallotKind::Finalise | BallotKind::Dummy | BallotKind::Propose, _) => {
+                    return None;
+                }
+            };
+            (other != ballot).then(|| Said::Ballot(signed(other, voting)))
+        }
+        Said::Propose(_)
+        | Said::Ballot(_)
+        | Said::Certificate(_)
+        | Said::Want(_)
+        | Said::Have(_)
+        | Said::AskNewest { .. }
+        | Said::Newest(_) => None,
+    }
+}
+
+fn signed(ballot: Ballot, voting: &SecretKey) -> Vote<PublicKey, Signature> {
+    Vote { ballot, voter: voting.public(), proof: voting.sign(&ballot.digest()) }
+}
+
+/// As good a block as the first, a millisecond later.
+fn other_block(block: &Block) -> Block {
+    let mut other = block.clone();
+    other.header.time = other.header.time.plus(1);
+    other
+}
+
+/// A block that nobody has.
+fn nowhere(block: &BlockId) -> BlockId {
+    BlockId(block.0.map(|byte| !byte))
+}
+
+/// Its own ballot with a bit of the signature flipped.
+fn forged(talk: &Talk) -> Option<Talk> {
+    let Said::Ballot(vote) = talk else { return None };
+    let mut vote = vote.clone();
+    vote.proof.bytes[17] ^= 1;
+    Some(Said::Ballot(vote))
+}
