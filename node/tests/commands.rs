@@ -68,12 +68,8 @@ impl Running {
             .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
-        let mut node = Running { child, dir: dir.to_path_buf(), log };
-        let deadline = Instant::now() + PATIENCE;
-        while !frith(dir, &["status"]).status.success() {
-            assert!(node.child.try_wait().unwrap().is_none(), "it ended: {}", node.log());
-            assert!(Instant::now() < deadline, "it does not answer: {}", node.log());
-        }
+        let node = Running { child, dir: dir.to_path_buf(), log };
+        node.wait(&["peers", "0"]);
         node
     }
 

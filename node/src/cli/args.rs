@@ -11,7 +11,7 @@ use crate::config::{LogFormat, Overrides};
 use crate::words::span_ms;
 
 const TOUR: &str = "\
-A domain in four steps, on four machines (a, b, c, d), each with a directory of its own:
+A domain on four machines (a, b, c, d), each with a directory of its own:
 
   each:  frith init --dir D --address /ip4/192.0.2.1/udp/5747/quic-v1
   each:  frith found card --dir D --out a.card             mail it to whoever drafts

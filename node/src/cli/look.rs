@@ -1,5 +1,7 @@
 //! `status`, `members`, `pending`, `log`, `why`, `anchor`, `metrics`, `wait`: looking at a running node.
 
+use std::time::{Duration, Instant};
+
 use frith_protocol::identity::NodeId;
 use frith_protocol::time::Timestamp;
 use serde::de::DeserializeOwned;
@@ -9,10 +11,13 @@ use super::args::{LogArgs, NodeArgs, WaitArgs, WaitFor};
 use super::output::{Out, table};
 use super::{CommandError, Done, Exit};
 use crate::control::views::{BlockView, MemberView, MembersView, PendingView, WhyView};
-use crate::control::{Client, Condition, Request};
+use crate::control::{Client, ClientError, Condition, Request};
 use crate::home::Home;
 use crate::runtime::now;
 use crate::words::rough_span;
+
+/// Between two looks at whether a node has started.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Asks the node that runs in `home`.
 pub(super) fn ask(home: &Home, request: &Request) -> Result<Value, CommandError> {
@@ -224,7 +229,16 @@ pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
         WaitFor::Admitted { node: text } => Condition::Admitted { node: node(text)? },
         WaitFor::Gone { node: text } => Condition::Gone { node: node(text)? },
     };
-    ask(home, &Request::Wait { until, timeout_ms: args.timeout_ms })?;
+    let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
+    let mut client = loop {
+        match Client::connect(&home.socket()) {
+            // Whoever starts a node and waits for it need not know when it has opened its socket.
+            Err(ClientError::NotRunning { .. }) if Instant::now() < deadline => std::thread::sleep(GLANCE),
+            connected => break connected?,
+        }
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    client.ask(&Request::Wait { until, timeout_ms: left.as_millis() as u64 })?;
     out.result(&json!({ "holds": true }), String::new);
     Ok(Exit::Holds)
 }
