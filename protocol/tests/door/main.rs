@@ -418,3 +418,29 @@ fn rule_5_12_whoever_is_revoked_learns_it_from_the_proof_before_it_is_disconnect
     revoke(&mut mesh, key);
     assert_eq!(mesh.core(key).phase(), Phase::Gone);
 }
+
+#[test]
+fn rule_9_8_gossip_is_taken_from_whoever_was_admitted_in_the_very_block_that_is_lacking() {
+    use frith_protocol::door::Message;
+    use frith_protocol::identity::{BatchCheck, verify};
+    use std::sync::Arc;
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(3);
+    let behind = mesh.join(10, Some(ticket.clone()));
+    mesh.run(2_000);
+    let cut: Vec<_> = mesh.endorsers().into_iter().map(|endorser| (endorser, behind)).collect();
+    mesh.cut.extend(cut);
+    let forwarder = mesh.join(11, Some(ticket));
+    mesh.run(2_000);
+    assert_eq!(mesh.core(forwarder).phase(), Phase::Following);
+    assert_eq!(mesh.core(behind).standing_of(&forwarder), Standing::Stranger);
+
+    let head = mesh.core(behind).head().unwrap().height;
+    let chain = mesh.core(forwarder).chain().unwrap().since(head).expect("it admits the forwarder");
+    let check = BatchCheck::new(<rand_chacha::ChaCha8Rng as rand_core::SeedableRng>::from_seed([1; 32]));
+    let message = Arc::new(verify(Message::Final(Arc::new(chain)), &check).unwrap());
+    mesh.input(behind, Input::Gossiped { from: forwarder, message });
+    assert_eq!(mesh.core(behind).standing_of(&forwarder), Standing::Member);
+}
