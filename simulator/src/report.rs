@@ -147,6 +147,13 @@ impl Finished {
             "traffic",
             format!("{} events, {} deliveries, {} sent", r.events, r.deliveries, mebibytes(r.bytes_sent)),
         );
+        let mut sent: Vec<_> = a.sent.iter().collect();
+        sent.sort_by_key(|(name, (_, bytes))| (std::cmp::Reverse(*bytes), **name));
+        let kinds: Vec<String> = sent
+            .iter()
+            .map(|(name, (count, bytes))| format!("{count} {name} ({})", mebibytes(*bytes)))
+            .collect();
+        line("sent directly", kinds.join(", "));
         line(
             "signatures",
             format!(

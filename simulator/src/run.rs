@@ -64,6 +64,8 @@ pub struct Aside {
     pub repaired: u64,
     /// Checks that were asked for.
     pub checks_asked: u64,
+    /// How many messages of each kind were sent or published, and how many bytes they had.
+    pub sent: BTreeMap<&'static str, (u64, u64)>,
     /// Transitions asked for, and computed.
     pub transitions: (u64, u64),
     /// What the distinct signatures alone take on one processor: the checks as measured in this run, and a measured rate of signing.
@@ -81,15 +83,17 @@ pub fn run(scenario: &Scenario, options: &Options, progress: &Progress) -> Resul
     let script = &scenario.script;
     let seed = options.seed.unwrap_or(script.seed);
     let newcomers = script.newcomers_by_domain();
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = options.threads.unwrap_or(processors).max(1);
+    let threads = processors.min(newcomers.len());
     let orders: Vec<Order> = (0..newcomers.len() as u32)
         .map(|domain| {
             let recorded = options.plans.as_ref().and_then(|plans| plans.get(domain as usize)).cloned();
             let plan = recorded.unwrap_or_else(|| world::draw(script, domain, seed));
-            Order { domain, newcomers: newcomers[domain as usize], seed, plan }
+            let ahead = processors >= 2 * threads;
+            Order { domain, newcomers: newcomers[domain as usize], seed, plan, ahead }
         })
         .collect();
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = options.threads.unwrap_or(processors).clamp(1, orders.len());
     let outcomes = in_parallel(script, &orders, threads, progress)?;
     Ok(conclude(scenario, seed, orders, outcomes, threads, begun))
 }
@@ -142,7 +146,13 @@ fn conclude(
     for (_, why) in outcomes.iter().flat_map(|outcome| &outcome.failed) {
         *notes.entry(format!("a newcomer gave up: {why}")).or_default() += 1;
     }
+    let mut sent: BTreeMap<_, (u64, u64)> = BTreeMap::new();
+    for (name, (count, bytes)) in outcomes.iter().flat_map(|outcome| &outcome.sent) {
+        let total = sent.entry(*name).or_default();
+        *total = (total.0 + count, total.1 + bytes);
+    }
     let aside = Aside {
+        sent,
         domains: outcomes.len(),
         threads,
         entries: sum(|outcome| outcome.entries),

@@ -14,7 +14,7 @@ fn is_member(mesh: &Mesh, key: frith_protocol::identity::PublicKey) -> bool {
 }
 
 #[test]
-fn an_idle_domain_makes_heartbeats_and_nothing_else() {
+fn rule_8_13_an_idle_domain_makes_heartbeats_and_nothing_else() {
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(60_000);
     mesh.assert_equal_heads();
@@ -26,7 +26,7 @@ fn an_idle_domain_makes_heartbeats_and_nothing_else() {
 }
 
 #[test]
-fn a_newcomer_with_a_ticket_is_admitted_and_follows() {
+fn rule_5_2_a_newcomer_with_a_ticket_is_admitted_and_follows() {
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(1_000);
     let ticket = mesh.ticket(1);
@@ -57,7 +57,7 @@ fn rule_4_6_of_two_who_spend_one_ticket_one_is_admitted_and_the_other_told_why()
 }
 
 #[test]
-fn a_newcomer_without_a_ticket_waits_until_enough_operators_say_yes() {
+fn rule_5_7_a_newcomer_without_a_ticket_waits_until_enough_operators_say_yes() {
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(1_000);
     let key = mesh.join(10, None);
@@ -76,7 +76,7 @@ fn a_newcomer_without_a_ticket_waits_until_enough_operators_say_yes() {
 }
 
 #[test]
-fn a_newcomer_that_reaches_too_few_endorsers_succeeds_when_one_returns() {
+fn rule_5_4_a_newcomer_that_reaches_too_few_endorsers_succeeds_when_one_returns() {
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(1_000);
     let ticket = mesh.ticket(1);
@@ -108,7 +108,7 @@ fn revoke(mesh: &mut Mesh, key: frith_protocol::identity::PublicKey) {
 }
 
 #[test]
-fn a_revoked_member_is_out_everywhere_and_stays_out() {
+fn rule_5_8_a_revoked_member_is_out_everywhere_and_stays_out() {
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(1_000);
     let ticket = mesh.ticket(2);
@@ -185,7 +185,7 @@ fn a_follower_restarts_from_its_store_without_asking_for_a_snapshot() {
 }
 
 #[test]
-fn a_founder_whose_journal_is_gone_signs_nothing_and_the_others_go_on() {
+fn rule_8_14_a_founder_whose_journal_is_gone_signs_nothing_and_the_others_go_on() {
     use frith_protocol::door::Table;
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(15_000);
@@ -342,4 +342,105 @@ fn rule_6_9_a_certified_header_with_another_body_blames_its_sender_and_halts_nob
     mesh.cut.clear();
     mesh.run(30_000);
     assert!(mesh.core(sleeper).head().unwrap().height > head);
+}
+
+#[test]
+fn rule_9_4_a_newcomer_starts_from_a_checkpoint_and_replays_only_what_came_after() {
+    use frith_protocol::door::Table;
+    let mut mesh = Mesh::found(charter(1, 0, 1));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(100);
+    for name in 10..80 {
+        let key = mesh.join(name, Some(ticket.clone()));
+        mesh.run(200);
+        mesh.stop(key);
+        mesh.nodes.remove(&key);
+    }
+    let last = mesh.join(90, Some(ticket));
+    mesh.run(2_000);
+    assert_eq!(mesh.core(last).phase(), Phase::Following);
+    let founder = mesh.endorsers()[0];
+    let heads = [founder, last].map(|key| mesh.core(key).head().map(|head| head.state_root));
+    assert_eq!(heads[0], heads[1]);
+    let replayed = mesh.nodes[&last].disk.keys().filter(|(table, _)| *table == Table::Final).count();
+    assert!(replayed < 20, "71 joined, and the newcomer executed {replayed} blocks");
+}
+
+#[test]
+fn rule_9_5_a_node_that_hears_of_nothing_new_answers_stale_and_never_valid() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(1_000);
+    let ticket = mesh.ticket(1);
+    let key = mesh.join(10, Some(ticket));
+    mesh.run(2_000);
+    let node = mesh.id(key);
+    assert!(mesh.core(key).effective(&node, mesh.now).is_some_and(|answer| answer.is_yes()));
+    for endorser in mesh.endorsers() {
+        mesh.stop(endorser);
+    }
+    mesh.run(61_000);
+    assert_eq!(mesh.core(key).effective(&node, mesh.now), None);
+    assert!(mesh.core(key).status(mesh.now).stale);
+}
+
+#[test]
+fn rule_9_6_a_clock_that_runs_backwards_is_reported_once_and_not_obeyed() {
+    use frith_protocol::door::Alarm;
+    use frith_protocol::time::Timestamp;
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(20_000);
+    let key = mesh.endorsers()[0];
+    let before = mesh.core(key).head().unwrap();
+    let now = std::mem::replace(&mut mesh.now, Timestamp(5));
+    mesh.input(key, Input::Tick);
+    mesh.input(key, Input::Tick);
+    mesh.now = now;
+    let told = mesh.nodes[&key]
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Alarm(Alarm::ClockRanBack { .. })))
+        .count();
+    assert_eq!(told, 1);
+    assert_eq!(mesh.core(key).head().unwrap().height, before.height);
+    mesh.run(30_000);
+    mesh.assert_equal_heads();
+}
+
+#[test]
+fn rule_5_12_whoever_is_revoked_learns_it_from_the_proof_before_it_is_disconnected() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(1);
+    let key = mesh.join(10, Some(ticket));
+    mesh.run(2_000);
+    revoke(&mut mesh, key);
+    assert_eq!(mesh.core(key).phase(), Phase::Gone);
+}
+
+#[test]
+fn rule_9_8_gossip_is_taken_from_whoever_was_admitted_in_the_very_block_that_is_lacking() {
+    use frith_protocol::door::Message;
+    use frith_protocol::identity::{BatchCheck, verify};
+    use std::sync::Arc;
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.gossip = false;
+    mesh.run(1_000);
+    let ticket = mesh.ticket(3);
+    let behind = mesh.join(10, Some(ticket.clone()));
+    mesh.run(2_000);
+    let cut: Vec<_> = mesh.endorsers().into_iter().map(|endorser| (endorser, behind)).collect();
+    mesh.cut.extend(cut);
+    let forwarder = mesh.join(11, Some(ticket));
+    mesh.run(2_000);
+    assert_eq!(mesh.core(forwarder).phase(), Phase::Following);
+    assert_eq!(mesh.core(behind).standing_of(&forwarder), Standing::Stranger);
+
+    let head = mesh.core(behind).head().unwrap().height;
+    let chain = mesh.core(forwarder).chain().unwrap().since(head).expect("it admits the forwarder");
+    let check = BatchCheck::new(<rand_chacha::ChaCha8Rng as rand_core::SeedableRng>::from_seed([1; 32]));
+    let message = Arc::new(verify(Message::Final(Arc::new(chain)), &check).unwrap());
+    mesh.input(behind, Input::Gossiped { from: forwarder, message });
+    assert_eq!(mesh.core(behind).standing_of(&forwarder), Standing::Member);
 }

@@ -52,7 +52,7 @@ fn rule_1_2_more_than_the_limit_is_refused_before_it_is_read() {
 
 #[test]
 fn rule_1_2_absurd_lengths_are_refused_without_reserving_them() {
-    // Nine bytes that make an unbounded decoder abort the process (FACTS: traps).
+    // Nine bytes that make an unbounded decoder abort the process.
     for length in [u64::MAX, u64::MAX / 2, 1 << 40, MESSAGE_BYTES_MAX as u64 + 1] {
         let mut bytes = vec![253];
         bytes.extend(length.to_le_bytes());

@@ -67,6 +67,13 @@ pub enum Input<M, C> {
         /// What.
         message: M,
     },
+    /// A peer passed on what somebody published.
+    Gossiped {
+        /// Who passed it on.
+        from: NodeIndex,
+        /// What.
+        message: M,
+    },
     /// A connection to a peer was opened.
     Connected(NodeIndex),
     /// The connection to a peer was closed, or is found to be dead.
@@ -650,7 +657,7 @@ impl<A: Actor> Simulation<A> {
         }
         let message = overlay.message(item).expect("it has just arrived").clone();
         let content = message.content();
-        if self.handle(to, 1, from.0, content, Input::Received { from, message }) == Verdict::Accept {
+        if self.handle(to, 1, from.0, content, Input::Gossiped { from, message }) == Verdict::Accept {
             self.hand_on(item, to, from);
         }
         Step::Node(to)

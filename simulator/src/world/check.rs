@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
-use frith_protocol::identity::{BadKey, BatchCheck, Claim, PublicKey, SignatureCheck};
+use frith_protocol::door::Message;
+use frith_protocol::identity::{BadKey, BatchCheck, Claim, PublicKey, SignatureCheck, verify};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
+
+use super::ahead::{Ahead, checked};
 
 /// Hashes what is random already, such as keys and signatures: folds the first bytes of each part together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +42,9 @@ pub struct Checker {
     keys: RefCell<Lookup<PublicKey, Result<(), BadKey>>>,
     asked: Cell<u64>,
     spent: Cell<Duration>,
+    ahead: Option<Ahead>,
+    /// What the other thread was given, and has answered: in `claims` is only what somebody really asked.
+    foreseen: RefCell<Lookup<Claim, Option<bool>>>,
 }
 
 impl std::fmt::Debug for Checker {
@@ -48,14 +54,39 @@ impl std::fmt::Debug for Checker {
 }
 
 impl Checker {
-    /// A checker that knows nothing. Its batch coefficients grow from `seed`: nobody in a simulation aims at them.
-    pub fn new(seed: [u8; 32]) -> Checker {
+    /// A checker that knows nothing. Its batch coefficients grow from `seed`: nobody in a simulation aims at them. With `ahead`, a thread
+    /// of its own checks what is [foreseen](Checker::foresee).
+    pub fn new(seed: [u8; 32], ahead: bool) -> Checker {
         Checker {
             batch: BatchCheck::new(ChaCha20Rng::from_seed(seed)),
             claims: RefCell::default(),
             keys: RefCell::default(),
             asked: Cell::new(0),
             spent: Cell::new(Duration::ZERO),
+            ahead: ahead.then(|| Ahead::start(seed)),
+            foreseen: RefCell::default(),
+        }
+    }
+
+    /// Somebody will check this soon.
+    pub fn foresee(&self, message: &Message) {
+        let Some(ahead) = &self.ahead else { return };
+        let claims = Collected::default();
+        // What is wrong with its shape is found out by whoever receives it.
+        if verify(message.clone(), &claims).is_err() {
+            return;
+        }
+        let (known, mut foreseen) = (self.claims.borrow(), self.foreseen.borrow_mut());
+        let mut claims = claims.0.into_inner();
+        claims.retain(|claim| {
+            let new = !known.contains_key(claim) && !foreseen.contains_key(claim);
+            if new {
+                foreseen.insert(*claim, None);
+            }
+            new
+        });
+        if !claims.is_empty() {
+            ahead.check(claims);
         }
     }
 
@@ -71,7 +102,7 @@ impl Checker {
 
     /// How long the real checks took. For the report only; nothing in the run depends on it.
     pub fn spent(&self) -> Duration {
-        self.spent.get()
+        self.spent.get() + self.ahead.as_ref().map_or(Duration::ZERO, Ahead::spent)
     }
 }
 
@@ -79,19 +110,24 @@ impl SignatureCheck for Checker {
     fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
         self.asked.set(self.asked.get() + claims.len() as u64);
         let mut known = self.claims.borrow_mut();
-        let unknown: Vec<Claim> = claims.iter().filter(|claim| !known.contains_key(claim)).copied().collect();
+        let mut unknown: Vec<Claim> =
+            claims.iter().filter(|claim| !known.contains_key(claim)).copied().collect();
+        if let Some(ahead) = &self.ahead
+            && !unknown.is_empty()
+        {
+            let mut foreseen = self.foreseen.borrow_mut();
+            foreseen.extend(ahead.answers().map(|(claim, holds)| (claim, Some(holds))));
+            unknown.retain(|claim| match foreseen.get(claim) {
+                Some(Some(holds)) => {
+                    known.insert(*claim, *holds);
+                    false
+                }
+                Some(None) | None => true,
+            });
+        }
         if !unknown.is_empty() {
             let begun = Instant::now();
-            match self.batch.first_bad(&unknown) {
-                None => known.extend(unknown.into_iter().map(|claim| (claim, true))),
-                // One bad claim says nothing of those behind it.
-                Some(_) => {
-                    for claim in unknown {
-                        let holds = self.batch.first_bad(&[claim]).is_none();
-                        known.insert(claim, holds);
-                    }
-                }
-            }
+            known.extend(checked(&self.batch, unknown));
             self.spent.set(self.spent.get() + begun.elapsed());
         }
         claims.iter().position(|claim| !known[claim])
@@ -99,6 +135,21 @@ impl SignatureCheck for Checker {
 
     fn check_key(&self, key: &PublicKey) -> Result<(), BadKey> {
         *self.keys.borrow_mut().entry(*key).or_insert_with(|| key.check())
+    }
+}
+
+/// Takes every claim for granted, and notes it.
+#[derive(Default)]
+struct Collected(RefCell<Vec<Claim>>);
+
+impl SignatureCheck for Collected {
+    fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
+        self.0.borrow_mut().extend_from_slice(claims);
+        None
+    }
+
+    fn check_key(&self, _: &PublicKey) -> Result<(), BadKey> {
+        Ok(())
     }
 }
 
@@ -117,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_same_claim_is_computed_once_and_asked_as_often_as_it_is() {
-        let checker = Checker::new([0; 32]);
+        let checker = Checker::new([0; 32], false);
         let claims: Vec<Claim> = (0..5).map(claim).collect();
         for _ in 0..3 {
             assert_eq!(checker.first_bad(&claims), None);
@@ -127,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_bad_claim_is_bad_each_time_and_spoils_no_other() {
-        let checker = Checker::new([0; 32]);
+        let checker = Checker::new([0; 32], false);
         let mut claims: Vec<Claim> = (0..5).map(claim).collect();
         claims[3].digest = Hash([9; 32]);
         assert_eq!(checker.first_bad(&claims), Some(3));
@@ -135,5 +186,33 @@ mod tests {
         assert_eq!(checker.first_bad(&claims[3..]), Some(0));
         assert_eq!(checker.first_bad(&claims[4..]), None);
         assert_eq!(checker.computed(), 5);
+    }
+
+    #[test]
+    fn what_was_foreseen_is_found_to_be_the_same_and_counted_once() {
+        use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
+        let ballot = Ballot {
+            domain: frith_protocol::state::DomainId::default(),
+            epoch: 1,
+            iteration: 1,
+            kind: BallotKind::Vote,
+            block: frith_protocol::state::BlockId::NONE,
+        };
+        let message = |byte: u8, bad: bool| {
+            let key = SecretKey::from_seed([byte; 32]);
+            let mut proof = key.sign(&ballot.digest());
+            proof.bytes[3] ^= u8::from(bad);
+            Message::Talk(std::sync::Arc::new(Talk::Ballot(Vote { ballot, voter: key.public(), proof })))
+        };
+        for ahead in [false, true] {
+            let checker = Checker::new([0; 32], ahead);
+            for byte in 0..40 {
+                checker.foresee(&message(byte, byte % 7 == 3));
+            }
+            let holds: Vec<u8> =
+                (0..40).filter(|byte| verify(message(*byte, byte % 7 == 3), &checker).is_ok()).collect();
+            assert_eq!(holds, (0..40).filter(|byte| byte % 7 != 3).collect::<Vec<_>>());
+            assert_eq!(checker.computed(), 40);
+        }
     }
 }

@@ -47,6 +47,8 @@ pub struct Order {
     pub seed: u64,
     /// What goes wrong.
     pub plan: Plan,
+    /// Whether a spare processor may check signatures ahead. Makes no difference but in time.
+    pub ahead: bool,
 }
 
 /// Wake-ups beyond these are acts; below, arrivals.
@@ -143,7 +145,7 @@ impl<'a> Run<'a> {
     fn prepare(script: &'a Script, order: &'a Order, progress: &'a Progress) -> Result<Run<'a>, Fault> {
         let (part, seed) = (u64::from(order.domain), order.seed);
         let mut workload = Random::new(seed, part, Concern::Workload);
-        let checker = Checker::new(workload.seed());
+        let checker = Checker::new(workload.seed(), order.ahead);
         let founding = Founding::new(script, order.domain, &mut workload, &checker)?;
         let mut keys: Vec<Keys> = founding.endorsers.clone();
         keys.extend((0..order.newcomers).map(|_| new_keys(&mut workload, false)));
@@ -165,6 +167,7 @@ impl<'a> Run<'a> {
             checker,
             workshop: Arc::new(SharedWorkshop::default()),
             ballots: Ballots::new(order.domain, voters, excused),
+            sent: BTreeMap::new(),
             lies,
             plot: Plot::default(),
             faults: BTreeMap::new(),
@@ -635,6 +638,7 @@ impl<'a> Run<'a> {
         self.outcome.checks_asked = shared.checker.asked();
         self.outcome.checking = shared.checker.spent();
         self.outcome.transitions = shared.workshop.asked_and_computed();
+        self.outcome.sent.clone_from(&shared.sent);
         for (fault, count) in &shared.faults {
             self.outcome.notes.insert(format!("rejected: {fault}"), *count);
         }

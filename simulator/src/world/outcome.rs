@@ -45,6 +45,8 @@ pub struct Outcome {
     pub checking: Duration,
     /// Transitions asked for, and computed.
     pub transitions: (u64, u64),
+    /// How many messages of each kind were sent or published, and how many bytes they had. What gossip hands on is not among them.
+    pub sent: BTreeMap<&'static str, (u64, u64)>,
     /// What the engine counted.
     pub counters: Counters,
     /// When it ended.
@@ -80,6 +82,7 @@ impl Outcome {
             checks_asked: 0,
             checking: Duration::ZERO,
             transitions: (0, 0),
+            sent: BTreeMap::new(),
             counters: Counters::default(),
             virtual_ms: 0,
             cut_off: false,

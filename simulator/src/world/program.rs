@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use frith_protocol::door::{
-    Command, Config, Core, Durability, Effects, Error, Event, Input as CoreInput, Keys, Outbox, Record, Table,
+    Command, Config, Core, Durability, Effects, Error, Event, Input as CoreInput, Keys, Message, Outbox,
+    Record, Table,
 };
+use frith_protocol::fault::Fault;
 use frith_protocol::following::Workshop;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::state::DomainId;
@@ -15,7 +17,7 @@ use super::check::{Checker, Lookup};
 use super::letter::{Letter, Letters};
 use super::liar::{Plot, twisted, unheard};
 use super::workshop::SharedWorkshop;
-use crate::engine::{Actions, Actor, Input, Instant, Millis, NodeIndex, Store, Verdict, Write};
+use crate::engine::{Actions, Actor, Input, Instant, Millis, NodeIndex, Parcel as _, Store, Verdict, Write};
 use crate::oracles::Ballots;
 use crate::scenario::Lie;
 
@@ -35,6 +37,8 @@ pub(super) struct Shared {
     pub(super) workshop: Arc<SharedWorkshop>,
     /// Watches what is sent.
     pub(super) ballots: Ballots,
+    /// How many messages of each kind were sent or published, and how many bytes they had.
+    pub(super) sent: BTreeMap<&'static str, (u64, u64)>,
     /// Who lies, and how.
     pub(super) lies: BTreeMap<NodeIndex, Lie>,
     /// What the liars have agreed on.
@@ -59,6 +63,39 @@ impl Program {
     /// The core.
     pub(super) fn core(&self) -> &Core {
         &self.core
+    }
+
+    /// Puts what the core sends into letters.
+    fn send(&self, shared: &mut Shared, outbox: Outbox, actions: &mut Actions<Program>) {
+        let Outbox { sends, publishes, events } = outbox;
+        let lie = shared.lies.get(&self.node).copied();
+        let mut last: Option<(Arc<Message>, Letter)> = None;
+        for (to, message) in sends {
+            let Some(to) = shared.nodes.get(&to).copied() else { continue };
+            let message = match lie {
+                None => message,
+                Some(lie) => {
+                    let keys = &shared.keys[self.node.index()];
+                    let Some(message) = twisted(lie, &mut shared.plot, keys, to, message) else { continue };
+                    message
+                }
+            };
+            // One message to many is one letter.
+            let letter = match &last {
+                Some((same, letter)) if Arc::ptr_eq(same, &message) => letter.clone(),
+                Some(_) | None => {
+                    shared.checker.foresee(&message);
+                    shared.letters.letter(shared.domain, &message)
+                }
+            };
+            last = Some((message, letter.clone()));
+            actions.sends.push((to, letter));
+        }
+        for message in publishes {
+            shared.checker.foresee(&message);
+            actions.publishes.push(Letter::new(shared.domain, message));
+        }
+        actions.told.extend(events);
     }
 }
 
@@ -110,20 +147,12 @@ impl Actor for Program {
         {
             return Verdict::Ignore;
         }
-        let input = match input {
-            Input::Received { from, message } => match message.checked(&shared.checker) {
-                Ok(message) => {
-                    CoreInput::Received { from: shared.keys[from.index()].identity.public(), message }
-                }
-                Err(fault) => {
-                    *shared.faults.entry(fault.to_string()).or_default() += 1;
-                    return Verdict::Reject;
-                }
-            },
-            Input::Connected(peer) => CoreInput::Connected(shared.keys[peer.index()].identity.public()),
-            Input::Disconnected(peer) => CoreInput::Disconnected(shared.keys[peer.index()].identity.public()),
-            Input::Tick => CoreInput::Tick,
-            Input::Command(command) => CoreInput::Command(command),
+        let input = match received(shared, input) {
+            Ok(input) => input,
+            Err(fault) => {
+                *shared.faults.entry(fault.to_string()).or_default() += 1;
+                return Verdict::Reject;
+            }
         };
         let mut effects = Effects::new();
         let result = self.core.handle(timestamp(now), input, &mut effects);
@@ -132,28 +161,7 @@ impl Actor for Program {
         for record in unsettled.records() {
             actions.writes.push(write(record, forgetful, &mut shared.values));
         }
-        let Outbox { sends, publishes, events } = unsettled.settled();
-        let mut last: Option<(Arc<frith_protocol::door::Message>, Letter)> = None;
-        for (to, message) in sends {
-            let Some(to) = shared.nodes.get(&to).copied() else { continue };
-            let message = match shared.lies.get(&self.node) {
-                None => message,
-                Some(lie) => {
-                    let keys = &shared.keys[self.node.index()];
-                    let Some(message) = twisted(*lie, &mut shared.plot, keys, to, message) else { continue };
-                    message
-                }
-            };
-            // One message to many is one letter.
-            let letter = match &last {
-                Some((same, letter)) if Arc::ptr_eq(same, &message) => letter.clone(),
-                Some(_) | None => shared.letters.letter(shared.domain, &message),
-            };
-            last = Some((message, letter.clone()));
-            actions.sends.push((to, letter));
-        }
-        actions.publishes.extend(publishes.into_iter().map(|message| Letter::new(shared.domain, message)));
-        actions.told.extend(events);
+        self.send(shared, unsettled.settled(), actions);
         match result {
             Ok(()) => Verdict::Accept,
             Err(Error::PeerMisbehaved { culprit: _, fault }) => {
@@ -170,8 +178,27 @@ impl Actor for Program {
     }
 
     fn leaves(shared: &mut Shared, node: NodeIndex, now: Instant, letter: &Letter) {
+        let sent = shared.sent.entry(letter.message().name()).or_default();
+        *sent = (sent.0 + 1, sent.1 + letter.bytes());
         shared.ballots.leaves(node, now, letter.message());
     }
+}
+
+/// What a host does with what comes in, before its core sees it.
+fn received(shared: &Shared, input: Input<Letter, Command>) -> Result<CoreInput, Fault> {
+    let key = |node: NodeIndex| shared.keys[node.index()].identity.public();
+    Ok(match input {
+        Input::Received { from, message } => {
+            CoreInput::Received { from: key(from), message: message.checked(&shared.checker)? }
+        }
+        Input::Gossiped { from, message } => {
+            CoreInput::Gossiped { from: key(from), message: message.checked(&shared.checker)? }
+        }
+        Input::Connected(peer) => CoreInput::Connected(key(peer)),
+        Input::Disconnected(peer) => CoreInput::Disconnected(key(peer)),
+        Input::Tick => CoreInput::Tick,
+        Input::Command(command) => CoreInput::Command(command),
+    })
 }
 
 /// A record on its way to a disk. A disk that keeps nothing needs to know no more than how durable it must be.

@@ -99,7 +99,7 @@ impl Actor for Toy {
     ) -> Verdict {
         shared.handed.push((now, self.me, format!("{input:?}")));
         match input {
-            Input::Received { from: _, message } => {
+            Input::Received { from: _, message } | Input::Gossiped { from: _, message } => {
                 let mut new = false;
                 for number in message.0.iter() {
                     new |= self.learn(*number, actions);
