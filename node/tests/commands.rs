@@ -118,14 +118,30 @@ fn new_node(root: &Path, name: &str) -> PathBuf {
 
 /// A domain of one: the least that has everything.
 fn found_alone(root: &Path, name: &str) -> PathBuf {
-    let dir = new_node(root, name);
-    let file = |what: &str| root.join(format!("{name}.{what}")).display().to_string();
-    let (card, draft, signature) = (file("card"), file("draft"), file("sig"));
-    ok(&dir, &["found", "card", "--out", &card]);
-    ok(&dir, &["found", "draft", &card, "--name", name, "--timing", "heartbeat=2s", "--out", &draft]);
-    ok(&dir, &["found", "sign", &draft, "--out", &signature]);
-    ok(&dir, &["found", "open", &draft, &signature]);
-    dir
+    found(root, &[name]).remove(0)
+}
+
+/// The directories of the founders of a domain.
+fn found(root: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let file = |name: &str, what: &str| root.join(format!("{name}.{what}")).display().to_string();
+    let draft = file(names[0], "draft");
+    let dirs: Vec<PathBuf> = names.iter().map(|name| new_node(root, name)).collect();
+    let (mut drafting, mut opening) = (vec!["found", "draft"], vec!["found", "open", &draft]);
+    let cards: Vec<String> = names.iter().map(|name| file(name, "card")).collect();
+    let signatures: Vec<String> = names.iter().map(|name| file(name, "sig")).collect();
+    for (dir, card) in dirs.iter().zip(&cards) {
+        ok(dir, &["found", "card", "--out", card]);
+        drafting.push(card);
+    }
+    ok(root, &[&drafting[..], &["--name", names[0], "--timing", "heartbeat=2s", "--out", &draft]].concat());
+    for (dir, signature) in dirs.iter().zip(&signatures) {
+        ok(dir, &["found", "sign", &draft, "--out", signature]);
+        opening.push(signature);
+    }
+    for dir in &dirs {
+        ok(dir, &opening);
+    }
+    dirs
 }
 
 #[test]
@@ -390,6 +406,25 @@ fn nodes_find_one_another_again_when_all_addresses_but_one_have_changed() {
         node.wait(&["peers", "2"]);
     }
     assert_eq!((founder.stop(), runs.stop(), stays.stop()), (0, 0, 0));
+}
+
+#[test]
+fn a_ticket_that_is_made_as_soon_as_nodes_run_still_says_where_enough_endorsers_are() {
+    let root = tempfile::tempdir().unwrap();
+    // Cards without addresses, and both endorsers are needed.
+    let dirs = found(root.path(), &["left", "right"]);
+    let left = Running::start(&dirs[0], &["run"]);
+    let address = json(&dirs[0], &["status"])["net"]["listening"][0].as_str().unwrap().to_string();
+    let right = Running::start(&dirs[1], &["run", "--peer", &address]);
+    let id = ok(&dirs[0], &["invite", "--role", "member", "--wait", "0s"]);
+    right.wait(&["pending"]);
+    ok(&dirs[1], &["endorse", id.trim()]);
+    left.wait(&["countersigned", id.trim()]);
+    let ticket = ok(&dirs[0], &["invite", "--ticket", id.trim()]);
+    let addresses = ticket.parse::<Ticket>().unwrap().addresses;
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+    ok(&root.path().join("guest"), &["join", ticket.trim(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    assert_eq!((left.stop(), right.stop()), (0, 0));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `invite`, `endorse`, `deny`, `revoke`, `leave`: what an operator does.
 
 use frith_protocol::encoding::Hash;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::{IdArgs, InviteArgs, LeaveArgs, RevokeArgs};
 use super::look::{ask, read};
@@ -46,8 +46,19 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
         }
     };
     let ticket = client.ask(&Request::Ticket { id })?;
+    warn_of_too_few_addresses(&ticket, out);
     out.result(&ticket, || ticket["ticket"].as_str().unwrap_or_default().to_string());
     Ok(Exit::Holds)
+}
+
+/// Newcomers could wait for ever for endorsers that they cannot find.
+pub(super) fn warn_of_too_few_addresses(printed: &Value, out: Out) {
+    if printed["too_few_addresses"] == true {
+        out.note(
+            "this node does not know where enough endorsers for an admission are, so the text does not say: print it again \
+             once `frith status` shows more of them connected",
+        );
+    }
 }
 
 pub(super) fn endorse(home: &Home, args: IdArgs, out: Out) -> Done {

@@ -352,6 +352,11 @@ pub(super) enum WaitFor {
     },
     /// Until something waits for this node's operator.
     Pending,
+    /// Until a ticket that was proposed here can be printed.
+    Countersigned {
+        /// Its whole id.
+        id: String,
+    },
     /// Until a node is a member here.
     Admitted {
         /// Its whole identity.

@@ -7,6 +7,7 @@ use frith_protocol::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::act::warn_of_too_few_addresses;
 use super::args::{LogArgs, NodeArgs, WaitArgs, WaitFor};
 use super::output::{Out, table};
 use super::{CommandError, Done, Exit};
@@ -209,6 +210,7 @@ pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
 
 pub(super) fn anchor(home: &Home, out: Out) -> Done {
     let anchor = ask(home, &Request::Anchor {})?;
+    warn_of_too_few_addresses(&anchor, out);
     out.result(&anchor, || text(&anchor["anchor"]));
     Ok(Exit::Holds)
 }
@@ -221,11 +223,16 @@ pub(super) fn metrics(home: &Home, out: Out) -> Done {
 
 pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
     let node = |text: &str| text.parse::<NodeId>().map_err(CommandError::usage);
+    let hash = |text: &str| {
+        read(Value::from(text))
+            .map_err(|_| CommandError::usage(format!("an id is 64 hex digits, not {text:?}")))
+    };
     let until = match &args.until {
         WaitFor::Member => Condition::Member {},
         WaitFor::Height { height } => Condition::Height { at_least: *height },
         WaitFor::Peers { count } => Condition::Peers { at_least: *count },
         WaitFor::Pending => Condition::Waiting { at_least: 1 },
+        WaitFor::Countersigned { id } => Condition::Countersigned { id: hash(id)? },
         WaitFor::Admitted { node: text } => Condition::Admitted { node: node(text)? },
         WaitFor::Gone { node: text } => Condition::Gone { node: node(text)? },
     };

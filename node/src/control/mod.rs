@@ -139,11 +139,6 @@ pub enum Condition {
         /// How many.
         at_least: usize,
     },
-    /// Exactly so many peers are connected.
-    PeersExactly {
-        /// How many.
-        count: usize,
-    },
     /// So many things wait for operators.
     Waiting {
         /// How many.
@@ -151,18 +146,16 @@ pub enum Condition {
     },
     /// An entry waits here for a block: agreement is at work.
     Deliberating {},
-    /// This endorser has endorsed what has this digest, or it has met its rule.
-    Endorsed {
-        /// Its digest.
-        id: Hash,
-    },
     /// A ticket that was made here is countersigned.
     Countersigned {
         /// The digest of its terms.
         id: Hash,
     },
-    /// A newcomer's attempt to join came to an end, good or bad.
-    JoinSettled {},
+    /// It is known where so many endorsers are, this node not counted.
+    Addresses {
+        /// How many.
+        at_least: usize,
+    },
 }
 
 /// A request on its line.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use frith_protocol::door::{Command, Error, Input};
 use frith_protocol::encoding::Hash;
-use frith_protocol::joining::{Anchor, Ticket};
-use frith_protocol::limits::{ADDRESSES_MAX, NOTE_BYTES_MAX, TICKET_USES_MAX};
+use frith_protocol::joining::Ticket;
+use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
 use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject, TicketTerms};
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 
 use super::explain::{find, state_of};
 use super::host::Host;
+use super::waits::Paper;
 use crate::control::views::ProposedView;
 use crate::control::{Refusal, RefusalKind, Reply, Request};
 use crate::keys;
-use crate::net::NetStatus;
 
 /// The longest that a request may wait.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -149,42 +149,18 @@ impl Host {
         proposed
     }
 
-    /// Where newcomers find endorsers: our own addresses first, then those of the other endorsers, as far as a text has room.
-    fn with_addresses(
-        &self,
-        asker: oneshot::Sender<Reply>,
-        text: impl FnOnce(Vec<String>) -> Reply + Send + 'static,
-    ) {
-        let others = self.core().endorser_keys().into_iter().map(|key| self.contacts.addresses_of(&key));
-        let others: Vec<Vec<String>> = others.collect();
-        let network = self.network.clone();
-        tokio::spawn(async move {
-            // A node that has just started may listen and not have told anybody yet.
-            let said = |status: NetStatus| {
-                if status.announced.is_empty() { status.listening } else { status.announced }
-            };
-            let ours = network.status().await.map_or_else(Vec::new, said);
-            let ours: Vec<String> = ours.iter().map(ToString::to_string).collect();
-            drop(asker.send(text(in_turn(&ours, &others))));
-        });
+    fn answer_anchor(&mut self, asker: oneshot::Sender<Reply>) {
+        match self.core().anchor(Vec::new()) {
+            Some(anchor) => self.print(Paper::Anchor(anchor), asker),
+            None => {
+                drop(asker.send(Err(Refusal::refused("this node has no head yet to anchor to"))));
+            }
+        }
     }
 
-    fn answer_anchor(&self, asker: oneshot::Sender<Reply>) {
-        let Some(anchor) = self.core().anchor(Vec::new()) else {
-            return drop(asker.send(Err(Refusal::refused("this node has no head yet to anchor to"))));
-        };
-        self.with_addresses(asker, move |addresses| {
-            let anchor = Anchor { addresses, ..anchor };
-            Ok(json!({ "anchor": anchor.to_string(), "domain": anchor.domain, "height": anchor.height }))
-        });
-    }
-
-    fn answer_ticket(&self, id: &str, asker: oneshot::Sender<Reply>) {
+    fn answer_ticket(&mut self, id: &str, asker: oneshot::Sender<Reply>) {
         match self.ticket(id) {
-            Ok(ticket) => self.with_addresses(asker, move |addresses| {
-                let ticket = Ticket { addresses, ..ticket };
-                Ok(json!({ "ticket": ticket.to_string(), "id": ticket.terms.id() }))
-            }),
+            Ok(ticket) => self.print(Paper::Ticket(Box::new(ticket)), asker),
             Err(refusal) => drop(asker.send(Err(refusal))),
         }
     }
@@ -242,34 +218,5 @@ impl Host {
             };
             drop(asker.send(reply));
         });
-    }
-}
-
-/// The first address of each, then the second of each, and so on, as many as a ticket has room for.
-fn in_turn(ours: &[String], others: &[Vec<String>]) -> Vec<String> {
-    let all: Vec<&[String]> = std::iter::once(ours).chain(others.iter().map(Vec::as_slice)).collect();
-    let longest = all.iter().map(|some| some.len()).max().unwrap_or(0);
-    let mut addresses: Vec<String> = Vec::new();
-    for nth in 0..longest {
-        for address in all.iter().filter_map(|some| some.get(nth)) {
-            if addresses.len() < ADDRESSES_MAX && !addresses.contains(address) {
-                addresses.push(address.clone());
-            }
-        }
-    }
-    addresses
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ticket_names_every_endorser_before_it_names_one_twice() {
-        let list = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let turned = in_turn(&list(&["a1", "a2"]), &[list(&["b1"]), list(&[]), list(&["c1", "a1", "c3"])]);
-        assert_eq!(turned, list(&["a1", "b1", "c1", "a2", "c3"]));
-        let many: Vec<Vec<String>> = (0..40).map(|i| vec![format!("x{i}")]).collect();
-        assert_eq!(in_turn(&[], &many).len(), ADDRESSES_MAX);
     }
 }

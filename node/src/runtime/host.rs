@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frith_protocol::door::{
-    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Phase, Router, Standing,
+    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Router, Standing,
     Unsettled,
 };
-use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::state::DomainId;
@@ -17,8 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::checks::Incoming;
 use super::clock::Clock;
 use super::contacts::Contacts;
+use super::waits::Wait;
 use super::{Ended, LOOK_AT_CLOCK, Until};
-use crate::control::{Condition, Refusal, RefusalKind, Reply};
+use crate::control::Reply;
 use crate::home::Home;
 use crate::net::{GossipToken, NetEvent, Network, NotSent, Verdict};
 use crate::store::{Damage, Store, StoreError};
@@ -27,13 +27,6 @@ use crate::store::{Damage, Store, StoreError};
 const ALARMS_KEPT: usize = 16;
 /// What is learnt of addresses is written down this often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-
-/// A control request that is answered once something holds.
-struct Wait {
-    until: Condition,
-    deadline: Instant,
-    reply: oneshot::Sender<Reply>,
-}
 
 /// How this node's joining came out, if it was a newcomer when it started.
 #[derive(Debug, Default)]
@@ -57,13 +50,13 @@ pub(super) struct Host {
     pub(super) started: Instant,
     pub(super) clock: Clock,
     /// Who is connected, and as what the network knows it.
-    connected: BTreeMap<PublicKey, Standing>,
+    pub(super) connected: BTreeMap<PublicKey, Standing>,
     /// What was handled and is not stored yet.
     unsettled: Vec<Unsettled>,
     /// What is said once it is.
     verdicts: Vec<(GossipToken, Verdict)>,
     replies: Vec<(oneshot::Sender<Reply>, Reply)>,
-    waits: Vec<Wait>,
+    pub(super) waits: Vec<Wait>,
     /// The state changed in a way that may change who is what.
     standings_changed: bool,
     misbehaved: Vec<PublicKey>,
@@ -381,86 +374,13 @@ impl Host {
         self.replies.push((asker, reply));
     }
 
-    pub(super) fn wait(&mut self, until: Condition, patience: Duration, reply: oneshot::Sender<Reply>) {
-        self.waits.push(Wait { until, deadline: Instant::now() + patience, reply });
-    }
-
-    fn check_waits(&mut self) {
-        let now = Instant::now();
-        for wait in std::mem::take(&mut self.waits) {
-            if self.holds(&wait.until) {
-                drop(wait.reply.send(Ok(self.wait_answer(&wait.until))));
-            } else if wait.deadline <= now {
-                let why = format!("it did not come to be in time: {:?}; {}", wait.until, self.in_short());
-                drop(wait.reply.send(Err(Refusal { kind: RefusalKind::TimedOut, why })));
-            } else if !wait.reply.is_closed() {
-                self.waits.push(wait);
-            }
-        }
-    }
-
-    fn wait_answer(&self, until: &Condition) -> serde_json::Value {
-        match until {
-            Condition::JoinSettled {} => serde_json::json!({
-                "joined": self.joining.failed.is_none(),
-                "why": self.joining.failed,
-            }),
-            Condition::Height { .. }
-            | Condition::Member {}
-            | Condition::Admitted { .. }
-            | Condition::Gone { .. }
-            | Condition::Peers { .. }
-            | Condition::PeersExactly { .. }
-            | Condition::Waiting { .. }
-            | Condition::Deliberating {}
-            | Condition::Endorsed { .. }
-            | Condition::Countersigned { .. } => serde_json::json!({}),
-        }
-    }
-
-    fn holds(&self, condition: &Condition) -> bool {
-        let core = self.core();
-        let met = |id: &Hash| core.proposals().any(|(of, proposal)| of == id && proposal.met);
-        match condition {
-            Condition::Height { at_least } => core.head().is_some_and(|head| head.height >= *at_least),
-            Condition::Member {} => self.is_member(),
-            Condition::Admitted { node } => core.state().is_some_and(|state| state.standing(node).is_some()),
-            Condition::Gone { node } => core.state().is_some_and(|state| state.is_gone(node)),
-            Condition::Peers { at_least } => self.connected.len() >= *at_least,
-            Condition::PeersExactly { count } => self.connected.len() == *count,
-            Condition::Waiting { at_least } => {
-                core.proposals().filter(|(_, proposal)| super::explain::is_open(proposal)).count()
-                    >= *at_least
-            }
-            Condition::Deliberating {} => core.status(self.clock.latest()).waiting > 0,
-            Condition::Endorsed { id } => {
-                met(id) || core.proposals().any(|(of, proposal)| of == id && proposal.has(&core.node_id()))
-            }
-            Condition::Countersigned { id } => met(id),
-            Condition::JoinSettled {} => self.is_member() || self.joining.failed.is_some(),
-        }
-    }
-
-    fn is_member(&self) -> bool {
-        match self.core().phase() {
-            Phase::Following | Phase::Endorsing => true,
-            Phase::Joining | Phase::Syncing | Phase::Restrained | Phase::Gone | Phase::Halted => false,
-        }
-    }
-
-    fn in_short(&self) -> String {
-        let core = self.core();
-        let height = core.head().map_or("none".into(), |head| head.height.to_string());
-        format!("phase {:?}, height {height}, {} peers connected", core.phase(), self.connected.len())
-    }
-
     // ---- the loop ----
 
     /// How long nothing need be done.
     pub(super) fn deadline(&self) -> Duration {
         let core = self.router.next_deadline().map(|at| Duration::from_millis(at.since(self.clock.latest())));
         let instant = Instant::now();
-        let waits = self.waits.iter().map(|wait| wait.deadline.saturating_duration_since(instant));
+        let waits = self.next_wait().map(|at| at.saturating_duration_since(instant));
         core.into_iter().chain(waits).min().unwrap_or(LOOK_AT_CLOCK).min(LOOK_AT_CLOCK)
     }
 

@@ -9,7 +9,7 @@
 //! | `host` | the core's inputs and effects |
 //! | `clock` | the time that the core is given |
 //! | `contacts` | whom to be connected to |
-//! | `answers`, `explain` | what the control socket is told |
+//! | `answers`, `explain`, `waits` | what the control socket is told |
 
 mod answers;
 mod checks;
@@ -17,6 +17,7 @@ mod clock;
 mod contacts;
 mod explain;
 mod host;
+mod waits;
 
 use std::future::Future;
 use std::sync::Arc;
