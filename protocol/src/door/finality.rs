@@ -368,16 +368,21 @@ impl Core {
         let head = chain.head().clone();
         for block in &proven.blocks {
             let height = block.header.height;
-            effects.tell(Event::Final { height, block: block.id(), entries: block.entries.len() });
+            let last = chain.state().last().height == height;
+            let id = if last { chain.state().last_id() } else { block.id() };
+            effects.tell(Event::Final { height, block: id, entries: block.entries.len() });
         }
         if head.is_heartbeat() {
-            effects.tell(Event::Final { height: head.height, block: head.id(), entries: 0 });
+            effects.tell(Event::Final { height: head.height, block: chain.head_id(), entries: 0 });
         }
         self.persist_final(proven, effects);
         let blocks: Vec<Arc<Block>> = proven.blocks.clone();
         for block in &blocks {
             for entry in &block.entries {
-                self.entry_became_final(entry, block.header.height, effects);
+                // Most nodes follow and wait for nothing: they need not hash what they would then not find.
+                if entry.statement.is_denial() || self.waits_for_entries() {
+                    self.entry_became_final(entry, block.header.height, effects);
+                }
             }
         }
         if !blocks.is_empty() {
@@ -389,6 +394,11 @@ impl Core {
             self.hall = None;
             self.connected.clear();
         }
+    }
+
+    fn waits_for_entries(&self) -> bool {
+        let proposals = self.proposals.iter().next().is_some();
+        proposals || !(self.relays.is_empty() && self.given.is_empty() && self.promised.is_empty())
     }
 
     fn entry_became_final(&mut self, entry: &crate::state::Entry, height: u64, effects: &mut Effects) {

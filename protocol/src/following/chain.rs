@@ -256,7 +256,7 @@ impl Chain {
     fn advance(&mut self, block: &Verified<Arc<Block>>, state: State, proof: Option<Arc<Proof>>) {
         let header = &block.header;
         self.head = header.clone();
-        self.head_id = header.id();
+        self.head_id = if header.is_heartbeat() { header.id() } else { state.last_id() };
         self.recent.insert(header.height, (self.head_id, header.time));
         while self.recent.len() > limits::RECENT_BLOCKS_MAX {
             self.recent.pop_first();
@@ -323,7 +323,8 @@ impl Chain {
         for block in &fresh {
             let block = Verified::of_verified_parts(Arc::clone(block));
             let (state, before, id) = match executed.last() {
-                Some((before, state)) => (state, &before.header, before.id()),
+                // Every block of a chain carries entries: the state after it knows its id.
+                Some((before, state)) => (state, &before.header, state.last_id()),
                 None => (&self.state, &self.head, self.head_id),
             };
             let parent = if block.header.parent == id { Parent::Known(before) } else { Parent::Skipped };
@@ -338,7 +339,7 @@ impl Chain {
             executed.push((block, state));
         }
         let (state, before, id) = match executed.last() {
-            Some((before, state)) => (state, &before.header, before.id()),
+            Some((before, state)) => (state, &before.header, state.last_id()),
             None => (&self.state, &self.head, self.head_id),
         };
         let beats = tip.height > before.height && tip.is_heartbeat() && tip.previous == state.last_id();

@@ -76,11 +76,26 @@ struct Shelves {
     chunks: Seen<SnapshotChunk>,
     steps: Shelf<Step>,
     snapshots: Shelf<Hash>,
+    last_parent: Option<(Header, BlockId)>,
     /// Proofs by the chain that they are of, which is held here so that no other can come to lie in its place.
     proofs: Lookup<usize, (Arc<FinalChain>, Arc<Proof>)>,
     proof_order: VecDeque<usize>,
     asked: u64,
     computed: u64,
+}
+
+impl Shelves {
+    /// The id of `header`: mostly the same as a moment ago.
+    fn id_of(&mut self, header: &Header) -> BlockId {
+        match &self.last_parent {
+            Some((same, id)) if same == header => *id,
+            Some(_) | None => {
+                let id = header.id();
+                self.last_parent = Some((header.clone(), id));
+                id
+            }
+        }
+    }
 }
 
 /// Remembers each transition and each restored snapshot.
@@ -113,7 +128,7 @@ impl Workshop for SharedWorkshop {
         let mut shelves = self.shelves();
         shelves.asked += 1;
         let known = match parent {
-            Parent::Known(header) => header.id(),
+            Parent::Known(header) => shelves.id_of(header),
             Parent::Skipped => BlockId::NONE,
         };
         let key = (state.last_id(), known, shelves.blocks.digest(block));
