@@ -92,6 +92,9 @@ pub struct Report {
     pub trace_hash: TraceHash,
 }
 
+/// How many kinds of messages the report for people names.
+const KINDS_SHOWN: usize = 4;
+
 /// The most memory that this process has held so far; zero where the system does not say.
 pub fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -151,9 +154,10 @@ impl Finished {
         sent.sort_by_key(|(name, (_, bytes))| (std::cmp::Reverse(*bytes), **name));
         let kinds: Vec<String> = sent
             .iter()
+            .take(KINDS_SHOWN)
             .map(|(name, (count, bytes))| format!("{count} {name} ({})", mebibytes(*bytes)))
             .collect();
-        line("sent directly", kinds.join(", "));
+        line("above all", kinds.join(", "));
         line(
             "signatures",
             format!(

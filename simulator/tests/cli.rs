@@ -221,3 +221,31 @@ fn swarms_of_seeds_hold_under_chaos() {
         assert_eq!(json(&output)["held"], 30);
     }
 }
+
+/// Every number as `N`, every long run of hex digits as `H`: what a reader of the guide sees, whatever the seed made of it.
+fn normalised(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let (body, end) = match word.char_indices().last() {
+            Some((at, last)) if !last.is_ascii_alphanumeric() => word.split_at(at),
+            _ => (word, ""),
+        };
+        match body {
+            _ if body.len() == 64 && body.bytes().all(|byte| byte.is_ascii_hexdigit()) => out.push('H'),
+            _ if !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_digit()) => out.push('N'),
+            _ => out.push_str(body),
+        }
+        out.push_str(end);
+    }
+    out.lines().map(|line| line.trim().to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_guide_shows_what_a_run_really_prints() {
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let shown = guide.split("```\n").nth(1).expect("the guide shows a run");
+    let (command, shown) = shown.split_once('\n').expect("a command, and what it prints");
+    let file = command.strip_prefix("$ frith-sim run scenarios/").expect("a scenario");
+    let output = frith_sim(&["run", &scenario(file)]);
+    assert_eq!(normalised(shown), normalised(&stdout(&output)));
+}
