@@ -75,7 +75,7 @@ impl Core {
         let Some(newcomer) = &mut self.newcomer else {
             return Err(Error::Untimely("no charter was asked for"));
         };
-        let steps = newcomer.charter_shown(founded, self.now);
+        let steps = newcomer.charter_shown(founded, &*self.workshop, self.now);
         if self.founded.is_none()
             && let Some(founded) = newcomer.founded()
         {

@@ -92,7 +92,7 @@ impl Core {
     ) -> Result<(), Error> {
         let Some(founded) = self.founded.clone() else { return Err(Error::Untimely("no charter yet")) };
         let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
-        let (genesis, genesis_header) = State::genesis(&founded)?;
+        let (genesis, genesis_header) = self.workshop.genesis(&founded)?;
         let header = match &chunk.tip {
             None => genesis_header.clone(),
             Some(tip) => proven_header(&genesis, tip).map_err(blame)?,

@@ -22,6 +22,14 @@ pub trait Workshop: Send + Sync {
         state.execute(parent, block)
     }
 
+    /// [`State::genesis`].
+    ///
+    /// # Errors
+    /// As there.
+    fn genesis(&self, founded: &Verified<Founded>) -> Result<(State, Header), Fault> {
+        State::genesis(founded)
+    }
+
     /// [`State::restore`].
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::following::{check_certificate, check_links};
+use crate::following::{Workshop, check_certificate, check_links};
 use crate::identity::{Inception, NodeId, PublicKey, Verified};
 use crate::limits;
 use crate::state::{
@@ -202,13 +202,18 @@ impl Newcomer {
     }
 
     /// Somebody showed a charter. It is believed if it is the anchor's.
-    pub fn charter_shown(&mut self, founded: &Verified<Founded>, now: Timestamp) -> Vec<Step> {
+    pub fn charter_shown(
+        &mut self,
+        founded: &Verified<Founded>,
+        workshop: &dyn Workshop,
+        now: Timestamp,
+    ) -> Vec<Step> {
         let anchor = &self.application.anchor;
         if self.known.is_some() || founded.domain() != anchor.domain || founded.charter.id() != anchor.charter
         {
             return Vec::new();
         }
-        let Ok((genesis, genesis_header)) = State::genesis(founded) else { return Vec::new() };
+        let Ok((genesis, genesis_header)) = workshop.genesis(founded) else { return Vec::new() };
         self.known = Some(Known { founded: founded.clone(), genesis, genesis_header });
         let early = std::mem::take(&mut self.early);
         early.into_iter().flat_map(|(by, tip)| self.head_shown(by, tip.as_ref(), now)).collect()

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
+use frith_protocol::agreement::Message as Talk;
 use frith_protocol::door::Message;
 use frith_protocol::identity::{BadKey, BatchCheck, Claim, PublicKey, SignatureCheck, verify};
 use rand_chacha::ChaCha20Rng;
@@ -71,6 +72,9 @@ impl Checker {
     /// Somebody will check this soon.
     pub fn foresee(&self, message: &Message) {
         let Some(ahead) = &self.ahead else { return };
+        if !carries_new_signatures(message) {
+            return;
+        }
         let claims = Collected::default();
         // What is wrong with its shape is found out by whoever receives it.
         if verify(message.clone(), &claims).is_err() {
@@ -138,6 +142,27 @@ impl SignatureCheck for Checker {
     }
 }
 
+/// Whether `message` is of a kind that carries signatures which no earlier message did. Certificates and chains are made of those that
+/// were sent one by one.
+fn carries_new_signatures(message: &Message) -> bool {
+    match message {
+        Message::AskEndorsement(_) | Message::Answer(_) | Message::Circulate(_) => true,
+        Message::Talk(talk) => matches!(&**talk, Talk::Propose(_) | Talk::Ballot(_)),
+        Message::Unsupported { .. }
+        | Message::AskHead
+        | Message::Head { .. }
+        | Message::AskCharter(_)
+        | Message::Charter(_)
+        | Message::Submit(_)
+        | Message::Refused { .. }
+        | Message::Follow { .. }
+        | Message::Same
+        | Message::Final(_)
+        | Message::AskSnapshot { .. }
+        | Message::Snapshot(_) => false,
+    }
+}
+
 /// Takes every claim for granted, and notes it.
 #[derive(Default)]
 struct Collected(RefCell<Vec<Claim>>);
@@ -190,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_was_foreseen_is_found_to_be_the_same_and_counted_once() {
-        use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
+        use frith_protocol::agreement::{Ballot, BallotKind, Vote};
         let ballot = Ballot {
             domain: frith_protocol::state::DomainId::default(),
             epoch: 1,

@@ -77,6 +77,7 @@ struct Shelves {
     steps: Shelf<Step>,
     snapshots: Shelf<Hash>,
     last_parent: Option<(Header, BlockId)>,
+    genesis: Option<(Verified<Founded>, Result<(State, Header), Fault>)>,
     /// Proofs by the chain that they are of, which is held here so that no other can come to lie in its place.
     proofs: Lookup<usize, (Arc<FinalChain>, Arc<Proof>)>,
     proof_order: VecDeque<usize>,
@@ -138,6 +139,18 @@ impl Workshop for SharedWorkshop {
         let result = state.execute(parent, block);
         shelves.computed += 1;
         shelves.steps.put(key, &result);
+        result
+    }
+
+    fn genesis(&self, founded: &Verified<Founded>) -> Result<(State, Header), Fault> {
+        let mut shelves = self.shelves();
+        if let Some((same, result)) = &shelves.genesis
+            && same == founded
+        {
+            return result.clone();
+        }
+        let result = State::genesis(founded);
+        shelves.genesis = Some((founded.clone(), result.clone()));
         result
     }
 
