@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use super::check::Lookup;
 
+/// The state and header of a genesis block, or why there is none.
+type Beginning = Result<(State, Header), Fault>;
+
 /// How many results are kept: far more than nodes can be apart.
 const KEPT: usize = 4_096;
 
@@ -77,7 +80,7 @@ struct Shelves {
     steps: Shelf<Step>,
     snapshots: Shelf<Hash>,
     last_parent: Option<(Header, BlockId)>,
-    genesis: Option<(Verified<Founded>, Result<(State, Header), Fault>)>,
+    genesis: Option<(Verified<Founded>, Beginning)>,
     /// Proofs by the chain that they are of, which is held here so that no other can come to lie in its place.
     proofs: Lookup<usize, (Arc<FinalChain>, Arc<Proof>)>,
     proof_order: VecDeque<usize>,
