@@ -90,8 +90,7 @@ pub fn run(scenario: &Scenario, options: &Options, progress: &Progress) -> Resul
         .map(|domain| {
             let recorded = options.plans.as_ref().and_then(|plans| plans.get(domain as usize)).cloned();
             let plan = recorded.unwrap_or_else(|| world::draw(script, domain, seed));
-            let ahead = processors >= 2 * threads;
-            Order { domain, newcomers: newcomers[domain as usize], seed, plan, ahead }
+            Order { domain, newcomers: newcomers[domain as usize], seed, plan }
         })
         .collect();
     let outcomes = in_parallel(script, &orders, threads, progress)?;

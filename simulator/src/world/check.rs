@@ -14,8 +14,6 @@ use frith_protocol::identity::{BadKey, BatchCheck, Claim, PublicKey, SignatureCh
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::ahead::{Ahead, checked};
-
 /// Hashes what is random already, such as keys and signatures: folds the first bytes of each part together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Folded(u64);
@@ -43,9 +41,10 @@ pub struct Checker {
     keys: RefCell<Lookup<PublicKey, Result<(), BadKey>>>,
     asked: Cell<u64>,
     spent: Cell<Duration>,
-    ahead: Option<Ahead>,
-    /// What the other thread was given, and has answered: in `claims` is only what somebody really asked.
+    /// What will be asked, and the answer if there is one by now: in `claims` is only what somebody really asked.
     foreseen: RefCell<Lookup<Claim, Option<bool>>>,
+    /// What was foreseen and has no answer yet, in order.
+    pending: RefCell<Vec<Claim>>,
 }
 
 impl std::fmt::Debug for Checker {
@@ -55,23 +54,21 @@ impl std::fmt::Debug for Checker {
 }
 
 impl Checker {
-    /// A checker that knows nothing. Its batch coefficients grow from `seed`: nobody in a simulation aims at them. With `ahead`, a thread
-    /// of its own checks what is [foreseen](Checker::foresee).
-    pub fn new(seed: [u8; 32], ahead: bool) -> Checker {
+    /// A checker that knows nothing. Its batch coefficients grow from `seed`: nobody in a simulation aims at them.
+    pub fn new(seed: [u8; 32]) -> Checker {
         Checker {
             batch: BatchCheck::new(ChaCha20Rng::from_seed(seed)),
             claims: RefCell::default(),
             keys: RefCell::default(),
             asked: Cell::new(0),
             spent: Cell::new(Duration::ZERO),
-            ahead: ahead.then(|| Ahead::start(seed)),
             foreseen: RefCell::default(),
+            pending: RefCell::default(),
         }
     }
 
-    /// Somebody will check this soon.
+    /// Somebody will check this soon: so it can be checked together with others, which takes half the time.
     pub fn foresee(&self, message: &Message) {
-        let Some(ahead) = &self.ahead else { return };
         if !carries_new_signatures(message) {
             return;
         }
@@ -81,16 +78,11 @@ impl Checker {
             return;
         }
         let (known, mut foreseen) = (self.claims.borrow(), self.foreseen.borrow_mut());
-        let mut claims = claims.0.into_inner();
-        claims.retain(|claim| {
-            let new = !known.contains_key(claim) && !foreseen.contains_key(claim);
-            if new {
-                foreseen.insert(*claim, None);
+        for claim in claims.0.into_inner() {
+            if !known.contains_key(&claim) && !foreseen.contains_key(&claim) {
+                foreseen.insert(claim, None);
+                self.pending.borrow_mut().push(claim);
             }
-            new
-        });
-        if !claims.is_empty() {
-            ahead.check(claims);
         }
     }
 
@@ -106,7 +98,7 @@ impl Checker {
 
     /// How long the real checks took. For the report only; nothing in the run depends on it.
     pub fn spent(&self) -> Duration {
-        self.spent.get() + self.ahead.as_ref().map_or(Duration::ZERO, Ahead::spent)
+        self.spent.get()
     }
 }
 
@@ -114,25 +106,25 @@ impl SignatureCheck for Checker {
     fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
         self.asked.set(self.asked.get() + claims.len() as u64);
         let mut known = self.claims.borrow_mut();
-        let mut unknown: Vec<Claim> =
-            claims.iter().filter(|claim| !known.contains_key(claim)).copied().collect();
-        if let Some(ahead) = &self.ahead
-            && !unknown.is_empty()
-        {
-            let mut foreseen = self.foreseen.borrow_mut();
-            foreseen.extend(ahead.answers().map(|(claim, holds)| (claim, Some(holds))));
-            unknown.retain(|claim| match foreseen.get(claim) {
-                Some(Some(holds)) => {
-                    known.insert(*claim, *holds);
-                    false
-                }
-                Some(None) | None => true,
-            });
+        let mut foreseen = self.foreseen.borrow_mut();
+        let mut unknown: Vec<Claim> = Vec::new();
+        for claim in claims.iter().filter(|claim| !known.contains_key(claim)).copied().collect::<Vec<_>>() {
+            match foreseen.get(&claim) {
+                Some(Some(holds)) => drop(known.insert(claim, *holds)),
+                Some(None) | None => unknown.push(claim),
+            }
         }
         if !unknown.is_empty() {
             let begun = Instant::now();
-            known.extend(checked(&self.batch, unknown));
+            let mut batch = std::mem::take(&mut *self.pending.borrow_mut());
+            batch.extend(unknown.iter().filter(|claim| !foreseen.contains_key(claim)));
+            foreseen
+                .extend(checked(&self.batch, batch).into_iter().map(|(claim, holds)| (claim, Some(holds))));
             self.spent.set(self.spent.get() + begun.elapsed());
+            for claim in unknown {
+                let holds = foreseen.get(&claim).copied().flatten().expect("it was in the batch");
+                known.insert(claim, holds);
+            }
         }
         claims.iter().position(|claim| !known[claim])
     }
@@ -140,6 +132,12 @@ impl SignatureCheck for Checker {
     fn check_key(&self, key: &PublicKey) -> Result<(), BadKey> {
         *self.keys.borrow_mut().entry(*key).or_insert_with(|| key.check())
     }
+}
+
+/// Checks all at once; one by one only if that fails, since one bad claim says nothing of those behind it.
+fn checked(batch: &BatchCheck<ChaCha20Rng>, claims: Vec<Claim>) -> Vec<(Claim, bool)> {
+    let all = batch.first_bad(&claims).is_none();
+    claims.into_iter().map(|claim| (claim, all || batch.first_bad(&[claim]).is_none())).collect()
 }
 
 /// Whether `message` is of a kind that carries signatures which no earlier message did. Certificates and chains are made of those that
@@ -193,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_same_claim_is_computed_once_and_asked_as_often_as_it_is() {
-        let checker = Checker::new([0; 32], false);
+        let checker = Checker::new([0; 32]);
         let claims: Vec<Claim> = (0..5).map(claim).collect();
         for _ in 0..3 {
             assert_eq!(checker.first_bad(&claims), None);
@@ -203,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_bad_claim_is_bad_each_time_and_spoils_no_other() {
-        let checker = Checker::new([0; 32], false);
+        let checker = Checker::new([0; 32]);
         let mut claims: Vec<Claim> = (0..5).map(claim).collect();
         claims[3].digest = Hash([9; 32]);
         assert_eq!(checker.first_bad(&claims), Some(3));
@@ -229,11 +227,12 @@ mod tests {
             proof.bytes[3] ^= u8::from(bad);
             Message::Talk(std::sync::Arc::new(Talk::Ballot(Vote { ballot, voter: key.public(), proof })))
         };
-        for ahead in [false, true] {
-            let checker = Checker::new([0; 32], ahead);
-            for byte in 0..40 {
+        for foreseen in [0, 17, 40] {
+            let checker = Checker::new([0; 32]);
+            for byte in 0..foreseen {
                 checker.foresee(&message(byte, byte % 7 == 3));
             }
+            assert_eq!(checker.computed(), 0, "nobody has asked yet");
             let holds: Vec<u8> =
                 (0..40).filter(|byte| verify(message(*byte, byte % 7 == 3), &checker).is_ok()).collect();
             assert_eq!(holds, (0..40).filter(|byte| byte % 7 != 3).collect::<Vec<_>>());

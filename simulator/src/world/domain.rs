@@ -47,8 +47,6 @@ pub struct Order {
     pub seed: u64,
     /// What goes wrong.
     pub plan: Plan,
-    /// Whether a spare processor may check signatures ahead. Makes no difference but in time.
-    pub ahead: bool,
 }
 
 /// Wake-ups beyond these are acts; below, arrivals.
@@ -145,7 +143,7 @@ impl<'a> Run<'a> {
     fn prepare(script: &'a Script, order: &'a Order, progress: &'a Progress) -> Result<Run<'a>, Fault> {
         let (part, seed) = (u64::from(order.domain), order.seed);
         let mut workload = Random::new(seed, part, Concern::Workload);
-        let checker = Checker::new(workload.seed(), order.ahead);
+        let checker = Checker::new(workload.seed());
         let founding = Founding::new(script, order.domain, &mut workload, &checker)?;
         let mut keys: Vec<Keys> = founding.endorsers.clone();
         keys.extend((0..order.newcomers).map(|_| new_keys(&mut workload, false)));
