@@ -83,6 +83,18 @@ impl Running {
         assert!(output.status.success(), "{until:?}: {}{}", text(&output.stderr), self.log());
     }
 
+    /// Waits until its status is as it should be.
+    fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = json(&self.dir, &["status"]);
+            if holds(&status) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not in time: {what}: {status}\n{}", self.log());
+        }
+    }
+
     /// Asks it to stop, and says how it ended.
     fn stop(mut self) -> i32 {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
@@ -397,6 +409,10 @@ fn nodes_find_one_another_again_when_all_addresses_but_one_have_changed() {
     for node in [&runs, &stays] {
         node.wait(&["member"]);
         node.wait(&["peers", "2"]);
+    }
+    // Nobody signs where it is in the very second of its start.
+    for node in [&founder, &runs, &stays] {
+        node.until("it knows where both others are", |status| status["remembered"] == 2);
     }
     // Each takes another port, and none is told of the others': signed records lead the way, by whoever stayed.
     assert_eq!((founder.stop(), runs.stop()), (0, 0));

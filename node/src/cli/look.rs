@@ -85,7 +85,8 @@ fn status_text(status: &Value) -> String {
     if let [have, need] = &status["joining"].as_array().map_or(&[][..], Vec::as_slice) {
         row("joining", format!("{have} of {need} endorsements"));
     }
-    row("peers", format!("{} connected", text(&status["connected"])));
+    let remembered = text(&status["remembered"]);
+    row("peers", format!("{} connected; where {remembered} are is remembered", text(&status["connected"])));
     let pending = number(&status["pending"]);
     let hint = if pending > 0 { ": see `frith pending`" } else { "" };
     row("waiting", format!("{pending} for you{hint}; {} for a block", text(&status["waiting"])));

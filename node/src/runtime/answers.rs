@@ -203,6 +203,7 @@ impl Host {
         let fields = status.as_object_mut().expect("a status is an object");
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("running_ms".into(), (self.started.elapsed().as_millis() as u64).into());
+        fields.insert("remembered".into(), self.contacts.remembered().into());
         fields.insert("alarms".into(), to_value(&self.alarms));
         fields.insert("damage".into(), to_value(&self.damage));
         fields.insert("join_failed".into(), to_value(&self.joining.failed));

@@ -79,6 +79,11 @@ impl Contacts {
         self.records.values().cloned().collect()
     }
 
+    /// Of how many peers this node will know after a restart where they said that they were.
+    pub(super) fn remembered(&self) -> usize {
+        self.records.len()
+    }
+
     /// Remembers where a peer says it is.
     pub(super) fn learnt(&mut self, of: PublicKey, record: Vec<u8>, addresses: Vec<Multiaddr>) {
         if self.records.len() >= RECORDS_MAX && !self.records.contains_key(&of) {
