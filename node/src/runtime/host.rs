@@ -239,9 +239,13 @@ impl Host {
     pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
         let unsettled = std::mem::take(&mut self.unsettled);
         let records: Vec<_> = unsettled.iter().flat_map(|one| one.records().iter().cloned()).collect();
-        if !records.is_empty() {
+        let sync_all = unsettled.iter().any(Unsettled::syncs_all);
+        if !records.is_empty() || sync_all {
             // On an error everything that is unsettled is dropped here, and nothing of it sent.
-            tokio::task::block_in_place(|| self.store.commit(&records))?;
+            tokio::task::block_in_place(|| {
+                self.store.commit(&records)?;
+                if sync_all { self.store.sync_all() } else { Ok(()) }
+            })?;
         }
         let mut events = Vec::new();
         for one in unsettled {

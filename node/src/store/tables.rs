@@ -192,6 +192,16 @@ impl Tables {
         fenced(&self.path, || self.db.flush()).map(drop)
     }
 
+    /// Writes everything out, past the kernel, too: sled hands its log to the kernel, which a loss of power need not survive. (Values that
+    /// sled keeps in files of their own it syncs itself.)
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.flush()?;
+        let log = self.path.join("db");
+        fs::File::open(&log)
+            .and_then(|file| file.sync_data())
+            .map_err(StoreError::io(&log, "put the database on the disk"))
+    }
+
     /// Stores a value as it is, sealed or not: for tests that damage one.
     #[cfg(test)]
     pub(super) fn put_raw(&self, table: Table, key: &[u8], sealed: &[u8]) {

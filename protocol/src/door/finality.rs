@@ -422,6 +422,7 @@ impl Core {
         match &entry.statement.kind {
             Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
             Kind::Revoke(revoke) => {
+                effects.sync_all();
                 let Some(chain) = &self.chain else { return };
                 let node = revoke.subject;
                 let keys: Vec<PublicKey> =

@@ -137,6 +137,8 @@ impl Core {
             let key = chunk.index.to_be_bytes().to_vec();
             effects.persist(Record { table: Table::Base, key, value: Some(encode(&**chunk)) });
         }
+        // There may be somebody gone in it whom the state that it replaces did not know as such.
+        effects.sync_all();
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);
         let height = header.height;
         self.chain = Some(Chain::begin(state, header, proof.map(Arc::new)));
