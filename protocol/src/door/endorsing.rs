@@ -228,6 +228,10 @@ impl Core {
             endorsements: Vec::new(),
             met: false,
         };
+        if let Some(gone) = self.proposals.make_room(|key| self.connected.contains(key)) {
+            effects.persist(Record { table: Table::Proposals, key: gone.0.to_vec(), value: None });
+            effects.tell(Event::Lapsed { id: gone });
+        }
         self.proposals.insert(proposal.clone())?;
         self.keep_proposal(&proposal, effects);
         effects.tell(Event::Waiting { id, note: draft.note.clone() });

@@ -6,7 +6,7 @@
 //! | `core` | [`Core::handle`]: who may say what, and which room it goes to |
 //! | `finality` | agreement and following: how blocks become final here, and what follows |
 //! | `endorsing` | drafts, proposals, entries on their way into a block |
-//! | `syncing` | snapshots |
+//! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
@@ -17,6 +17,7 @@ mod finality;
 mod input;
 mod message;
 mod open;
+mod rations;
 mod record;
 mod router;
 mod syncing;

@@ -144,6 +144,7 @@ impl Core {
             stored_heights: Vec::new(),
             stored_chunks: 0,
             connected: BTreeSet::new(),
+            rations: super::rations::Rations::default(),
             halted: None,
             clock_ran_back: false,
             clock_far_off: false,

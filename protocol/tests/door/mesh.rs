@@ -239,7 +239,8 @@ impl Mesh {
 
     pub fn input(&mut self, key: PublicKey, input: Input) {
         let now = self.now;
-        let node = self.nodes.get_mut(&key).unwrap();
+        // Answers to somebody who is no node of this mesh go nowhere.
+        let Some(node) = self.nodes.get_mut(&key) else { return };
         let Some(core) = &mut node.core else { return };
         let mut effects = Effects::new();
         if let Err(error) = core.handle(now, input, &mut effects) {
