@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::core::{Config, Core, Given, Hall, seeded};
-use super::endorsing::FOUNDED_KEY;
+use super::drafts::FOUNDED_KEY;
 use super::finality::{FORKED_KEY, HEAD_KEY};
 use super::input::Alarm;
 use super::record::{Record, Table};
