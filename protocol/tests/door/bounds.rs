@@ -7,6 +7,7 @@ use frith_protocol::identity::{BatchCheck, Inception, PublicKey, SecretKey, veri
 use frith_protocol::joining::Draft;
 use frith_protocol::limits::{ANSWER_BYTES_BURST, PROPOSALS_MAX};
 use frith_protocol::state::{Admit, BlockId, Grounds, Kind, Statement, Window};
+use frith_protocol::time::Timestamp;
 use rand_core::SeedableRng as _;
 
 use super::mesh::{Mesh, charter};
@@ -127,4 +128,16 @@ fn rule_9_10_a_member_that_asks_again_and_again_is_sent_its_ration_and_then_the_
     tell(&mut mesh, other, endorser, question());
     mesh.run(100);
     assert!(mesh.bytes.contains_key(&other), "whoever did not ask too much waits, too");
+}
+
+#[test]
+fn rule_9_5_a_clock_far_behind_the_newest_block_does_not_keep_it_young() {
+    let mut mesh = Mesh::found(charter(4, 1, 3));
+    mesh.run(60_000);
+    let (key, node) = (mesh.endorsers()[0], mesh.id(mesh.endorsers()[0]));
+    let made = mesh.core(key).head().unwrap().time;
+    let behind = 2 * mesh.founded.charter.timing.skew_ms;
+    let answers = |at: u64| mesh.core(key).effective(&node, Timestamp(at)).is_some();
+    assert!(answers(made.0 - behind), "within the skew");
+    assert!(!answers(made.0 - behind - 1));
 }
