@@ -29,7 +29,7 @@ mod driver;
 mod exchange;
 mod frames;
 mod gate;
-mod gossip;
+pub mod gossip;
 mod limits;
 mod names;
 mod notices;
