@@ -16,6 +16,7 @@ use crate::state::{Basis, Block, BlockId, FinalChain, Header, Parent, State};
 use crate::time::Timestamp;
 
 use super::Workshop;
+use super::by_height::ByHeight;
 
 /// Why a block is final: its own certificate, or a descendant's with the headers between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,12 +55,12 @@ pub struct Chain {
     /// Blocks that were executed and are not final, by id. All descend from the head.
     branches: BTreeMap<BlockId, Branch>,
     /// A recent tail of final blocks with entries, by height.
-    tail: BTreeMap<u64, Held>,
+    tail: ByHeight<Held>,
     tail_bytes: usize,
     /// Every final block with entries above this height is in the tail.
     tail_from: u64,
     /// Recent final blocks that were seen here, heartbeats included: what a basis may name.
-    recent: BTreeMap<u64, (BlockId, Timestamp)>,
+    recent: ByHeight<(BlockId, Timestamp)>,
     /// The state that snapshots are served from: the same at every node that holds it, so that several can serve one newcomer.
     checkpoint: Option<Checkpoint>,
     since_checkpoint: usize,
@@ -118,15 +119,17 @@ impl Chain {
         let head_id = header.id();
         let checkpoint =
             Some(Checkpoint { header: header.clone(), proof: proof.clone(), state: state.clone() });
+        let mut recent = ByHeight::default();
+        recent.push(header.height, (head_id, header.time));
         Chain {
             state,
-            recent: BTreeMap::from([(header.height, (head_id, header.time))]),
+            recent,
             tail_from: header.height,
             head: header,
             head_id,
             proof,
             branches: BTreeMap::new(),
-            tail: BTreeMap::new(),
+            tail: ByHeight::default(),
             tail_bytes: 0,
             checkpoint,
             since_checkpoint: 0,
@@ -160,27 +163,27 @@ impl Chain {
 
     /// What the node knows of a basis: `None` if it lies beyond the head, or the block that it names is not known here.
     pub fn knows(&self, basis: &Basis) -> bool {
-        self.recent.get(&basis.height) == Some(&(basis.block, basis.time))
+        self.recent.get(basis.height) == Some(&(basis.block, basis.time))
     }
 
     /// Whether the final block that is known here at `height` begins with `head`; yes if none is known.
     pub fn agrees(&self, height: u64, head: &[u8; 8]) -> bool {
-        self.recent.get(&height).is_none_or(|(id, _)| id.0[..8] == *head)
+        self.recent.get(height).is_none_or(|(id, _)| id.0[..8] == *head)
     }
 
     /// The height of the newest block with entries below `height` that is in the tail.
     pub fn entries_below(&self, height: u64) -> Option<u64> {
-        self.tail.range(..height).next_back().map(|(height, _)| *height)
+        self.tail.range(..height).next_back().map(|(height, _)| height)
     }
 
     /// The final block with entries at `height`, if the tail goes back to it.
     pub fn held(&self, height: u64) -> Option<&Held> {
-        self.tail.get(&height)
+        self.tail.get(height)
     }
 
     /// The final blocks with entries that are still at hand, newest first.
     pub fn recent_blocks(&self) -> impl Iterator<Item = &Held> {
-        self.tail.values().rev()
+        self.tail.range(..).rev().map(|(_, held)| held)
     }
 
     /// An executed block that is not final yet.
@@ -257,14 +260,14 @@ impl Chain {
         let header = &block.header;
         self.head = header.clone();
         self.head_id = if header.is_heartbeat() { header.id() } else { state.last_id() };
-        self.recent.insert(header.height, (self.head_id, header.time));
+        self.recent.push(header.height, (self.head_id, header.time));
         while self.recent.len() > limits::RECENT_BLOCKS_MAX {
             self.recent.pop_first();
         }
         self.state = state;
         if !header.is_heartbeat() {
             let bytes = encoded_len(&***block);
-            self.tail.insert(header.height, Held { block: block.clone(), proof, bytes });
+            self.tail.push(header.height, Held { block: block.clone(), proof, bytes });
             self.tail_bytes += bytes;
             while self.tail_bytes > limits::TAIL_BYTES_MAX {
                 let Some((height, oldest)) = self.tail.pop_first() else { break };
@@ -373,7 +376,7 @@ impl Chain {
     /// Whether some header of the chain contradicts what is final here.
     fn check_fork(&self, chain: &FinalChain) -> Result<(), NotTaken> {
         for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
-            let Some((ours, _)) = self.recent.get(&header.height) else { continue };
+            let Some((ours, _)) = self.recent.get(header.height) else { continue };
             let theirs = header.id();
             if *ours != theirs {
                 return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs });
@@ -382,7 +385,7 @@ impl Chain {
         // A parent that is not ours, where we hold one of its height.
         for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
             let below = header.height.saturating_sub(1);
-            let Some((ours, _)) = self.recent.get(&below) else { continue };
+            let Some((ours, _)) = self.recent.get(below) else { continue };
             if *ours != header.parent {
                 return Err(NotTaken::Forked { height: below, ours: *ours, theirs: header.parent });
             }
@@ -407,7 +410,7 @@ impl Chain {
             }
             bytes += held.bytes;
             blocks.push(Arc::clone(&held.block));
-            last = Some(*height);
+            last = Some(height);
         }
         match last {
             None => self.tip(),
@@ -424,7 +427,7 @@ impl Chain {
 
     /// The chain that proves one block of the tail final, with its body.
     pub fn chain_of(&self, height: u64) -> Option<FinalChain> {
-        let held = self.tail.get(&height)?;
+        let held = self.tail.get(height)?;
         let Proof { headers, certificate } = self.proof_of_tail(height)?;
         Some(FinalChain { blocks: vec![Arc::clone(&held.block)], headers, certificate })
     }
@@ -433,7 +436,7 @@ impl Chain {
     fn proof_of_tail(&self, height: u64) -> Option<Proof> {
         let mut headers = Vec::new();
         for (at, held) in self.tail.range(height..) {
-            if *at > height {
+            if at > height {
                 headers.push(held.block.header.clone());
             }
             if let Some(proof) = &held.proof {
@@ -452,7 +455,7 @@ impl Chain {
         if self.since_checkpoint < limits::CHECKPOINT_BLOCKS && !out_of_reach {
             return;
         }
-        let Some(held) = self.tail.get(&last) else { return };
+        let Some(held) = self.tail.get(last) else { return };
         let Some(proof) = self.proof_of_tail(last) else { return };
         self.since_checkpoint = 0;
         self.checkpoint = Some(Checkpoint {
