@@ -302,7 +302,7 @@ impl Journal {
                 self.file
                     .read_exact_at(&mut value, place.offset)
                     .map_err(StoreError::io(&self.path, "read the journal"))?;
-                Ok(Record { table: *table, key: key.clone(), value: Some(value) })
+                Ok(Record { table: *table, key: key.clone(), value: Some(value.into()) })
             })
             .collect()
     }
@@ -472,7 +472,7 @@ fn later_frame(bytes: &[u8], from: usize, after: u64) -> bool {
 /// How many of `records`, at least one, make a frame of a comfortable size.
 fn fitting(records: &[Record]) -> usize {
     let sizes = records.iter().scan(0, |sum, record| {
-        *sum += RECORD_HEAD + record.key.len() + record.value.as_ref().map_or(0, Vec::len);
+        *sum += RECORD_HEAD + record.key.len() + record.value.as_ref().map_or(0, |value| value.len());
         Some(*sum)
     });
     sizes.take_while(|sum| *sum <= BODY_MAX / 8).count().max(1)

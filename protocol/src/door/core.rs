@@ -494,7 +494,8 @@ impl Core {
 
     /// Keeps what this node signed, before it is sent (SPEC 5.5).
     pub(super) fn keep_given(&mut self, id: Hash, given: Given, effects: &mut Effects) {
-        effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: Some(encode(&given)) });
+        let value = Some(encode(&given).into());
+        effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value });
         self.given.insert(id, given);
     }
 

@@ -80,7 +80,7 @@ impl Core {
             && let Some(founded) = newcomer.founded()
         {
             self.founded = Some(founded.clone());
-            let value = Some(encode(&**founded));
+            let value = Some(encode(&**founded).into());
             effects.persist(Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value });
         }
         self.walk(steps, effects);
@@ -279,7 +279,7 @@ impl Core {
 
     fn keep_proposal(&self, proposal: &Proposal, effects: &mut Effects) {
         let key = proposal.id().0.to_vec();
-        effects.persist(Record { table: Table::Proposals, key, value: Some(encode(proposal)) });
+        effects.persist(Record { table: Table::Proposals, key, value: Some(encode(proposal).into()) });
     }
 
     fn check_may_endorse(&self) -> Result<(), Fault> {
@@ -550,7 +550,7 @@ impl Core {
                     self.promise(statement, from);
                 }
                 let key = statement.0.to_vec();
-                effects.persist(Record { table: Table::Waiting, key, value: Some(encode(&**entry)) });
+                effects.persist(Record { table: Table::Waiting, key, value: Some(encode(&**entry).into()) });
                 effects.tell(Event::Accepted { statement });
                 self.relay(entry, from, effects);
                 self.agree(agreement::Input::WorkChanged, effects);

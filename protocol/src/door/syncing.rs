@@ -8,7 +8,6 @@ use super::finality::HEAD_KEY;
 use super::input::{Error, Event};
 use super::message::Message;
 use super::record::{Record, Table};
-use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::following::{
     Chain, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
@@ -31,7 +30,7 @@ impl Core {
     ) -> Result<(), Error> {
         self.newcomer = None;
         self.admitted = Some(height);
-        let value = Some(height.to_be_bytes().to_vec());
+        let value = Some(height.to_be_bytes().into());
         effects.persist(Record { table: Table::Meta, key: ADMITTED_KEY.to_vec(), value });
         effects.persist(Record { table: Table::Meta, key: APPLICATION_KEY.to_vec(), value: None });
         effects.tell(Event::Admitted { node: self.me, height });
@@ -135,7 +134,8 @@ impl Core {
         }
         for chunk in chunks {
             let key = chunk.index.to_be_bytes().to_vec();
-            effects.persist(Record { table: Table::Base, key, value: Some(encode(&**chunk)) });
+            let value = Some(self.workshop.chunk_record(chunk));
+            effects.persist(Record { table: Table::Base, key, value });
         }
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);
         let height = header.height;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::{BallotKind, Certificate};
-use crate::encoding::encoded_len;
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Signature, Verified};
 use crate::limits;
@@ -225,6 +224,7 @@ impl Chain {
         &mut self,
         id: BlockId,
         certificate: &Certificate<PublicKey, Signature>,
+        workshop: &dyn Workshop,
     ) -> Option<Verified<Arc<FinalChain>>> {
         let mut path = Vec::new();
         let mut at = id;
@@ -245,7 +245,7 @@ impl Chain {
         let last_with_entries = blocks.last().map(|block| block.id());
         for branch in path {
             let proven = last_with_entries == Some(branch.block.id());
-            self.advance(&branch.block, branch.state, proven.then(|| Arc::clone(&proof)));
+            self.advance(&branch.block, branch.state, proven.then(|| Arc::clone(&proof)), workshop);
         }
         self.proof = Some(Arc::new(Proof { headers: Vec::new(), certificate: certificate.clone() }));
         Some(Verified::of_verified_parts(Arc::new(FinalChain {
@@ -256,7 +256,13 @@ impl Chain {
     }
 
     /// Moves the head on to `block`. Who calls this sets the proof of the head when the last of its blocks is in.
-    fn advance(&mut self, block: &Verified<Arc<Block>>, state: State, proof: Option<Arc<Proof>>) {
+    fn advance(
+        &mut self,
+        block: &Verified<Arc<Block>>,
+        state: State,
+        proof: Option<Arc<Proof>>,
+        workshop: &dyn Workshop,
+    ) {
         let header = &block.header;
         self.head = header.clone();
         self.head_id = if header.is_heartbeat() { header.id() } else { state.last_id() };
@@ -266,7 +272,7 @@ impl Chain {
         }
         self.state = state;
         if !header.is_heartbeat() {
-            let bytes = encoded_len(&***block);
+            let bytes = workshop.block_bytes(block);
             self.tail.push(header.height, Held { block: block.clone(), proof, bytes });
             self.tail_bytes += bytes;
             while self.tail_bytes > limits::TAIL_BYTES_MAX {
@@ -357,7 +363,7 @@ impl Chain {
         for (block, state) in executed {
             let last = taken.blocks.len() + 1 == fresh.len();
             let proof = last.then(|| workshop.proof(chain));
-            self.advance(&block, state, proof.clone());
+            self.advance(&block, state, proof.clone(), workshop);
             self.proof = proof;
             taken.blocks.push(block);
         }
@@ -365,7 +371,7 @@ impl Chain {
             taken.complete = true;
         } else if beats {
             let beat = Verified::of_verified_parts(Arc::new(Block { header: tip, entries: Vec::new() }));
-            self.advance(&beat, self.state.clone(), None);
+            self.advance(&beat, self.state.clone(), None, workshop);
             self.proof =
                 Some(Arc::new(Proof { headers: Vec::new(), certificate: chain.certificate.clone() }));
             taken.complete = true;

@@ -162,6 +162,7 @@ impl<'a> Run<'a> {
             domain: founding.founded.domain(),
             seeds: keys.iter().map(|_| workload.seed()).collect(),
             nodes: keys.iter().enumerate().map(|(at, keys)| (keys.identity.public(), index(at))).collect(),
+            names: keys.iter().map(|keys| keys.identity.public()).collect(),
             checker,
             workshop: Arc::new(SharedWorkshop::default()),
             ballots: Ballots::new(order.domain, voters, excused),
