@@ -64,7 +64,8 @@ pub(super) struct Given {
 
 /// One node's part in one domain.
 pub struct Core {
-    pub(super) keys: Keys,
+    // The rooms that most nodes of a mesh seldom enter, or never, are boxed: what every final block touches lies close together then.
+    pub(super) keys: Box<Keys>,
     pub(super) me: NodeId,
     pub(super) domain: DomainId,
     pub(super) workshop: Arc<dyn Workshop>,
@@ -72,18 +73,18 @@ pub struct Core {
     /// The latest time that was given.
     pub(super) now: Timestamp,
 
-    pub(super) founded: Option<Verified<Founded>>,
+    pub(super) founded: Option<Box<Verified<Founded>>>,
     /// None until a newcomer has its snapshot.
     pub(super) chain: Option<Chain>,
     /// Some until this node holds the certificate of its admission.
-    pub(super) newcomer: Option<Newcomer>,
+    pub(super) newcomer: Option<Box<Newcomer>>,
     /// The height of the block that admitted this node, while it fetches its snapshot.
     pub(super) admitted: Option<u64>,
     pub(super) follower: Follower,
-    pub(super) fetch: Option<SnapshotFetch>,
+    pub(super) fetch: Option<Box<SnapshotFetch>>,
 
     /// Some if the charter has a seat for this node.
-    pub(super) hall: Option<Hall>,
+    pub(super) hall: Option<Box<Hall>>,
     pub(super) journal_lost: Option<String>,
     /// Journal records that agreement needs no more, each with the height at which it said so.
     pub(super) forgotten: VecDeque<(u64, Vec<u8>)>,
@@ -178,9 +179,9 @@ impl Core {
         [
             follow,
             // Agreement is not asked any more once the log has forked: its deadlines would come for ever.
-            self.hall.as_ref().filter(|_| self.halted.is_none()).and_then(Agreement::next_deadline),
-            self.newcomer.as_ref().and_then(Newcomer::deadline),
-            self.fetch.as_ref().map(SnapshotFetch::deadline),
+            self.hall.as_deref().filter(|_| self.halted.is_none()).and_then(Agreement::next_deadline),
+            self.newcomer.as_deref().and_then(Newcomer::deadline),
+            self.fetch.as_deref().map(SnapshotFetch::deadline),
             self.proposals.deadline(),
             self.relays.values().min().copied(),
             self.publications.values().map(|(at, _)| *at).min(),
@@ -334,7 +335,7 @@ impl Core {
             self.fetch = None;
             self.fetch_snapshot(effects);
         }
-        if self.hall.as_ref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {
+        if self.hall.as_deref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {
             self.agree(agreement::Input::Tick, effects);
         }
         for id in self.proposals.lapse(now) {

@@ -132,9 +132,10 @@ impl Core {
             workshop: config.workshop,
             rng: seeded(config.seed),
             now,
-            founded,
+            founded: founded.map(Box::new),
             chain: None,
-            newcomer: application.map(|wish| Newcomer::new(wish, config.keys.inception.clone(), now)),
+            newcomer: application
+                .map(|wish| Box::new(Newcomer::new(wish, config.keys.inception.clone(), now))),
             admitted: None,
             follower: Follower::new(now, 0, 1_000),
             fetch: None,
@@ -155,7 +156,7 @@ impl Core {
             halted: None,
             clock_ran_back: false,
             clock_far_off: false,
-            keys: config.keys,
+            keys: Box::new(config.keys),
         };
         if core.newcomer.is_some() {
             return Ok(core);
@@ -273,12 +274,12 @@ impl Core {
             genesis_height: 0,
         };
         let hall: Hall = Agreement::start(config, journal, self.now);
-        self.hall = Some(hall);
+        self.hall = Some(Box::new(hall));
         Ok(())
     }
 
     fn genesis_id(&self) -> BlockId {
-        let founded = self.founded.as_ref().map(State::genesis);
+        let founded = self.founded.as_deref().map(State::genesis);
         match founded {
             Some(Ok((_, header))) => header.id(),
             Some(Err(_)) | None => BlockId::NONE,

@@ -50,7 +50,7 @@ impl Core {
     }
 
     pub(super) fn fetch_snapshot_from(&mut self, from: PublicKey, effects: &mut Effects) {
-        self.fetch = Some(SnapshotFetch::new(from, self.now, limits::SNAPSHOT_PATIENCE_MS));
+        self.fetch = Some(Box::new(SnapshotFetch::new(from, self.now, limits::SNAPSHOT_PATIENCE_MS)));
         effects.send(from, Arc::new(Message::AskSnapshot { head: BlockId::NONE, chunk: 0 }));
     }
 
@@ -62,8 +62,9 @@ impl Core {
         chunk: u32,
         effects: &mut Effects,
     ) -> Result<(), Error> {
-        let checkpoint = self.chain.as_ref().and_then(Chain::checkpoint);
-        let Some(checkpoint) = checkpoint else { return Err(Error::Untimely("there is no state yet")) };
+        let Some(checkpoint) = self.chain.as_ref().map(Chain::checkpoint) else {
+            return Err(Error::Untimely("there is no state yet"));
+        };
         let newest = checkpoint.header.id();
         if head == BlockId::NONE && self.snapshots.back().is_none_or(|(id, _)| *id != newest) {
             let tip = checkpoint.proof.as_deref().map(|proof| Box::new(tip_of(&checkpoint.header, proof)));

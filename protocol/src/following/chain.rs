@@ -47,7 +47,8 @@ struct Branch {
 #[derive(Clone, Debug)]
 pub struct Chain {
     state: State,
-    head: Header,
+    /// The newest final block, for its header: that lies with all others who hold it.
+    head: Arc<Block>,
     head_id: BlockId,
     /// Why the head is final; none for genesis.
     proof: Option<Arc<Proof>>,
@@ -61,7 +62,8 @@ pub struct Chain {
     /// Recent final blocks that were seen here, heartbeats included: what a basis may name.
     recent: ByHeight<(BlockId, Timestamp)>,
     /// The state that snapshots are served from: the same at every node that holds it, so that several can serve one newcomer.
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Box<Checkpoint>,
+    /// How many blocks with entries came since; at least `CHECKPOINT_BLOCKS` if a new one is due for another reason.
     since_checkpoint: usize,
 }
 
@@ -116,21 +118,20 @@ impl Chain {
     /// A chain that begins at `header`, final by `proof` (none: genesis), with `state` after it.
     pub fn begin(state: State, header: Header, proof: Option<Arc<Proof>>) -> Chain {
         let head_id = header.id();
-        let checkpoint =
-            Some(Checkpoint { header: header.clone(), proof: proof.clone(), state: state.clone() });
+        let checkpoint = Checkpoint { header: header.clone(), proof: proof.clone(), state: state.clone() };
         let mut recent = ByHeight::default();
         recent.push(header.height, (head_id, header.time));
         Chain {
             state,
             recent,
             tail_from: header.height,
-            head: header,
+            head: Arc::new(Block { header, entries: Vec::new() }),
             head_id,
             proof,
             branches: BTreeMap::new(),
             tail: ByHeight::default(),
             tail_bytes: 0,
-            checkpoint,
+            checkpoint: Box::new(checkpoint),
             since_checkpoint: 0,
         }
     }
@@ -142,7 +143,7 @@ impl Chain {
 
     /// The newest final block.
     pub fn head(&self) -> &Header {
-        &self.head
+        &self.head.header
     }
 
     /// Its id.
@@ -152,12 +153,12 @@ impl Chain {
 
     /// The newest final block as a basis for grants.
     pub fn basis(&self) -> Basis {
-        Basis { height: self.head.height, block: self.head_id, time: self.head.time }
+        Basis { height: self.head().height, block: self.head_id, time: self.head().time }
     }
 
     /// The state that snapshots are served from.
-    pub fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.checkpoint.as_ref()
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// What the node knows of a basis: `None` if it lies beyond the head, or the block that it names is not known here.
@@ -193,7 +194,7 @@ impl Chain {
     /// The header and state after `id`, if it is the head or an executed block above it.
     pub fn after(&self, id: &BlockId) -> Option<(&Header, &State)> {
         if *id == self.head_id {
-            return Some((&self.head, &self.state));
+            return Some((self.head(), &self.state));
         }
         self.branches.get(id).map(|branch| (&branch.block.header, &branch.state))
     }
@@ -264,7 +265,7 @@ impl Chain {
         workshop: &dyn Workshop,
     ) {
         let header = &block.header;
-        self.head = header.clone();
+        self.head = Arc::clone(block);
         self.head_id = if header.is_heartbeat() { header.id() } else { state.last_id() };
         self.recent.push(header.height, (self.head_id, header.time));
         while self.recent.len() > limits::RECENT_BLOCKS_MAX {
@@ -279,6 +280,10 @@ impl Chain {
                 let Some((height, oldest)) = self.tail.pop_first() else { break };
                 self.tail_bytes -= oldest.bytes;
                 self.tail_from = height;
+                // Whoever takes the checkpoint goes on from the tail, so the tail must reach back to it.
+                if self.checkpoint.header.height < height {
+                    self.since_checkpoint = limits::CHECKPOINT_BLOCKS;
+                }
             }
             self.since_checkpoint += 1;
         }
@@ -287,7 +292,7 @@ impl Chain {
 
     /// What does not descend from the head can never become final.
     fn keep_descendants_of_the_head(&mut self) {
-        let (head, height) = (self.head_id, self.head.height);
+        let (head, height) = (self.head_id, self.head().height);
         let mut kept: BTreeMap<BlockId, Branch> = BTreeMap::new();
         let mut open: Vec<(BlockId, Branch)> = std::mem::take(&mut self.branches)
             .into_iter()
@@ -317,7 +322,7 @@ impl Chain {
         check_certificate(&self.state, &chain.certificate, &tip).map_err(NotTaken::Wrong)?;
         check_links(chain).map_err(NotTaken::Wrong)?;
         self.check_fork(chain)?;
-        if tip.height <= self.head.height {
+        if tip.height <= self.head().height {
             return Err(NotTaken::Known);
         }
         let fresh: Vec<&Arc<Block>> =
@@ -334,7 +339,7 @@ impl Chain {
             let (state, before, id) = match executed.last() {
                 // Every block of a chain carries entries: the state after it knows its id.
                 Some((before, state)) => (state, &before.header, state.last_id()),
-                None => (&self.state, &self.head, self.head_id),
+                None => (&self.state, self.head(), self.head_id),
             };
             let parent = if block.header.parent == id { Parent::Known(before) } else { Parent::Skipped };
             let state = step(state, parent, &block, workshop).map_err(|fault| {
@@ -349,7 +354,7 @@ impl Chain {
         }
         let (state, before, id) = match executed.last() {
             Some((before, state)) => (state, &before.header, state.last_id()),
-            None => (&self.state, &self.head, self.head_id),
+            None => (&self.state, self.head(), self.head_id),
         };
         let beats = tip.height > before.height && tip.is_heartbeat() && tip.previous == state.last_id();
         if beats {
@@ -367,7 +372,7 @@ impl Chain {
             self.proof = proof;
             taken.blocks.push(block);
         }
-        if tip.height == self.head.height {
+        if tip.height == self.head().height {
             taken.complete = true;
         } else if beats {
             let beat = Verified::of_verified_parts(Arc::new(Block { header: tip, entries: Vec::new() }));
@@ -401,7 +406,7 @@ impl Chain {
 
     /// The head and its proof, without blocks; none at genesis.
     pub fn tip(&self) -> Option<FinalChain> {
-        Some(tip_of(&self.head, self.proof.as_deref()?))
+        Some(tip_of(self.head(), self.proof.as_deref()?))
     }
 
     /// What follows `height`, as much as fits one answer; none if the tail does not go back that far, or nothing follows.
@@ -420,9 +425,9 @@ impl Chain {
         }
         match last {
             None => self.tip(),
-            Some(last) if last == self.state.last().height && self.head.is_heartbeat() => {
+            Some(last) if last == self.state.last().height && self.head().is_heartbeat() => {
                 let certificate = self.proof.as_ref()?.certificate.clone();
-                Some(FinalChain { blocks, headers: vec![self.head.clone()], certificate })
+                Some(FinalChain { blocks, headers: vec![self.head().clone()], certificate })
             }
             Some(last) => {
                 let Proof { headers, certificate } = self.proof_of_tail(last)?;
@@ -456,19 +461,17 @@ impl Chain {
     /// Moves the checkpoint on, if it is time to. Asked after blocks became final, when all proofs are in.
     pub fn renew_checkpoint(&mut self) {
         let last = self.state.last().height;
-        // Whoever takes the checkpoint goes on from the tail, so the tail must reach back to it.
-        let out_of_reach = self.checkpoint.as_ref().is_none_or(|at| at.header.height < self.tail_from);
-        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS && !out_of_reach {
+        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS {
             return;
         }
         let Some(held) = self.tail.get(last) else { return };
         let Some(proof) = self.proof_of_tail(last) else { return };
         self.since_checkpoint = 0;
-        self.checkpoint = Some(Checkpoint {
+        *self.checkpoint = Checkpoint {
             header: held.block.header.clone(),
             proof: Some(Arc::new(proof)),
             state: self.state.clone(),
-        });
+        };
     }
 }
 
