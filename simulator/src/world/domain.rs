@@ -47,6 +47,8 @@ pub struct Order {
     pub seed: u64,
     /// What goes wrong.
     pub plan: Plan,
+    /// Whether a processor is to spare, for a thread that checks signatures. The run is the same with it and without.
+    pub spare_processor: bool,
 }
 
 /// Wake-ups beyond these are acts; below, arrivals.
@@ -143,7 +145,7 @@ impl<'a> Run<'a> {
     fn prepare(script: &'a Script, order: &'a Order, progress: &'a Progress) -> Result<Run<'a>, Fault> {
         let (part, seed) = (u64::from(order.domain), order.seed);
         let mut workload = Random::new(seed, part, Concern::Workload);
-        let checker = Checker::new(workload.seed());
+        let checker = Checker::new(workload.seed(), order.spare_processor);
         let founding = Founding::new(script, order.domain, &mut workload, &checker)?;
         let mut keys: Vec<Keys> = founding.endorsers.clone();
         keys.extend((0..order.newcomers).map(|_| new_keys(&mut workload, false)));
