@@ -280,8 +280,9 @@ impl Core {
             }
             Err(NotTaken::Known) if by_gossip => {
                 // Its certificate holds, and somebody did publish it: we need not, and pass it on.
-                if let Some(tip) = proven.tip() {
-                    self.publications.remove(&tip.id());
+                if let Some(tip) = self.workshop.ids(proven).last().filter(|_| !self.publications.is_empty())
+                {
+                    self.publications.remove(tip);
                 }
                 Ok(())
             }

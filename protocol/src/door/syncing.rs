@@ -156,8 +156,9 @@ impl Core {
 pub(super) fn proven_header(genesis: &State, tip: &FinalChain) -> Result<Header, Fault> {
     let none = Fault::BadCertificate { why: "it is for no block" };
     let certified = tip.tip().ok_or(none.clone())?;
-    check_certificate(genesis, &tip.certificate, certified)?;
-    check_links(tip)?;
+    let ids = tip.ids();
+    check_certificate(genesis, &tip.certificate, certified, *ids.last().ok_or(none.clone())?)?;
+    check_links(tip, &ids)?;
     if !tip.blocks.is_empty() {
         return Err(Fault::BadCertificate { why: "a tip carries blocks" });
     }

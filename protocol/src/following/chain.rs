@@ -209,7 +209,8 @@ impl Chain {
             return Ok(true);
         }
         let Some((header, state)) = self.after(&block.header.parent) else { return Ok(false) };
-        let state = step(state, Parent::Known(header), block, workshop)?;
+        let parent = Parent::Known { id: block.header.parent, header };
+        let state = step(state, parent, block, workshop)?;
         self.branches.insert(id, Branch { block: block.clone(), state });
         Ok(true)
     }
@@ -231,22 +232,19 @@ impl Chain {
         let mut at = id;
         while at != self.head_id {
             let branch = self.branches.get(&at)?;
+            path.push((at, branch.clone()));
             at = branch.block.header.parent;
-            path.push(branch.clone());
         }
         path.reverse();
-        let tip = path.last()?.block.header.clone();
-        let blocks: Vec<_> = path
-            .iter()
-            .filter(|branch| !branch.block.header.is_heartbeat())
-            .map(|branch| branch.block.clone())
-            .collect();
+        let tip = path.last()?.1.block.header.clone();
+        let with_entries = path.iter().filter(|(_, branch)| !branch.block.header.is_heartbeat());
+        let last_with_entries = with_entries.clone().last().map(|(id, _)| *id);
+        let blocks: Vec<_> = with_entries.map(|(_, branch)| branch.block.clone()).collect();
         let headers = if tip.is_heartbeat() { vec![tip] } else { Vec::new() };
         let proof = Arc::new(Proof { headers: headers.clone(), certificate: certificate.clone() });
-        let last_with_entries = blocks.last().map(|block| block.id());
-        for branch in path {
-            let proven = last_with_entries == Some(branch.block.id());
-            self.advance(&branch.block, branch.state, proven.then(|| Arc::clone(&proof)), workshop);
+        for (id, branch) in path {
+            let proven = last_with_entries == Some(id);
+            self.advance(id, &branch.block, branch.state, proven.then(|| Arc::clone(&proof)), workshop);
         }
         self.proof = Some(Arc::new(Proof { headers: Vec::new(), certificate: certificate.clone() }));
         Some(Verified::of_verified_parts(Arc::new(FinalChain {
@@ -259,6 +257,7 @@ impl Chain {
     /// Moves the head on to `block`. Who calls this sets the proof of the head when the last of its blocks is in.
     fn advance(
         &mut self,
+        id: BlockId,
         block: &Verified<Arc<Block>>,
         state: State,
         proof: Option<Arc<Proof>>,
@@ -266,7 +265,7 @@ impl Chain {
     ) {
         let header = &block.header;
         self.head = Arc::clone(block);
-        self.head_id = if header.is_heartbeat() { header.id() } else { state.last_id() };
+        self.head_id = id;
         self.recent.push(header.height, (self.head_id, header.time));
         while self.recent.len() > limits::RECENT_BLOCKS_MAX {
             self.recent.pop_first();
@@ -319,9 +318,11 @@ impl Chain {
     ) -> Result<Taken, NotTaken> {
         let tip =
             chain.tip().ok_or(NotTaken::Wrong(Fault::BadCertificate { why: "it is for no block" }))?.clone();
-        check_certificate(&self.state, &chain.certificate, &tip).map_err(NotTaken::Wrong)?;
-        check_links(chain).map_err(NotTaken::Wrong)?;
-        self.check_fork(chain)?;
+        let ids = workshop.ids(chain);
+        let tip_id = *ids.last().expect("a chain with a tip has its id");
+        check_certificate(&self.state, &chain.certificate, &tip, tip_id).map_err(NotTaken::Wrong)?;
+        check_links(chain, &ids).map_err(NotTaken::Wrong)?;
+        self.check_fork(chain, &ids)?;
         if tip.height <= self.head().height {
             return Err(NotTaken::Known);
         }
@@ -341,7 +342,11 @@ impl Chain {
                 Some((before, state)) => (state, &before.header, state.last_id()),
                 None => (&self.state, self.head(), self.head_id),
             };
-            let parent = if block.header.parent == id { Parent::Known(before) } else { Parent::Skipped };
+            let parent = if block.header.parent == id {
+                Parent::Known { id, header: before }
+            } else {
+                Parent::Skipped
+            };
             let state = step(state, parent, &block, workshop).map_err(|fault| {
                 // The header is certified. So either the body is not the one that was voted for, or we and the quorum disagree.
                 if fault.is_of_the_body() {
@@ -358,7 +363,8 @@ impl Chain {
         };
         let beats = tip.height > before.height && tip.is_heartbeat() && tip.previous == state.last_id();
         if beats {
-            let parent = if tip.parent == id { Parent::Known(before) } else { Parent::Skipped };
+            let parent =
+                if tip.parent == id { Parent::Known { id, header: before } } else { Parent::Skipped };
             state
                 .check_heartbeat(parent, &tip)
                 .map_err(|fault| NotTaken::DoesNotExecute { height: tip.height, fault })?;
@@ -368,7 +374,7 @@ impl Chain {
         for (block, state) in executed {
             let last = taken.blocks.len() + 1 == fresh.len();
             let proof = last.then(|| workshop.proof(chain));
-            self.advance(&block, state, proof.clone(), workshop);
+            self.advance(state.last_id(), &block, state, proof.clone(), workshop);
             self.proof = proof;
             taken.blocks.push(block);
         }
@@ -376,7 +382,7 @@ impl Chain {
             taken.complete = true;
         } else if beats {
             let beat = Verified::of_verified_parts(Arc::new(Block { header: tip, entries: Vec::new() }));
-            self.advance(&beat, self.state.clone(), None, workshop);
+            self.advance(tip_id, &beat, self.state.clone(), None, workshop);
             self.proof =
                 Some(Arc::new(Proof { headers: Vec::new(), certificate: chain.certificate.clone() }));
             taken.complete = true;
@@ -385,16 +391,15 @@ impl Chain {
     }
 
     /// Whether some header of the chain contradicts what is final here.
-    fn check_fork(&self, chain: &FinalChain) -> Result<(), NotTaken> {
-        for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
+    fn check_fork(&self, chain: &FinalChain, ids: &[BlockId]) -> Result<(), NotTaken> {
+        for (header, theirs) in chain.all_headers().zip(ids) {
             let Some((ours, _)) = self.recent.get(header.height) else { continue };
-            let theirs = header.id();
-            if *ours != theirs {
-                return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs });
+            if ours != theirs {
+                return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs: *theirs });
             }
         }
         // A parent that is not ours, where we hold one of its height.
-        for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
+        for header in chain.all_headers() {
             let below = header.height.saturating_sub(1);
             let Some((ours, _)) = self.recent.get(below) else { continue };
             if *ours != header.parent {
@@ -508,7 +513,7 @@ pub fn tip_of(header: &Header, proof: &Proof) -> FinalChain {
     FinalChain { blocks: Vec::new(), headers, certificate: proof.certificate.clone() }
 }
 
-/// Whether `certificate` makes `tip` final under the charter of `state` (SPEC 8.1). Its signatures were checked.
+/// Whether `certificate` makes `tip`, of which `id` is the id, final under the charter of `state` (SPEC 8.1). Its signatures were checked.
 ///
 /// # Errors
 /// [`Fault::BadCertificate`] says why not.
@@ -516,6 +521,7 @@ pub fn check_certificate(
     state: &State,
     certificate: &Certificate<PublicKey, Signature>,
     tip: &Header,
+    id: BlockId,
 ) -> Result<(), Fault> {
     let charter = state.charter();
     let wrong = |why| Err(Fault::BadCertificate { why });
@@ -529,7 +535,7 @@ pub fn check_certificate(
     if ballot.epoch != charter.epoch || tip.epoch != charter.epoch {
         return wrong("it is of another epoch");
     }
-    if ballot.block != tip.id() {
+    if ballot.block != id {
         return wrong("it is for another block");
     }
     if !certificate.votes.iter().all(|(key, _)| charter.seat_of_voter(key).is_some()) {
@@ -541,20 +547,19 @@ pub fn check_certificate(
     Ok(())
 }
 
-/// Whether each header of the chain follows the one before (SPEC 9.1).
+/// Whether each header of the chain, of which `ids` are the ids, follows the one before (SPEC 9.1).
 ///
 /// # Errors
 /// A [`Fault`] that names the header that does not.
-pub fn check_links(chain: &FinalChain) -> Result<(), Fault> {
-    let mut before: Option<&Header> = None;
-    for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
-        if let Some(before) = before {
-            let id = before.id();
-            if header.height <= before.height || (header.parent != id && header.previous != id) {
-                return Err(Fault::WrongHeader { block: header.id(), what: "the link to the block before" });
-            }
+pub fn check_links(chain: &FinalChain, ids: &[BlockId]) -> Result<(), Fault> {
+    let mut before: Option<(&Header, BlockId)> = None;
+    for (header, id) in chain.all_headers().zip(ids) {
+        if let Some((before, linked)) = before
+            && (header.height <= before.height || (header.parent != linked && header.previous != linked))
+        {
+            return Err(Fault::WrongHeader { block: *id, what: "the link to the block before" });
         }
-        before = Some(header);
+        before = Some((header, *id));
     }
     if chain.blocks.iter().any(|block| block.header.is_heartbeat()) {
         return Err(Fault::BadCertificate { why: "a heartbeat stands among the blocks with entries" });

@@ -68,7 +68,7 @@ pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
 pub struct Node {
     pub keys: Keys,
     pub core: Option<Core>,
-    pub disk: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    pub disk: BTreeMap<(Table, Vec<u8>), Arc<[u8]>>,
     pub events: Vec<Event>,
     pub refused: Vec<String>,
 }

@@ -92,27 +92,13 @@ struct Shelves {
     chunks: Shelf<usize, (Arc<SnapshotChunk>, Measure), CHUNKS_KEPT>,
     steps: Shelf<Step, Result<State, Fault>>,
     snapshots: Shelf<Hash, Result<State, Fault>>,
-    last_parent: Option<(Header, BlockId)>,
     genesis: Option<(Verified<Founded>, Beginning)>,
     proofs: Shelf<usize, (Arc<FinalChain>, Arc<Proof>)>,
+    ids: Shelf<usize, (Arc<FinalChain>, Arc<[BlockId]>)>,
     final_records: Shelf<(usize, usize), (Arc<Block>, Option<Arc<Proof>>, Arc<[u8]>)>,
     chunk_records: Shelf<usize, (Arc<SnapshotChunk>, Arc<[u8]>), CHUNKS_KEPT>,
     asked: u64,
     computed: u64,
-}
-
-impl Shelves {
-    /// The id of `header`: mostly the same as a moment ago.
-    fn id_of(&mut self, header: &Header) -> BlockId {
-        match &self.last_parent {
-            Some((same, id)) if same == header => *id,
-            Some(_) | None => {
-                let id = header.id();
-                self.last_parent = Some((header.clone(), id));
-                id
-            }
-        }
-    }
 }
 
 /// Remembers each transition and each restored snapshot.
@@ -145,7 +131,7 @@ impl Workshop for SharedWorkshop {
         let mut shelves = self.shelves();
         shelves.asked += 1;
         let known = match parent {
-            Parent::Known(header) => shelves.id_of(header),
+            Parent::Known { id, header: _ } => id,
             Parent::Skipped => BlockId::NONE,
         };
         let key = (state.last_id(), known, measure(&mut shelves.blocks, block).digest);
@@ -173,6 +159,11 @@ impl Workshop for SharedWorkshop {
     fn proof(&self, chain: &Arc<FinalChain>) -> Arc<Proof> {
         let make = || (Arc::clone(chain), PlainWorkshop.proof(chain));
         self.shelves().proofs.get_or(place(chain), make).1
+    }
+
+    fn ids(&self, chain: &Arc<FinalChain>) -> Arc<[BlockId]> {
+        let make = || (Arc::clone(chain), PlainWorkshop.ids(chain));
+        self.shelves().ids.get_or(place(chain), make).1
     }
 
     fn block_bytes(&self, block: &Arc<Block>) -> usize {
