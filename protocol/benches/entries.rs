@@ -61,7 +61,7 @@ fn check_and_apply(bencher: Bencher<'_, '_>, count: u32) {
     let check = check();
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let block = verify(Arc::clone(&block), &check).expect("it was built of valid entries");
-        domain.state.execute(Parent::Known(&domain.head), &block).expect("it was built on this state")
+        domain.state.execute(Parent::of(&domain.head), &block).expect("it was built on this state")
     });
 }
 
@@ -85,7 +85,7 @@ fn apply_alone(bencher: Bencher<'_, '_>, count: u32) {
     let domain = peopled();
     let block = verified(block(&domain, count));
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
-        domain.state.execute(Parent::Known(&domain.head), &block).expect("it was built on this state")
+        domain.state.execute(Parent::of(&domain.head), &block).expect("it was built on this state")
     });
 }
 

@@ -63,7 +63,7 @@ fn measure(domain: &Domain, block: &Arc<Block>, pairs: usize) -> (u128, u128, u1
     };
     let ours = || {
         let block = verify(Arc::clone(block), &check).expect("it was built of valid entries");
-        domain.state.execute(Parent::Known(&domain.head), &block).expect("it was built on this state");
+        domain.state.execute(Parent::of(&domain.head), &block).expect("it was built on this state");
     };
     let (mut libraries, mut all, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..pairs {

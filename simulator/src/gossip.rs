@@ -58,13 +58,18 @@ struct Item<M> {
     holders: usize,
 }
 
-/// What one node has of an item.
+/// What one node has of an item: one word, since there is one for each of a thousand nodes, looked at for each of a million copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Copy {
-    None,
-    /// A copy is under way, and will be here then.
-    Coming(Instant),
-    Here,
+struct Copy(u64);
+
+impl Copy {
+    const NONE: Copy = Copy(u64::MAX);
+    const HERE: Copy = Copy(0);
+
+    /// One is under way, and will be here at `at`: at neither end of time.
+    fn coming(at: Instant) -> Copy {
+        Copy(at.0.clamp(1, u64::MAX - 1))
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -129,7 +134,7 @@ impl<M: Clone> Overlay<M> {
     pub(crate) fn add_node(&mut self) {
         self.subscribers.push(Subscriber::default());
         for item in &mut self.items {
-            item.copies.push(Copy::None);
+            item.copies.push(Copy::NONE);
         }
     }
 
@@ -164,8 +169,8 @@ impl<M: Clone> Overlay<M> {
             self.subscribers[peer.index()].mesh.retain(|other| *other != node);
         }
         for item in &mut self.items {
-            item.holders -= usize::from(item.copies[node.index()] == Copy::Here);
-            item.copies[node.index()] = Copy::None;
+            item.holders -= usize::from(item.copies[node.index()] == Copy::HERE);
+            item.copies[node.index()] = Copy::NONE;
         }
     }
 
@@ -244,13 +249,13 @@ impl<M: Clone> Overlay<M> {
                 continue;
             }
             for node in (0..self.subscribers.len() as u32).map(NodeIndex) {
-                if !self.subscribers[node.index()].active || item.copies[node.index()] != Copy::None {
+                if !self.subscribers[node.index()].active || item.copies[node.index()] != Copy::NONE {
                     continue;
                 }
                 let mesh = &self.subscribers[node.index()].mesh;
                 let told = peers(node).iter().find_map(|holder| {
                     let others = peers(*holder).len().max(1) as u64;
-                    let tells = item.copies[holder.index()] == Copy::Here
+                    let tells = item.copies[holder.index()] == Copy::HERE
                         && mesh.binary_search(holder).is_err()
                         && self.random.below(others) < (self.rules.lazy as u64).max(others / 4);
                     let told_us = if tells { network.fate(*holder, node).arrives? } else { return None };
@@ -274,7 +279,7 @@ impl<M: Clone> Overlay<M> {
             return self.arrive(number, node).then_some(number);
         }
         let number = self.first + self.items.len() as u32;
-        let copies = vec![Copy::None; self.subscribers.len()];
+        let copies = vec![Copy::NONE; self.subscribers.len()];
         self.items.push_back(Item { message, content, published: now, copies, holders: 0 });
         self.by_content.insert(content, number);
         self.arrive(number, node);
@@ -296,36 +301,35 @@ impl<M: Clone> Overlay<M> {
     /// A copy is sent that will be at `to` at `at`.
     pub(crate) fn push(&mut self, number: u32, to: NodeIndex, at: Instant) -> Push {
         let Some(item) = self.item_mut(number) else { return Push::Duplicate };
-        match item.copies[to.index()] {
-            Copy::Here => Push::Duplicate,
-            Copy::Coming(earlier) if earlier <= at => Push::Duplicate,
-            Copy::Coming(_) | Copy::None => {
-                item.copies[to.index()] = Copy::Coming(at);
-                Push::Schedule
-            }
+        let (copy, coming) = (&mut item.copies[to.index()], Copy::coming(at));
+        // What is here came before, and what is not under way never comes.
+        if copy.0 <= coming.0 {
+            return Push::Duplicate;
         }
+        *copy = coming;
+        Push::Schedule
     }
 
     /// A copy is here. Whether it is the first.
     pub(crate) fn arrive(&mut self, number: u32, to: NodeIndex) -> bool {
         let Some(item) = self.item_mut(number) else { return false };
-        let first = item.copies[to.index()] != Copy::Here;
-        item.copies[to.index()] = Copy::Here;
+        let first = item.copies[to.index()] != Copy::HERE;
+        item.copies[to.index()] = Copy::HERE;
         item.holders += usize::from(first);
         first
     }
 
     /// Whether a node has had an item, as far as it knows.
     pub(crate) fn has(&self, number: u32, node: NodeIndex) -> bool {
-        self.item(number).is_none_or(|item| item.copies[node.index()] == Copy::Here)
+        self.item(number).is_none_or(|item| item.copies[node.index()] == Copy::HERE)
     }
 
     /// A copy that was under way will not arrive after all.
     pub(crate) fn miss(&mut self, number: u32, to: NodeIndex) {
         if let Some(item) = self.item_mut(number)
-            && item.copies[to.index()] != Copy::Here
+            && item.copies[to.index()] != Copy::HERE
         {
-            item.copies[to.index()] = Copy::None;
+            item.copies[to.index()] = Copy::NONE;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a run reports: the figures that DESIGN §6 names, and a text for people.
+//! What a run reports: the figures of `--json`, whose names others rely on, and a text for people.
 
 use std::fmt::Write as _;
 
@@ -67,9 +67,9 @@ impl Spread {
     }
 }
 
-/// The figures of a run: exactly the fields of DESIGN §6, in its order.
+/// The figures of a run: exactly the fields of the object that `--json` ends with, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "DESIGN §6 and the README beside this crate explain each field")]
+#[allow(missing_docs, reason = "the README beside this crate explains each field")]
 pub struct Report {
     pub scenario: String,
     pub seed: u64,

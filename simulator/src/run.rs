@@ -90,7 +90,8 @@ pub fn run(scenario: &Scenario, options: &Options, progress: &Progress) -> Resul
         .map(|domain| {
             let recorded = options.plans.as_ref().and_then(|plans| plans.get(domain as usize)).cloned();
             let plan = recorded.unwrap_or_else(|| world::draw(script, domain, seed));
-            Order { domain, newcomers: newcomers[domain as usize], seed, plan }
+            let spare_processor = processors > threads;
+            Order { domain, newcomers: newcomers[domain as usize], seed, plan, spare_processor }
         })
         .collect();
     let outcomes = in_parallel(script, &orders, threads, progress)?;

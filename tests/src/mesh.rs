@@ -28,7 +28,7 @@ pub struct Node {
     /// None while it is stopped.
     pub core: Option<Core>,
     /// What it stored.
-    pub disk: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    pub disk: BTreeMap<(Table, Vec<u8>), Arc<[u8]>>,
     /// What it told.
     pub events: Vec<Event>,
 }
@@ -52,7 +52,7 @@ enum What {
 /// Everything of a core that an input which is refused must leave alone.
 #[derive(Debug, PartialEq)]
 pub struct Frozen {
-    disk: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    disk: BTreeMap<(Table, Vec<u8>), Arc<[u8]>>,
     status: Status,
     root: Option<Hash>,
     log_root: Option<Hash>,

@@ -54,7 +54,7 @@ impl Trial {
 
     /// The engine's state after the block, as the host of an engine gets it.
     pub fn engine_executes(&self, skipped: bool, block: &Arc<Block>) -> Result<State, Fault> {
-        let parent = if skipped { Parent::Skipped } else { Parent::Known(self.history.model.head()) };
+        let parent = if skipped { Parent::Skipped } else { Parent::of(self.history.model.head()) };
         let block = verify(Arc::clone(block), &self.check)?;
         if block.entries.is_empty() {
             return self.state.check_heartbeat(parent, &block.header).map(|()| self.state.clone());

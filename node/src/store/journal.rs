@@ -21,6 +21,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use frith_protocol::door::{Record, Table};
 
@@ -96,7 +97,7 @@ pub(super) enum Reading {
     /// It was written by a newer frith.
     Newer { version: u8 },
     /// It is broken. `before` is what verifies before the break.
-    Damaged { why: String, before: BTreeMap<(Table, Vec<u8>), Vec<u8>> },
+    Damaged { why: String, before: BTreeMap<(Table, Vec<u8>), Arc<[u8]>> },
 }
 
 impl Journal {
@@ -208,7 +209,7 @@ impl Journal {
         };
         if let Some(why) = why {
             let why = format!("{why} (byte {}, after frame {})", journal.length, journal.sequence);
-            let value = |place: &Place| bytes[place.offset as usize..][..place.length as usize].to_vec();
+            let value = |place: &Place| bytes[place.offset as usize..][..place.length as usize].into();
             let before = journal.places.iter().map(|(key, place)| (key.clone(), value(place))).collect();
             return Ok(Reading::Damaged { why, before });
         }
@@ -302,7 +303,7 @@ impl Journal {
                 self.file
                     .read_exact_at(&mut value, place.offset)
                     .map_err(StoreError::io(&self.path, "read the journal"))?;
-                Ok(Record { table: *table, key: key.clone(), value: Some(value) })
+                Ok(Record { table: *table, key: key.clone(), value: Some(value.into()) })
             })
             .collect()
     }
@@ -472,7 +473,7 @@ fn later_frame(bytes: &[u8], from: usize, after: u64) -> bool {
 /// How many of `records`, at least one, make a frame of a comfortable size.
 fn fitting(records: &[Record]) -> usize {
     let sizes = records.iter().scan(0, |sum, record| {
-        *sum += RECORD_HEAD + record.key.len() + record.value.as_ref().map_or(0, Vec::len);
+        *sum += RECORD_HEAD + record.key.len() + record.value.as_ref().map_or(0, |value| value.len());
         Some(*sum)
     });
     sizes.take_while(|sum| *sum <= BODY_MAX / 8).count().max(1)

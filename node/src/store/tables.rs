@@ -123,7 +123,7 @@ impl Tables {
         for (key, sealed) in all {
             match unseal(name, &key, &sealed) {
                 Ok(value) => {
-                    records.push(Record { table, key: key.to_vec(), value: Some(value.to_vec()) });
+                    records.push(Record { table, key: key.to_vec(), value: Some(value.into()) });
                 }
                 Err(why) => {
                     let hex = hex(&key);

@@ -57,7 +57,7 @@ impl Bench {
 }
 
 fn put(table: Table, key: &str, value: &str) -> Record {
-    Record { table, key: key.into(), value: Some(value.into()) }
+    Record { table, key: key.into(), value: Some(value.as_bytes().into()) }
 }
 
 fn remove(table: Table, key: &str) -> Record {

@@ -65,7 +65,8 @@ pub(super) struct Given {
 
 /// One node's part in one domain.
 pub struct Core {
-    pub(super) keys: Keys,
+    // The rooms that most nodes of a mesh seldom enter, or never, are boxed: what every final block touches lies close together then.
+    pub(super) keys: Box<Keys>,
     pub(super) me: NodeId,
     pub(super) domain: DomainId,
     pub(super) workshop: Arc<dyn Workshop>,
@@ -73,18 +74,18 @@ pub struct Core {
     /// The latest time that was given.
     pub(super) now: Timestamp,
 
-    pub(super) founded: Option<Verified<Founded>>,
+    pub(super) founded: Option<Box<Verified<Founded>>>,
     /// None until a newcomer has its snapshot.
     pub(super) chain: Option<Chain>,
     /// Some until this node holds the certificate of its admission.
-    pub(super) newcomer: Option<Newcomer>,
+    pub(super) newcomer: Option<Box<Newcomer>>,
     /// The height of the block that admitted this node, while it fetches its snapshot.
     pub(super) admitted: Option<u64>,
     pub(super) follower: Follower,
-    pub(super) fetch: Option<SnapshotFetch>,
+    pub(super) fetch: Option<Box<SnapshotFetch>>,
 
     /// Some if the charter has a seat for this node.
-    pub(super) hall: Option<Hall>,
+    pub(super) hall: Option<Box<Hall>>,
     pub(super) journal_lost: Option<String>,
     /// Journal records that agreement needs no more, each with the height at which it said so.
     pub(super) forgotten: VecDeque<(u64, Vec<u8>)>,
@@ -181,9 +182,9 @@ impl Core {
         [
             follow,
             // Agreement is not asked any more once the log has forked: its deadlines would come for ever.
-            self.hall.as_ref().filter(|_| self.halted.is_none()).and_then(Agreement::next_deadline),
-            self.newcomer.as_ref().and_then(Newcomer::deadline),
-            self.fetch.as_ref().map(SnapshotFetch::deadline),
+            self.hall.as_deref().filter(|_| self.halted.is_none()).and_then(Agreement::next_deadline),
+            self.newcomer.as_deref().and_then(Newcomer::deadline),
+            self.fetch.as_deref().map(SnapshotFetch::deadline),
             self.proposals.deadline(),
             self.rations.deadline(),
             self.relays.values().min().copied(),
@@ -342,7 +343,7 @@ impl Core {
             self.fetch = None;
             self.fetch_snapshot(effects);
         }
-        if self.hall.as_ref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {
+        if self.hall.as_deref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {
             self.agree(agreement::Input::Tick, effects);
         }
         for id in self.proposals.lapse(now) {
@@ -506,7 +507,8 @@ impl Core {
 
     /// Keeps what this node signed, before it is sent (SPEC 5.5).
     pub(super) fn keep_given(&mut self, id: Hash, given: Given, effects: &mut Effects) {
-        effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: Some(encode(&given)) });
+        let value = Some(encode(&given).into());
+        effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value });
         self.given.insert(id, given);
     }
 

@@ -56,7 +56,7 @@ impl Core {
     ) -> Result<(), Error> {
         match &self.founded {
             Some(founded) if founded.charter.id() == *id => {
-                effects.send(to, Arc::new(Message::Charter(Box::new((**founded).clone()))));
+                effects.send(to, Arc::new(Message::Charter(Box::new(Founded::clone(founded)))));
                 Ok(())
             }
             Some(_) | None => Err(Error::Untimely("that charter is not known here")),
@@ -75,8 +75,8 @@ impl Core {
         if self.founded.is_none()
             && let Some(founded) = newcomer.founded()
         {
-            self.founded = Some(founded.clone());
-            let value = Some(encode(&**founded));
+            self.founded = Some(Box::new(founded.clone()));
+            let value = Some(encode(&**founded).into());
             effects.persist(Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value });
         }
         self.walk(steps, effects);

@@ -44,7 +44,7 @@ impl Core {
 
     pub(super) fn keep_proposal(&self, proposal: &Proposal, effects: &mut Effects) {
         let key = proposal.id().0.to_vec();
-        effects.persist(Record { table: Table::Proposals, key, value: Some(encode(proposal)) });
+        effects.persist(Record { table: Table::Proposals, key, value: Some(encode(proposal).into()) });
     }
 
     pub(super) fn check_may_endorse(&self) -> Result<(), Fault> {

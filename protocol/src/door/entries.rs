@@ -38,7 +38,7 @@ impl Core {
                     self.promise(statement, from);
                 }
                 let key = statement.0.to_vec();
-                effects.persist(Record { table: Table::Waiting, key, value: Some(encode(&**entry)) });
+                effects.persist(Record { table: Table::Waiting, key, value: Some(encode(&**entry).into()) });
                 effects.tell(Event::Accepted { statement });
                 self.relay(entry, from, effects);
                 self.agree(agreement::Input::WorkChanged, effects);

@@ -150,7 +150,9 @@ impl Core {
                 }
                 Output::Final { certificate, block } => {
                     let Some(chain) = &mut self.chain else { continue };
-                    let Some(proven) = chain.finalise(block.id(), &certificate) else { continue };
+                    let Some(proven) = chain.finalise(block.id(), &certificate, &*self.workshop) else {
+                        continue;
+                    };
                     chain.renew_checkpoint();
                     finalised = true;
                     let jitter = self.jitter();
@@ -203,7 +205,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         let key = record.key().to_bytes().to_vec();
-        let value = Some(encode(&record_with_block(record, Verified::into_inner)));
+        let value = Some(encode(&record_with_block(record, Verified::into_inner)).into());
         effects.persist(Record { table: Table::Journal, key, value });
     }
 
@@ -278,8 +280,9 @@ impl Core {
             }
             Err(NotTaken::Known) if by_gossip => {
                 // Its certificate holds, and somebody did publish it: we need not, and pass it on.
-                if let Some(tip) = proven.tip() {
-                    self.publications.remove(&tip.id());
+                if let Some(tip) = self.workshop.ids(proven).last().filter(|_| !self.publications.is_empty())
+                {
+                    self.publications.remove(tip);
                 }
                 Ok(())
             }
@@ -317,7 +320,7 @@ impl Core {
         match &alarm {
             // A fork is not undone by a restart. What does not execute may be our own fault, and be mended by one.
             Alarm::Forked { height, ours, theirs } => {
-                let value = Some(encode(&(height, ours, theirs)));
+                let value = Some(encode(&(height, ours, theirs)).into());
                 effects.persist(Record { table: Table::Meta, key: FORKED_KEY.to_vec(), value });
             }
             Alarm::DoesNotExecute { .. }
@@ -446,15 +449,15 @@ impl Core {
         for block in &proven.blocks {
             let Some(held) = chain.held(block.header.height) else { continue };
             let key = block.header.height.to_be_bytes().to_vec();
-            let value = encode(&(&**held.block, held.proof.as_deref()));
+            let value = Some(self.workshop.final_record(&held.block, held.proof.as_ref()));
             self.stored_heights.push(block.header.height);
-            effects.persist(Record { table: Table::Final, key, value: Some(value) });
+            effects.persist(Record { table: Table::Final, key, value });
         }
         if chain.head().is_heartbeat() {
             let proof = Proof { headers: Vec::new(), certificate: proven.certificate.clone() };
             let key = HEAD_KEY.to_vec();
-            let value = encode(&(chain.head(), &proof));
-            effects.persist(Record { table: Table::Final, key, value: Some(value) });
+            let value = Some(encode(&(chain.head(), &proof)).into());
+            effects.persist(Record { table: Table::Final, key, value });
         }
         // What agreement needs no more is the only copy on a disk that is sure to be there, until `Final` is.
         let height = chain.head().height;

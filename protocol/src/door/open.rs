@@ -49,18 +49,26 @@ pub fn founding_records(founded: &Verified<Founded>, voting_key: &PublicKey) -> 
     let seat: Kept =
         JournalRecord::Seat { domain: founded.domain(), epoch: founded.charter.epoch, voter: *voting_key };
     vec![
-        Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value: Some(encode(&**founded)) },
-        Record { table: Table::Journal, key: seat.key().to_bytes().to_vec(), value: Some(encode(&seat)) },
+        Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value: Some(encode(&**founded).into()) },
+        Record {
+            table: Table::Journal,
+            key: seat.key().to_bytes().to_vec(),
+            value: Some(encode(&seat).into()),
+        },
     ]
 }
 
 /// What a newcomer's empty store must hold before its core is opened.
 pub fn joining_records(application: &Application) -> Vec<Record> {
-    vec![Record { table: Table::Meta, key: APPLICATION_KEY.to_vec(), value: Some(encode(application)) }]
+    vec![Record {
+        table: Table::Meta,
+        key: APPLICATION_KEY.to_vec(),
+        value: Some(encode(application).into()),
+    }]
 }
 
 /// The records by table and key.
-struct Store(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+struct Store(BTreeMap<(Table, Vec<u8>), Arc<[u8]>>);
 
 impl Store {
     fn value<T: serde::Serialize + serde::de::DeserializeOwned>(
@@ -124,9 +132,10 @@ impl Core {
             workshop: config.workshop,
             rng: seeded(config.seed),
             now,
-            founded,
+            founded: founded.map(Box::new),
             chain: None,
-            newcomer: application.map(|wish| Newcomer::new(wish, config.keys.inception.clone(), now)),
+            newcomer: application
+                .map(|wish| Box::new(Newcomer::new(wish, config.keys.inception.clone(), now))),
             admitted: None,
             follower: Follower::new(now, 0, 1_000),
             fetch: None,
@@ -148,14 +157,13 @@ impl Core {
             halted: None,
             clock_ran_back: false,
             clock_far_off: false,
-            keys: config.keys,
+            keys: Box::new(config.keys),
         };
         if core.newcomer.is_some() {
             return Ok(core);
         }
         let admitted = store.0.get(&(Table::Meta, ADMITTED_KEY.to_vec()));
-        core.admitted =
-            admitted.and_then(|value| Some(u64::from_be_bytes(value.as_slice().try_into().ok()?)));
+        core.admitted = admitted.and_then(|value| Some(u64::from_be_bytes((**value).try_into().ok()?)));
         let forked: Option<(u64, BlockId, BlockId)> = store.value(Table::Meta, FORKED_KEY)?;
         core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });
         core.open_log(&store)?;
@@ -267,12 +275,12 @@ impl Core {
             genesis_height: 0,
         };
         let hall: Hall = Agreement::start(config, journal, self.now);
-        self.hall = Some(hall);
+        self.hall = Some(Box::new(hall));
         Ok(())
     }
 
     fn genesis_id(&self) -> BlockId {
-        let founded = self.founded.as_ref().map(State::genesis);
+        let founded = self.founded.as_deref().map(State::genesis);
         match founded {
             Some(Ok((_, header))) => header.id(),
             Some(Err(_)) | None => BlockId::NONE,

@@ -1,5 +1,7 @@
 //! What a core asks its host to keep.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// Where a record lies. Discriminants are stored format: append only.
@@ -62,6 +64,6 @@ pub struct Record {
     pub table: Table,
     /// Under which key; ordered as bytes.
     pub key: Vec<u8>,
-    /// What; `None` removes it.
-    pub value: Option<Vec<u8>>,
+    /// What; `None` removes it. Shared, since a thousand simulated nodes store the same blocks.
+    pub value: Option<Arc<[u8]>>,
 }

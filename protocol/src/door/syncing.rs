@@ -9,7 +9,7 @@ use super::input::{Error, Event};
 use super::message::Message;
 use super::rations::Question;
 use super::record::{Record, Table};
-use crate::encoding::{encode, encoded_len};
+use crate::encoding::encoded_len;
 use crate::fault::Fault;
 use crate::following::{
     Chain, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
@@ -32,7 +32,7 @@ impl Core {
     ) -> Result<(), Error> {
         self.newcomer = None;
         self.admitted = Some(height);
-        let value = Some(height.to_be_bytes().to_vec());
+        let value = Some(height.to_be_bytes().into());
         effects.persist(Record { table: Table::Meta, key: ADMITTED_KEY.to_vec(), value });
         effects.persist(Record { table: Table::Meta, key: APPLICATION_KEY.to_vec(), value: None });
         effects.tell(Event::Admitted { node: self.me, height });
@@ -52,7 +52,7 @@ impl Core {
     }
 
     pub(super) fn fetch_snapshot_from(&mut self, from: PublicKey, effects: &mut Effects) {
-        self.fetch = Some(SnapshotFetch::new(from, self.now, limits::SNAPSHOT_PATIENCE_MS));
+        self.fetch = Some(Box::new(SnapshotFetch::new(from, self.now, limits::SNAPSHOT_PATIENCE_MS)));
         effects.send(from, Arc::new(Message::AskSnapshot { head: BlockId::NONE, chunk: 0 }));
     }
 
@@ -80,8 +80,9 @@ impl Core {
         chunk: u32,
         effects: &mut Effects,
     ) -> Result<(), Error> {
-        let checkpoint = self.chain.as_ref().and_then(Chain::checkpoint);
-        let Some(checkpoint) = checkpoint else { return Err(Error::Untimely("there is no state yet")) };
+        let Some(checkpoint) = self.chain.as_ref().map(Chain::checkpoint) else {
+            return Err(Error::Untimely("there is no state yet"));
+        };
         let newest = checkpoint.header.id();
         if head == BlockId::NONE && self.snapshots.back().is_none_or(|(id, _)| *id != newest) {
             let tip = checkpoint.proof.as_deref().map(|proof| Box::new(tip_of(&checkpoint.header, proof)));
@@ -153,7 +154,8 @@ impl Core {
         }
         for chunk in chunks {
             let key = chunk.index.to_be_bytes().to_vec();
-            effects.persist(Record { table: Table::Base, key, value: Some(encode(&**chunk)) });
+            let value = Some(self.workshop.chunk_record(chunk));
+            effects.persist(Record { table: Table::Base, key, value });
         }
         // There may be somebody gone in it whom the state that it replaces did not know as such.
         effects.sync_all();
@@ -175,8 +177,9 @@ impl Core {
 pub(super) fn proven_header(genesis: &State, tip: &FinalChain) -> Result<Header, Fault> {
     let none = Fault::BadCertificate { why: "it is for no block" };
     let certified = tip.tip().ok_or(none.clone())?;
-    check_certificate(genesis, &tip.certificate, certified)?;
-    check_links(tip)?;
+    let ids = tip.ids();
+    check_certificate(genesis, &tip.certificate, certified, *ids.last().ok_or(none.clone())?)?;
+    check_links(tip, &ids)?;
     if !tip.blocks.is_empty() {
         return Err(Fault::BadCertificate { why: "a tip carries blocks" });
     }

@@ -93,7 +93,7 @@ impl Core {
 
     /// The founding charter and its signatures; none before a newcomer has seen them.
     pub fn founded(&self) -> Option<&Founded> {
-        self.founded.as_deref()
+        self.founded.as_ref().map(|founded| &***founded)
     }
 
     /// The state after the newest final block; none before a newcomer has one.
@@ -177,7 +177,7 @@ impl Core {
                 .proposals()
                 .filter(|(_, proposal)| proposal.decision == crate::joining::Decision::Open)
                 .count(),
-            joining: self.newcomer.as_ref().map(crate::joining::Newcomer::progress),
+            joining: self.newcomer.as_deref().map(crate::joining::Newcomer::progress),
             journal_lost: self.journal_lost.clone(),
             halted: self.halted.clone(),
         }

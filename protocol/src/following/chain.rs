@@ -8,7 +8,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::{BallotKind, Certificate};
-use crate::encoding::encoded_len;
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Signature, Verified};
 use crate::limits;
@@ -16,6 +15,7 @@ use crate::state::{Basis, Block, BlockId, FinalChain, Header, Parent, State};
 use crate::time::Timestamp;
 
 use super::Workshop;
+use super::by_height::ByHeight;
 
 /// Why a block is final: its own certificate, or a descendant's with the headers between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,21 +47,23 @@ struct Branch {
 #[derive(Clone, Debug)]
 pub struct Chain {
     state: State,
-    head: Header,
+    /// The newest final block, for its header: that lies with all others who hold it.
+    head: Arc<Block>,
     head_id: BlockId,
     /// Why the head is final; none for genesis.
     proof: Option<Arc<Proof>>,
     /// Blocks that were executed and are not final, by id. All descend from the head.
     branches: BTreeMap<BlockId, Branch>,
     /// A recent tail of final blocks with entries, by height.
-    tail: BTreeMap<u64, Held>,
+    tail: ByHeight<Held>,
     tail_bytes: usize,
     /// Every final block with entries above this height is in the tail.
     tail_from: u64,
     /// Recent final blocks that were seen here, heartbeats included: what a basis may name.
-    recent: BTreeMap<u64, (BlockId, Timestamp)>,
+    recent: ByHeight<(BlockId, Timestamp)>,
     /// The state that snapshots are served from: the same at every node that holds it, so that several can serve one newcomer.
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Box<Checkpoint>,
+    /// How many blocks with entries came since; at least `CHECKPOINT_BLOCKS` if a new one is due for another reason.
     since_checkpoint: usize,
 }
 
@@ -116,19 +118,20 @@ impl Chain {
     /// A chain that begins at `header`, final by `proof` (none: genesis), with `state` after it.
     pub fn begin(state: State, header: Header, proof: Option<Arc<Proof>>) -> Chain {
         let head_id = header.id();
-        let checkpoint =
-            Some(Checkpoint { header: header.clone(), proof: proof.clone(), state: state.clone() });
+        let checkpoint = Checkpoint { header: header.clone(), proof: proof.clone(), state: state.clone() };
+        let mut recent = ByHeight::default();
+        recent.push(header.height, (head_id, header.time));
         Chain {
             state,
-            recent: BTreeMap::from([(header.height, (head_id, header.time))]),
+            recent,
             tail_from: header.height,
-            head: header,
+            head: Arc::new(Block { header, entries: Vec::new() }),
             head_id,
             proof,
             branches: BTreeMap::new(),
-            tail: BTreeMap::new(),
+            tail: ByHeight::default(),
             tail_bytes: 0,
-            checkpoint,
+            checkpoint: Box::new(checkpoint),
             since_checkpoint: 0,
         }
     }
@@ -140,7 +143,7 @@ impl Chain {
 
     /// The newest final block.
     pub fn head(&self) -> &Header {
-        &self.head
+        &self.head.header
     }
 
     /// Its id.
@@ -150,37 +153,37 @@ impl Chain {
 
     /// The newest final block as a basis for grants.
     pub fn basis(&self) -> Basis {
-        Basis { height: self.head.height, block: self.head_id, time: self.head.time }
+        Basis { height: self.head().height, block: self.head_id, time: self.head().time }
     }
 
     /// The state that snapshots are served from.
-    pub fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.checkpoint.as_ref()
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// What the node knows of a basis: `None` if it lies beyond the head, or the block that it names is not known here.
     pub fn knows(&self, basis: &Basis) -> bool {
-        self.recent.get(&basis.height) == Some(&(basis.block, basis.time))
+        self.recent.get(basis.height) == Some(&(basis.block, basis.time))
     }
 
     /// Whether the final block that is known here at `height` begins with `head`; yes if none is known.
     pub fn agrees(&self, height: u64, head: &[u8; 8]) -> bool {
-        self.recent.get(&height).is_none_or(|(id, _)| id.0[..8] == *head)
+        self.recent.get(height).is_none_or(|(id, _)| id.0[..8] == *head)
     }
 
     /// The height of the newest block with entries below `height` that is in the tail.
     pub fn entries_below(&self, height: u64) -> Option<u64> {
-        self.tail.range(..height).next_back().map(|(height, _)| *height)
+        self.tail.range(..height).next_back().map(|(height, _)| height)
     }
 
     /// The final block with entries at `height`, if the tail goes back to it.
     pub fn held(&self, height: u64) -> Option<&Held> {
-        self.tail.get(&height)
+        self.tail.get(height)
     }
 
     /// The final blocks with entries that are still at hand, newest first.
     pub fn recent_blocks(&self) -> impl Iterator<Item = &Held> {
-        self.tail.values().rev()
+        self.tail.range(..).rev().map(|(_, held)| held)
     }
 
     /// An executed block that is not final yet.
@@ -191,7 +194,7 @@ impl Chain {
     /// The header and state after `id`, if it is the head or an executed block above it.
     pub fn after(&self, id: &BlockId) -> Option<(&Header, &State)> {
         if *id == self.head_id {
-            return Some((&self.head, &self.state));
+            return Some((self.head(), &self.state));
         }
         self.branches.get(id).map(|branch| (&branch.block.header, &branch.state))
     }
@@ -206,7 +209,8 @@ impl Chain {
             return Ok(true);
         }
         let Some((header, state)) = self.after(&block.header.parent) else { return Ok(false) };
-        let state = step(state, Parent::Known(header), block, workshop)?;
+        let parent = Parent::Known { id: block.header.parent, header };
+        let state = step(state, parent, block, workshop)?;
         self.branches.insert(id, Branch { block: block.clone(), state });
         Ok(true)
     }
@@ -222,27 +226,25 @@ impl Chain {
         &mut self,
         id: BlockId,
         certificate: &Certificate<PublicKey, Signature>,
+        workshop: &dyn Workshop,
     ) -> Option<Verified<Arc<FinalChain>>> {
         let mut path = Vec::new();
         let mut at = id;
         while at != self.head_id {
             let branch = self.branches.get(&at)?;
+            path.push((at, branch.clone()));
             at = branch.block.header.parent;
-            path.push(branch.clone());
         }
         path.reverse();
-        let tip = path.last()?.block.header.clone();
-        let blocks: Vec<_> = path
-            .iter()
-            .filter(|branch| !branch.block.header.is_heartbeat())
-            .map(|branch| branch.block.clone())
-            .collect();
+        let tip = path.last()?.1.block.header.clone();
+        let with_entries = path.iter().filter(|(_, branch)| !branch.block.header.is_heartbeat());
+        let last_with_entries = with_entries.clone().last().map(|(id, _)| *id);
+        let blocks: Vec<_> = with_entries.map(|(_, branch)| branch.block.clone()).collect();
         let headers = if tip.is_heartbeat() { vec![tip] } else { Vec::new() };
         let proof = Arc::new(Proof { headers: headers.clone(), certificate: certificate.clone() });
-        let last_with_entries = blocks.last().map(|block| block.id());
-        for branch in path {
-            let proven = last_with_entries == Some(branch.block.id());
-            self.advance(&branch.block, branch.state, proven.then(|| Arc::clone(&proof)));
+        for (id, branch) in path {
+            let proven = last_with_entries == Some(id);
+            self.advance(id, &branch.block, branch.state, proven.then(|| Arc::clone(&proof)), workshop);
         }
         self.proof = Some(Arc::new(Proof { headers: Vec::new(), certificate: certificate.clone() }));
         Some(Verified::of_verified_parts(Arc::new(FinalChain {
@@ -253,23 +255,34 @@ impl Chain {
     }
 
     /// Moves the head on to `block`. Who calls this sets the proof of the head when the last of its blocks is in.
-    fn advance(&mut self, block: &Verified<Arc<Block>>, state: State, proof: Option<Arc<Proof>>) {
+    fn advance(
+        &mut self,
+        id: BlockId,
+        block: &Verified<Arc<Block>>,
+        state: State,
+        proof: Option<Arc<Proof>>,
+        workshop: &dyn Workshop,
+    ) {
         let header = &block.header;
-        self.head = header.clone();
-        self.head_id = if header.is_heartbeat() { header.id() } else { state.last_id() };
-        self.recent.insert(header.height, (self.head_id, header.time));
+        self.head = Arc::clone(block);
+        self.head_id = id;
+        self.recent.push(header.height, (self.head_id, header.time));
         while self.recent.len() > limits::RECENT_BLOCKS_MAX {
             self.recent.pop_first();
         }
         self.state = state;
         if !header.is_heartbeat() {
-            let bytes = encoded_len(&***block);
-            self.tail.insert(header.height, Held { block: block.clone(), proof, bytes });
+            let bytes = workshop.block_bytes(block);
+            self.tail.push(header.height, Held { block: block.clone(), proof, bytes });
             self.tail_bytes += bytes;
             while self.tail_bytes > limits::TAIL_BYTES_MAX {
                 let Some((height, oldest)) = self.tail.pop_first() else { break };
                 self.tail_bytes -= oldest.bytes;
                 self.tail_from = height;
+                // Whoever takes the checkpoint goes on from the tail, so the tail must reach back to it.
+                if self.checkpoint.header.height < height {
+                    self.since_checkpoint = limits::CHECKPOINT_BLOCKS;
+                }
             }
             self.since_checkpoint += 1;
         }
@@ -278,7 +291,7 @@ impl Chain {
 
     /// What does not descend from the head can never become final.
     fn keep_descendants_of_the_head(&mut self) {
-        let (head, height) = (self.head_id, self.head.height);
+        let (head, height) = (self.head_id, self.head().height);
         let mut kept: BTreeMap<BlockId, Branch> = BTreeMap::new();
         let mut open: Vec<(BlockId, Branch)> = std::mem::take(&mut self.branches)
             .into_iter()
@@ -305,10 +318,12 @@ impl Chain {
     ) -> Result<Taken, NotTaken> {
         let tip =
             chain.tip().ok_or(NotTaken::Wrong(Fault::BadCertificate { why: "it is for no block" }))?.clone();
-        check_certificate(&self.state, &chain.certificate, &tip).map_err(NotTaken::Wrong)?;
-        check_links(chain).map_err(NotTaken::Wrong)?;
-        self.check_fork(chain)?;
-        if tip.height <= self.head.height {
+        let ids = workshop.ids(chain);
+        let tip_id = *ids.last().expect("a chain with a tip has its id");
+        check_certificate(&self.state, &chain.certificate, &tip, tip_id).map_err(NotTaken::Wrong)?;
+        check_links(chain, &ids).map_err(NotTaken::Wrong)?;
+        self.check_fork(chain, &ids)?;
+        if tip.height <= self.head().height {
             return Err(NotTaken::Known);
         }
         let fresh: Vec<&Arc<Block>> =
@@ -325,9 +340,13 @@ impl Chain {
             let (state, before, id) = match executed.last() {
                 // Every block of a chain carries entries: the state after it knows its id.
                 Some((before, state)) => (state, &before.header, state.last_id()),
-                None => (&self.state, &self.head, self.head_id),
+                None => (&self.state, self.head(), self.head_id),
             };
-            let parent = if block.header.parent == id { Parent::Known(before) } else { Parent::Skipped };
+            let parent = if block.header.parent == id {
+                Parent::Known { id, header: before }
+            } else {
+                Parent::Skipped
+            };
             let state = step(state, parent, &block, workshop).map_err(|fault| {
                 // The header is certified. So either the body is not the one that was voted for, or we and the quorum disagree.
                 if fault.is_of_the_body() {
@@ -340,11 +359,12 @@ impl Chain {
         }
         let (state, before, id) = match executed.last() {
             Some((before, state)) => (state, &before.header, state.last_id()),
-            None => (&self.state, &self.head, self.head_id),
+            None => (&self.state, self.head(), self.head_id),
         };
         let beats = tip.height > before.height && tip.is_heartbeat() && tip.previous == state.last_id();
         if beats {
-            let parent = if tip.parent == id { Parent::Known(before) } else { Parent::Skipped };
+            let parent =
+                if tip.parent == id { Parent::Known { id, header: before } } else { Parent::Skipped };
             state
                 .check_heartbeat(parent, &tip)
                 .map_err(|fault| NotTaken::DoesNotExecute { height: tip.height, fault })?;
@@ -354,15 +374,15 @@ impl Chain {
         for (block, state) in executed {
             let last = taken.blocks.len() + 1 == fresh.len();
             let proof = last.then(|| workshop.proof(chain));
-            self.advance(&block, state, proof.clone());
+            self.advance(state.last_id(), &block, state, proof.clone(), workshop);
             self.proof = proof;
             taken.blocks.push(block);
         }
-        if tip.height == self.head.height {
+        if tip.height == self.head().height {
             taken.complete = true;
         } else if beats {
             let beat = Verified::of_verified_parts(Arc::new(Block { header: tip, entries: Vec::new() }));
-            self.advance(&beat, self.state.clone(), None);
+            self.advance(tip_id, &beat, self.state.clone(), None, workshop);
             self.proof =
                 Some(Arc::new(Proof { headers: Vec::new(), certificate: chain.certificate.clone() }));
             taken.complete = true;
@@ -371,18 +391,17 @@ impl Chain {
     }
 
     /// Whether some header of the chain contradicts what is final here.
-    fn check_fork(&self, chain: &FinalChain) -> Result<(), NotTaken> {
-        for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
-            let Some((ours, _)) = self.recent.get(&header.height) else { continue };
-            let theirs = header.id();
-            if *ours != theirs {
-                return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs });
+    fn check_fork(&self, chain: &FinalChain, ids: &[BlockId]) -> Result<(), NotTaken> {
+        for (header, theirs) in chain.all_headers().zip(ids) {
+            let Some((ours, _)) = self.recent.get(header.height) else { continue };
+            if ours != theirs {
+                return Err(NotTaken::Forked { height: header.height, ours: *ours, theirs: *theirs });
             }
         }
         // A parent that is not ours, where we hold one of its height.
-        for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
+        for header in chain.all_headers() {
             let below = header.height.saturating_sub(1);
-            let Some((ours, _)) = self.recent.get(&below) else { continue };
+            let Some((ours, _)) = self.recent.get(below) else { continue };
             if *ours != header.parent {
                 return Err(NotTaken::Forked { height: below, ours: *ours, theirs: header.parent });
             }
@@ -392,7 +411,7 @@ impl Chain {
 
     /// The head and its proof, without blocks; none at genesis.
     pub fn tip(&self) -> Option<FinalChain> {
-        Some(tip_of(&self.head, self.proof.as_deref()?))
+        Some(tip_of(self.head(), self.proof.as_deref()?))
     }
 
     /// What follows `height`, as much as fits one answer; none if the tail does not go back that far, or nothing follows.
@@ -407,13 +426,13 @@ impl Chain {
             }
             bytes += held.bytes;
             blocks.push(Arc::clone(&held.block));
-            last = Some(*height);
+            last = Some(height);
         }
         match last {
             None => self.tip(),
-            Some(last) if last == self.state.last().height && self.head.is_heartbeat() => {
+            Some(last) if last == self.state.last().height && self.head().is_heartbeat() => {
                 let certificate = self.proof.as_ref()?.certificate.clone();
-                Some(FinalChain { blocks, headers: vec![self.head.clone()], certificate })
+                Some(FinalChain { blocks, headers: vec![self.head().clone()], certificate })
             }
             Some(last) => {
                 let Proof { headers, certificate } = self.proof_of_tail(last)?;
@@ -424,7 +443,7 @@ impl Chain {
 
     /// The chain that proves one block of the tail final, with its body.
     pub fn chain_of(&self, height: u64) -> Option<FinalChain> {
-        let held = self.tail.get(&height)?;
+        let held = self.tail.get(height)?;
         let Proof { headers, certificate } = self.proof_of_tail(height)?;
         Some(FinalChain { blocks: vec![Arc::clone(&held.block)], headers, certificate })
     }
@@ -433,7 +452,7 @@ impl Chain {
     fn proof_of_tail(&self, height: u64) -> Option<Proof> {
         let mut headers = Vec::new();
         for (at, held) in self.tail.range(height..) {
-            if *at > height {
+            if at > height {
                 headers.push(held.block.header.clone());
             }
             if let Some(proof) = &held.proof {
@@ -447,19 +466,17 @@ impl Chain {
     /// Moves the checkpoint on, if it is time to. Asked after blocks became final, when all proofs are in.
     pub fn renew_checkpoint(&mut self) {
         let last = self.state.last().height;
-        // Whoever takes the checkpoint goes on from the tail, so the tail must reach back to it.
-        let out_of_reach = self.checkpoint.as_ref().is_none_or(|at| at.header.height < self.tail_from);
-        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS && !out_of_reach {
+        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS {
             return;
         }
-        let Some(held) = self.tail.get(&last) else { return };
+        let Some(held) = self.tail.get(last) else { return };
         let Some(proof) = self.proof_of_tail(last) else { return };
         self.since_checkpoint = 0;
-        self.checkpoint = Some(Checkpoint {
+        *self.checkpoint = Checkpoint {
             header: held.block.header.clone(),
             proof: Some(Arc::new(proof)),
             state: self.state.clone(),
-        });
+        };
     }
 }
 
@@ -496,7 +513,7 @@ pub fn tip_of(header: &Header, proof: &Proof) -> FinalChain {
     FinalChain { blocks: Vec::new(), headers, certificate: proof.certificate.clone() }
 }
 
-/// Whether `certificate` makes `tip` final under the charter of `state` (SPEC 8.1). Its signatures were checked.
+/// Whether `certificate` makes `tip`, of which `id` is the id, final under the charter of `state` (SPEC 8.1). Its signatures were checked.
 ///
 /// # Errors
 /// [`Fault::BadCertificate`] says why not.
@@ -504,6 +521,7 @@ pub fn check_certificate(
     state: &State,
     certificate: &Certificate<PublicKey, Signature>,
     tip: &Header,
+    id: BlockId,
 ) -> Result<(), Fault> {
     let charter = state.charter();
     let wrong = |why| Err(Fault::BadCertificate { why });
@@ -517,7 +535,7 @@ pub fn check_certificate(
     if ballot.epoch != charter.epoch || tip.epoch != charter.epoch {
         return wrong("it is of another epoch");
     }
-    if ballot.block != tip.id() {
+    if ballot.block != id {
         return wrong("it is for another block");
     }
     if !certificate.votes.iter().all(|(key, _)| charter.seat_of_voter(key).is_some()) {
@@ -529,20 +547,19 @@ pub fn check_certificate(
     Ok(())
 }
 
-/// Whether each header of the chain follows the one before (SPEC 9.1).
+/// Whether each header of the chain, of which `ids` are the ids, follows the one before (SPEC 9.1).
 ///
 /// # Errors
 /// A [`Fault`] that names the header that does not.
-pub fn check_links(chain: &FinalChain) -> Result<(), Fault> {
-    let mut before: Option<&Header> = None;
-    for header in chain.blocks.iter().map(|block| &block.header).chain(&chain.headers) {
-        if let Some(before) = before {
-            let id = before.id();
-            if header.height <= before.height || (header.parent != id && header.previous != id) {
-                return Err(Fault::WrongHeader { block: header.id(), what: "the link to the block before" });
-            }
+pub fn check_links(chain: &FinalChain, ids: &[BlockId]) -> Result<(), Fault> {
+    let mut before: Option<(&Header, BlockId)> = None;
+    for (header, id) in chain.all_headers().zip(ids) {
+        if let Some((before, linked)) = before
+            && (header.height <= before.height || (header.parent != linked && header.previous != linked))
+        {
+            return Err(Fault::WrongHeader { block: *id, what: "the link to the block before" });
         }
-        before = Some(header);
+        before = Some((header, *id));
     }
     if chain.blocks.iter().any(|block| block.header.is_heartbeat()) {
         return Err(Fault::BadCertificate { why: "a heartbeat stands among the blocks with entries" });

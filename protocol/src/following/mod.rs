@@ -1,5 +1,6 @@
 //! How whoever does not vote learns what is final: by gossip, by height, or from a snapshot (SPEC 9).
 
+mod by_height;
 mod chain;
 mod sync;
 mod workshop;

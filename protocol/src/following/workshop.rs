@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::chain::Proof;
+use crate::encoding::{encode, encoded_len};
 use crate::fault::Fault;
 use crate::identity::Verified;
-use crate::state::{Block, FinalChain, Founded, Header, Parent, SnapshotChunk, State};
+use crate::state::{Block, BlockId, FinalChain, Founded, Header, Parent, SnapshotChunk, State};
 
 /// The costly pure functions. An implementation may remember results, and must return what the default would.
 pub trait Workshop: Send + Sync {
@@ -46,6 +47,26 @@ pub trait Workshop: Send + Sync {
     /// Why the blocks of `chain` are final, to be kept beside them. Whoever takes the same chain can keep the same proof.
     fn proof(&self, chain: &Arc<FinalChain>) -> Arc<Proof> {
         Arc::new(Proof { headers: chain.headers.clone(), certificate: chain.certificate.clone() })
+    }
+
+    /// [`FinalChain::ids`].
+    fn ids(&self, chain: &Arc<FinalChain>) -> Arc<[BlockId]> {
+        chain.ids().into()
+    }
+
+    /// How many encoded bytes `block` has.
+    fn block_bytes(&self, block: &Arc<Block>) -> usize {
+        encoded_len(&**block)
+    }
+
+    /// A final block as it is stored, with its proof if it has one of its own.
+    fn final_record(&self, block: &Arc<Block>, proof: Option<&Arc<Proof>>) -> Arc<[u8]> {
+        encode(&(&**block, proof.map(|proof| &**proof))).into()
+    }
+
+    /// A part of a snapshot as it is stored.
+    fn chunk_record(&self, chunk: &Arc<SnapshotChunk>) -> Arc<[u8]> {
+        encode(&**chunk).into()
     }
 }
 

@@ -234,7 +234,7 @@ impl Newcomer {
             None => known.genesis_header.clone(),
             Some(tip) => {
                 let Some(header) = tip.tip() else { return Vec::new() };
-                if check_certificate(&known.genesis, &tip.certificate, header).is_err() {
+                if check_certificate(&known.genesis, &tip.certificate, header, header.id()).is_err() {
                     return Vec::new();
                 }
                 header.clone()
@@ -453,9 +453,9 @@ impl Newcomer {
     pub fn admitted_by(&self, chain: &Verified<Arc<FinalChain>>) -> Option<u64> {
         let known = self.known.as_ref()?;
         let me = self.inception.node_id();
-        let header = chain.tip()?;
-        check_certificate(&known.genesis, &chain.certificate, header).ok()?;
-        check_links(chain).ok()?;
+        let (header, ids) = (chain.tip()?, chain.ids());
+        check_certificate(&known.genesis, &chain.certificate, header, *ids.last()?).ok()?;
+        check_links(chain, &ids).ok()?;
         let block = chain.blocks.iter().find(|block| {
             block.entries.iter().any(|entry| match &entry.statement.kind {
                 Kind::Admit(admit) => admit.subject.node_id() == me,

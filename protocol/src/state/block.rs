@@ -101,6 +101,16 @@ impl FinalChain {
     pub fn tip(&self) -> Option<&Header> {
         self.headers.last().or_else(|| self.blocks.last().map(|block| &block.header))
     }
+
+    /// All its headers, upwards.
+    pub fn all_headers(&self) -> impl Iterator<Item = &Header> {
+        self.blocks.iter().map(|block| &block.header).chain(&self.headers)
+    }
+
+    /// Their ids. Each is a hash: whoever needs them more than once keeps them.
+    pub fn ids(&self) -> Vec<BlockId> {
+        self.all_headers().map(Header::id).collect()
+    }
 }
 
 impl Stateless for FinalChain {

@@ -17,10 +17,22 @@ use crate::time::Timestamp;
 /// What is known of the block that another stands on.
 #[derive(Clone, Copy, Debug)]
 pub enum Parent<'a> {
-    /// Its header.
-    Known(&'a Header),
+    /// Its header, and the id of that: whoever holds a block knows it.
+    Known {
+        /// The id.
+        id: BlockId,
+        /// The header.
+        header: &'a Header,
+    },
     /// Nothing: heartbeats were skipped, and only `previous` links the block (SPEC 6.1).
     Skipped,
+}
+
+impl<'a> Parent<'a> {
+    /// A parent of which only the header is known.
+    pub fn of(header: &'a Header) -> Parent<'a> {
+        Parent::Known { id: header.id(), header }
+    }
 }
 
 fn entries_root<'a>(entries: impl Iterator<Item = &'a Entry>) -> Hash {
@@ -109,8 +121,8 @@ impl State {
             return wrong("the log root");
         }
         match parent {
-            Parent::Known(parent) => {
-                if header.parent != parent.id() || !self.is_tip_of(parent) {
+            Parent::Known { id: parent_id, header: parent } => {
+                if header.parent != parent_id || !self.is_tip_of(parent) {
                     return wrong("the parent");
                 }
                 if Some(header.height) != parent.height.checked_add(1) {

@@ -69,7 +69,7 @@ pub struct Node {
     pub keys: Keys,
     pub core: Option<Core>,
     /// What a loss of power leaves.
-    pub disk: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    pub disk: BTreeMap<(Table, Vec<u8>), Arc<[u8]>>,
     /// What it takes: written, and not synced yet.
     unsynced: Vec<Record>,
     pub events: Vec<Event>,
@@ -84,7 +84,7 @@ impl Node {
     }
 }
 
-fn keep(disk: &mut BTreeMap<(Table, Vec<u8>), Vec<u8>>, record: Record) {
+fn keep(disk: &mut BTreeMap<(Table, Vec<u8>), Arc<[u8]>>, record: Record) {
     match record.value {
         Some(value) => disk.insert((record.table, record.key), value),
         None => disk.remove(&(record.table, record.key)),

@@ -40,7 +40,7 @@ fn verdict(domain: &Domain, change: impl FnOnce(&mut Block)) -> Result<State, Fa
     let (block, ..) = domain.state.build(&domain.head, domain.now(), waiting.iter());
     let mut block = (**block).clone();
     change(&mut block);
-    domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(block)))
+    domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(block)))
 }
 
 #[track_caller]
@@ -115,14 +115,14 @@ fn rule_6_2_a_known_parent_must_be_the_head_of_this_state() {
     domain.advance(&admissions(&domain, 100..101));
     // The state of before, with a parent that stands on more than it holds.
     let block = domain.clone().advance(&[]);
-    let other = before.state.check_heartbeat(Parent::Known(&domain.head), &block.header);
+    let other = before.state.check_heartbeat(Parent::of(&domain.head), &block.header);
     assert!(matches!(other, Err(Fault::WrongHeader { .. })), "{other:?}");
     // A parent that no state leads to.
     let mut made_up = before.head.clone();
     made_up.time = made_up.time.plus(5);
     let mut header = before.clone().advance(&[]).header.clone();
     header.parent = made_up.id();
-    let fault = before.state.check_heartbeat(Parent::Known(&made_up), &header);
+    let fault = before.state.check_heartbeat(Parent::of(&made_up), &header);
     assert!(matches!(fault, Err(Fault::WrongHeader { what: "the parent", .. })), "{fault:?}");
 }
 
@@ -214,7 +214,7 @@ fn rule_6_6_a_heartbeat_changes_nothing_but_the_time() {
     let refused = |change: &dyn Fn(&mut Header)| {
         let mut header = sound.clone();
         change(&mut header);
-        before.check_heartbeat(Parent::Known(&parent), &header).is_err()
+        before.check_heartbeat(Parent::of(&parent), &header).is_err()
     };
     assert!(!refused(&|_| {}));
     assert!(!refused(&|h| h.time = h.time.plus(1)));
@@ -243,7 +243,7 @@ fn rule_6_7_denials_come_first() {
     let mut swapped = (**block).clone();
     swapped.entries.swap(0, 1);
     swapped.header.entries_root = swapped.root_of_entries();
-    let verdict = domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(swapped)));
+    let verdict = domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(swapped)));
     assert!(matches!(verdict, Err(Fault::BadBlock { what: "a grant comes before a denial", .. })));
 }
 
@@ -276,7 +276,7 @@ fn rule_6_7_the_last_places_of_a_block_are_kept_for_denials() {
     let mut more = (**block).clone();
     more.entries.push((**grants[224]).clone());
     more.header.entries_root = more.root_of_entries();
-    let verdict = domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(more)));
+    let verdict = domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(more)));
     let what = "a grant is in a place that is kept for denials";
     assert!(matches!(verdict, Err(Fault::BadBlock { what: w, .. }) if w == what));
 }
@@ -321,7 +321,7 @@ fn rule_6_7_a_block_is_no_longer_than_its_limit() {
     let mut more = (**block).clone();
     more.entries.push(entries[block.entries.len()].clone());
     more.header.entries_root = more.root_of_entries();
-    let verdict = domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(more)));
+    let verdict = domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(more)));
     assert!(matches!(verdict, Err(Fault::TooMany { what: "bytes of a block's entries", .. })));
     domain.advance(&entries[..block.entries.len()]);
 }
@@ -393,7 +393,7 @@ fn rule_6_8_each_entry_is_judged_in_the_state_just_before_it() {
     let waiting: Vec<_> = entries.iter().map(|e| verified(Arc::new(e.clone()))).collect();
     let (block, state, refused) = domain.state.build(&domain.head, domain.now(), waiting.iter());
     assert_eq!((block.entries.len(), refused.len()), (2, 0));
-    assert_eq!(domain.state.execute(Parent::Known(&domain.head), &block), Ok(state));
+    assert_eq!(domain.state.execute(Parent::of(&domain.head), &block), Ok(state));
     let (block, _, refused) = domain.state.build(&domain.head, domain.now(), waiting.iter().rev());
     assert_eq!((block.entries.len(), refused.len()), (1, 1));
 }
@@ -409,7 +409,7 @@ fn rule_6_9_bodies_that_differ_in_who_endorsed_are_judged_each_for_itself() {
     let with = |entry: Entry| {
         let body = Block { header: block.header.clone(), entries: vec![entry] };
         assert_eq!(body.id(), block.id());
-        domain.state.execute(Parent::Known(&domain.head), &verified(Arc::new(body)))
+        domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(body)))
     };
     assert_eq!(with(of(&[b, c])), Ok(state));
     assert_eq!(with(of(&[c])), Err(Fault::TooFewEndorsements { have: 1, need: 2 }));

@@ -208,7 +208,7 @@ impl Domain {
         let (block, state, refused) = self.state.build(&self.head, time, waiting.iter());
         assert_eq!(refused, [], "an entry of this test was refused");
         assert_eq!(block.entries.len(), entries.len(), "an entry of this test found no place");
-        let again = self.state.execute(Parent::Known(&self.head), &verified(Arc::clone(&*block)));
+        let again = self.state.execute(Parent::of(&self.head), &verified(Arc::clone(&*block)));
         assert_eq!(again, Ok(state.clone()), "what was built does not execute to the same state");
         self.state = state;
         self.head = block.header.clone();

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: bandwidth and CPU time. A message takes as long as its link, however long it is; a node handles an input in no time.
 
+mod actor;
 mod disk;
 mod fault;
 mod network;
@@ -16,12 +17,13 @@ mod simulation;
 mod time;
 mod trace;
 
+pub use actor::{Actions, Actor, Input, Parcel, Verdict};
 pub use disk::{Disk, DiskRules, Ending, Image, Store, Write};
 pub use fault::{Action, Fault, Plan};
 pub use network::{Fate, LinkRules, Network};
 pub use queue::{COARSE_SLOTS, COARSE_US, FINE_SLOTS, FINE_US, Key, Queue};
 pub use random::{Concern, Random, mix, scaled};
-pub use simulation::{Actions, Actor, Counters, Input, NodeRules, Parcel, Simulation, Step, Verdict};
+pub use simulation::{Counters, NodeRules, Simulation, Step};
 pub use time::{Clock, Instant, Millis};
 pub use trace::{Trace, TraceHash};
 

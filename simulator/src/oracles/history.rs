@@ -180,17 +180,26 @@ impl History {
 
     /// The state must say of everybody what the model says.
     pub fn compare(&mut self, now: Instant, node: NodeIndex, state: &State) {
-        let standing: BTreeSet<NodeId> = state.members().map(|(member, _)| member).collect();
-        for extra in
-            standing.iter().filter(|member| !self.members.contains_key(*member)).copied().collect::<Vec<_>>()
-        {
+        // Both are in order, so one walk finds what only one of them has.
+        let mut expected = self.members.keys().copied().peekable();
+        let (mut extra, mut missing) = (Vec::new(), None);
+        for (member, _) in state.members() {
+            while let Some(absent) = expected.next_if(|expected| *expected < member) {
+                missing = missing.or(Some(absent));
+            }
+            if expected.next_if_eq(&member).is_none() {
+                extra.push(member);
+            }
+        }
+        let missing = missing.or(expected.next());
+        for extra in extra {
             let (invariant, why) = match self.gone.contains(&extra) {
                 true => (Invariant::S2, "was revoked"),
                 false => (Invariant::S1, "was never admitted"),
             };
             self.broke(invariant, now, node, format!("{extra:?} stands, and {why}"));
         }
-        if let Some(missing) = self.members.keys().find(|member| !standing.contains(*member)).copied() {
+        if let Some(missing) = missing {
             self.broke(Invariant::S3, now, node, format!("{missing:?} was admitted, and does not stand"));
         }
         let forgotten = self.gone.iter().find(|node| !state.is_gone(node)).copied();

@@ -20,7 +20,8 @@ use crate::engine::NodeIndex;
 pub use ballots::Ballots;
 pub use history::{Domain, History};
 
-/// An invariant of the design (DESIGN §3).
+/// What must hold at every correct node while no more endorsers than the charter's `f` are faulty (S), and what must come about once faults
+/// stop (L).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Invariant {
     /// Every effective member was admitted by its threshold.

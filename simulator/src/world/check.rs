@@ -14,6 +14,8 @@ use frith_protocol::identity::{BadKey, BatchCheck, Claim, PublicKey, SignatureCh
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+use super::ahead::Ahead;
+
 /// Hashes what is random already, such as keys and signatures: folds the first bytes of each part together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Folded(u64);
@@ -43,8 +45,10 @@ pub struct Checker {
     spent: Cell<Duration>,
     /// What will be asked, and the answer if there is one by now: in `claims` is only what somebody really asked.
     foreseen: RefCell<Lookup<Claim, Option<bool>>>,
-    /// What was foreseen and has no answer yet, in order.
+    /// What was foreseen and has no answer yet, in order. Always empty if another thread checks it.
     pending: RefCell<Vec<Claim>>,
+    /// The thread that checks what is foreseen, if there is a processor to spare.
+    ahead: Option<Ahead>,
 }
 
 impl std::fmt::Debug for Checker {
@@ -54,8 +58,9 @@ impl std::fmt::Debug for Checker {
 }
 
 impl Checker {
-    /// A checker that knows nothing. Its batch coefficients grow from `seed`: nobody in a simulation aims at them.
-    pub fn new(seed: [u8; 32]) -> Checker {
+    /// A checker that knows nothing. Its batch coefficients grow from `seed`: nobody in a simulation aims at them. With `ahead`, a thread
+    /// of its own checks what is [foreseen](Checker::foresee).
+    pub fn new(seed: [u8; 32], ahead: bool) -> Checker {
         Checker {
             batch: BatchCheck::new(ChaCha20Rng::from_seed(seed)),
             claims: RefCell::default(),
@@ -64,10 +69,11 @@ impl Checker {
             spent: Cell::new(Duration::ZERO),
             foreseen: RefCell::default(),
             pending: RefCell::default(),
+            ahead: ahead.then(|| Ahead::start(seed)),
         }
     }
 
-    /// Somebody will check this soon: so it can be checked together with others, which takes half the time.
+    /// Somebody will check this soon: so it can be checked meanwhile, or at least together with others, which takes half the time.
     pub fn foresee(&self, message: &Message) {
         if !carries_new_signatures(message) {
             return;
@@ -78,11 +84,17 @@ impl Checker {
             return;
         }
         let (known, mut foreseen) = (self.claims.borrow(), self.foreseen.borrow_mut());
-        for claim in claims.0.into_inner() {
-            if !known.contains_key(&claim) && !foreseen.contains_key(&claim) {
-                foreseen.insert(claim, None);
-                self.pending.borrow_mut().push(claim);
+        let mut claims = claims.0.into_inner();
+        claims.retain(|claim| {
+            let new = !known.contains_key(claim) && !foreseen.contains_key(claim);
+            if new {
+                foreseen.insert(*claim, None);
             }
+            new
+        });
+        match &self.ahead {
+            Some(ahead) if !claims.is_empty() => ahead.check(claims),
+            Some(_) | None => self.pending.borrow_mut().append(&mut claims),
         }
     }
 
@@ -115,14 +127,27 @@ impl SignatureCheck for Checker {
             }
         }
         if !unknown.is_empty() {
-            let begun = Instant::now();
             let mut batch = std::mem::take(&mut *self.pending.borrow_mut());
             batch.extend(unknown.iter().filter(|claim| !foreseen.contains_key(claim)));
-            foreseen
-                .extend(checked(&self.batch, batch).into_iter().map(|(claim, holds)| (claim, Some(holds))));
-            self.spent.set(self.spent.get() + begun.elapsed());
+            if !batch.is_empty() {
+                let begun = Instant::now();
+                foreseen.extend(answered(checked(&self.batch, batch)));
+                self.spent.set(self.spent.get() + begun.elapsed());
+            }
             for claim in unknown {
-                let holds = foreseen.get(&claim).copied().flatten().expect("it was in the batch");
+                let holds = loop {
+                    let known = foreseen.get(&claim).expect("it is in the batch, or was foreseen");
+                    match (known, &self.ahead) {
+                        (Some(holds), _) => break *holds,
+                        (None, Some(ahead)) => {
+                            for answers in ahead.answers() {
+                                foreseen.extend(answered(answers.found));
+                                self.spent.set(self.spent.get() + answers.took);
+                            }
+                        }
+                        (None, None) => unreachable!("what nobody else checks was in the batch"),
+                    }
+                };
                 known.insert(claim, holds);
             }
         }
@@ -135,9 +160,13 @@ impl SignatureCheck for Checker {
 }
 
 /// Checks all at once; one by one only if that fails, since one bad claim says nothing of those behind it.
-fn checked(batch: &BatchCheck<ChaCha20Rng>, claims: Vec<Claim>) -> Vec<(Claim, bool)> {
+pub(super) fn checked(batch: &BatchCheck<ChaCha20Rng>, claims: Vec<Claim>) -> Vec<(Claim, bool)> {
     let all = batch.first_bad(&claims).is_none();
     claims.into_iter().map(|claim| (claim, all || batch.first_bad(&[claim]).is_none())).collect()
+}
+
+fn answered(found: Vec<(Claim, bool)>) -> impl Iterator<Item = (Claim, Option<bool>)> {
+    found.into_iter().map(|(claim, holds)| (claim, Some(holds)))
 }
 
 /// Whether `message` is of a kind that carries signatures which no earlier message did. Certificates and chains are made of those that
@@ -191,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_same_claim_is_computed_once_and_asked_as_often_as_it_is() {
-        let checker = Checker::new([0; 32]);
+        let checker = Checker::new([0; 32], false);
         let claims: Vec<Claim> = (0..5).map(claim).collect();
         for _ in 0..3 {
             assert_eq!(checker.first_bad(&claims), None);
@@ -201,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_bad_claim_is_bad_each_time_and_spoils_no_other() {
-        let checker = Checker::new([0; 32]);
+        let checker = Checker::new([0; 32], true);
         let mut claims: Vec<Claim> = (0..5).map(claim).collect();
         claims[3].digest = Hash([9; 32]);
         assert_eq!(checker.first_bad(&claims), Some(3));
@@ -227,8 +256,8 @@ mod tests {
             proof.bytes[3] ^= u8::from(bad);
             Message::Talk(std::sync::Arc::new(Talk::Ballot(Vote { ballot, voter: key.public(), proof })))
         };
-        for foreseen in [0, 17, 40] {
-            let checker = Checker::new([0; 32]);
+        for (foreseen, ahead) in [0, 17, 40].into_iter().flat_map(|many| [(many, false), (many, true)]) {
+            let checker = Checker::new([0; 32], ahead);
             for byte in 0..foreseen {
                 checker.foresee(&message(byte, byte % 7 == 3));
             }

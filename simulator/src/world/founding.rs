@@ -1,7 +1,5 @@
 //! What there is before a run begins: endorsers with real keys who found a domain, and the ticket that they sign for those who come.
 
-use std::sync::Arc;
-
 use frith_protocol::door::{Keys, Record, founding_records};
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::{Inception, SecretKey, Verified, verify};
@@ -83,7 +81,7 @@ impl Founding {
 
 /// A record that is put onto a disk by hand.
 pub(super) fn by_hand(record: Record) -> Write {
-    let value = record.value.map(Arc::from);
+    let value = record.value;
     Write { table: record.table as u8, key: record.key, value, synced: true }
 }
 

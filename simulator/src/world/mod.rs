@@ -3,6 +3,7 @@
 //! What is shared, because it is the same everywhere: the outcome of checking one signature, the outcome of executing one block on one
 //! state, the states themselves. Nothing else is: each node has its own core, disk, clock and connections.
 
+mod ahead;
 mod check;
 mod domain;
 mod founding;

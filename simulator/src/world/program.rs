@@ -25,6 +25,8 @@ use crate::scenario::Lie;
 pub(super) struct Shared {
     /// The domain.
     pub(super) domain: DomainId,
+    /// Each node's name: its public key. Beside its keys, which are large, and asked for with every message.
+    pub(super) names: Vec<PublicKey>,
     /// Each node's keys.
     pub(super) keys: Vec<Keys>,
     /// Each node's seed for its own randomness.
@@ -116,7 +118,7 @@ impl Actor for Program {
             .map(|((table, key), value)| Record {
                 table: Table::ALL[usize::from(*table)],
                 key: key.clone(),
-                value: Some(value.to_vec()),
+                value: Some(Arc::clone(value)),
             })
             .collect();
         let journal = Table::Journal as u8;
@@ -187,7 +189,7 @@ impl Actor for Program {
 
 /// What a host does with what comes in, before its core sees it.
 fn received(shared: &Shared, input: Input<Letter, Command>) -> Result<CoreInput, Fault> {
-    let key = |node: NodeIndex| shared.keys[node.index()].identity.public();
+    let key = |node: NodeIndex| shared.names[node.index()];
     Ok(match input {
         Input::Received { from, message } => {
             CoreInput::Received { from: key(from), message: message.checked(&shared.checker)? }
@@ -219,13 +221,12 @@ pub(super) struct Values(Lookup<[u8; 32], std::sync::Weak<[u8]>>);
 
 impl Values {
     /// The one copy of `value`.
-    pub(super) fn share(&mut self, value: &[u8]) -> Arc<[u8]> {
+    pub(super) fn share(&mut self, value: &Arc<[u8]>) -> Arc<[u8]> {
         let digest = *blake3::hash(value).as_bytes();
         if let Some(known) = self.0.get(&digest).and_then(std::sync::Weak::upgrade) {
             return known;
         }
-        let shared: Arc<[u8]> = value.into();
-        self.0.insert(digest, Arc::downgrade(&shared));
-        shared
+        self.0.insert(digest, Arc::downgrade(value));
+        Arc::clone(value)
     }
 }

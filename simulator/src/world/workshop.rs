@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use frith_protocol::encoding::{Hash, Label, digest_of};
+use frith_protocol::encoding::{Hash, Label, digest_of, encoded_len};
 use frith_protocol::fault::Fault;
 use frith_protocol::following::{PlainWorkshop, Proof, Workshop};
 use frith_protocol::identity::Verified;
@@ -18,88 +18,87 @@ type Beginning = Result<(State, Header), Fault>;
 
 /// How many results are kept: far more than nodes can be apart.
 const KEPT: usize = 4_096;
+/// How many parts of snapshots: they are large, and newcomers take the newest.
+const CHUNKS_KEPT: usize = 64;
 
 /// The state (by its newest block with entries), the parent if it is known, and the block's whole body. Never the block's id alone: two
 /// bodies of one id may differ in their endorsements (SPEC 6.9).
 type Step = (BlockId, BlockId, Hash);
 
-/// Something that many nodes hold one copy of, known by where it lies. It is held here, so that nothing else can come to lie there.
-struct Seen<T> {
-    by_place: Lookup<usize, (Arc<T>, Hash)>,
-    order: VecDeque<usize>,
+/// The newest results, by what they are of.
+struct Shelf<K, V, const MOST: usize = KEPT> {
+    by_key: Lookup<K, V>,
+    order: VecDeque<K>,
 }
 
-impl<T> Default for Seen<T> {
+impl<K, V, const MOST: usize> Default for Shelf<K, V, MOST> {
     fn default() -> Self {
-        Seen { by_place: Lookup::default(), order: VecDeque::new() }
+        Shelf { by_key: Lookup::default(), order: VecDeque::new() }
     }
 }
 
-impl<T: Serialize> Seen<T> {
-    /// The digest of all of `value`.
-    fn digest(&mut self, value: &Arc<T>) -> Hash {
-        let place = Arc::as_ptr(value) as usize;
-        if let Some((_, digest)) = self.by_place.get(&place) {
-            return *digest;
+impl<K: Eq + std::hash::Hash + Copy, V: Clone, const MOST: usize> Shelf<K, V, MOST> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.by_key.get(key)
+    }
+
+    /// What is there, or else what `make` makes.
+    fn get_or(&mut self, key: K, make: impl FnOnce() -> V) -> V {
+        if let Some(known) = self.by_key.get(&key) {
+            return known.clone();
         }
-        let digest = digest_of(Label::Record, &**value);
-        self.by_place.insert(place, (Arc::clone(value), digest));
-        self.order.push_back(place);
-        if self.order.len() > KEPT {
+        let made = make();
+        self.put(key, made.clone());
+        made
+    }
+
+    fn put(&mut self, key: K, value: V) {
+        self.by_key.insert(key, value);
+        self.order.push_back(key);
+        if self.order.len() > MOST {
             let oldest = self.order.pop_front().expect("it is not empty");
-            self.by_place.remove(&oldest);
+            self.by_key.remove(&oldest);
         }
-        digest
     }
 }
 
-/// Results by what they are of.
-struct Shelf<K>(Lookup<K, Result<State, Fault>>, VecDeque<K>);
-
-impl<K> Default for Shelf<K> {
-    fn default() -> Self {
-        Shelf(Lookup::default(), VecDeque::new())
-    }
+/// Where something lies that many nodes hold one copy of. It is a key of what is computed from it, beside which it is held: so nothing
+/// else can come to lie there.
+fn place<T>(of: &Arc<T>) -> usize {
+    Arc::as_ptr(of) as usize
 }
 
-impl<K: Eq + std::hash::Hash + Copy> Shelf<K> {
-    fn put(&mut self, key: K, result: &Result<State, Fault>) {
-        self.0.insert(key, result.clone());
-        self.1.push_back(key);
-        if self.1.len() > KEPT {
-            let oldest = self.1.pop_front().expect("it is not empty");
-            self.0.remove(&oldest);
-        }
-    }
+/// The digest of all of a value, and how many bytes that has.
+#[derive(Clone, Copy)]
+struct Measure {
+    digest: Hash,
+    bytes: usize,
+}
+
+fn measure<T: Serialize, const MOST: usize>(
+    shelf: &mut Shelf<usize, (Arc<T>, Measure), MOST>,
+    value: &Arc<T>,
+) -> Measure {
+    let make = || {
+        let (digest, bytes) = (digest_of(Label::Record, &**value), encoded_len(&**value));
+        (Arc::clone(value), Measure { digest, bytes })
+    };
+    shelf.get_or(place(value), make).1
 }
 
 #[derive(Default)]
 struct Shelves {
-    blocks: Seen<Block>,
-    chunks: Seen<SnapshotChunk>,
-    steps: Shelf<Step>,
-    snapshots: Shelf<Hash>,
-    last_parent: Option<(Header, BlockId)>,
+    blocks: Shelf<usize, (Arc<Block>, Measure)>,
+    chunks: Shelf<usize, (Arc<SnapshotChunk>, Measure), CHUNKS_KEPT>,
+    steps: Shelf<Step, Result<State, Fault>>,
+    snapshots: Shelf<Hash, Result<State, Fault>>,
     genesis: Option<(Verified<Founded>, Beginning)>,
-    /// Proofs by the chain that they are of, which is held here so that no other can come to lie in its place.
-    proofs: Lookup<usize, (Arc<FinalChain>, Arc<Proof>)>,
-    proof_order: VecDeque<usize>,
+    proofs: Shelf<usize, (Arc<FinalChain>, Arc<Proof>)>,
+    ids: Shelf<usize, (Arc<FinalChain>, Arc<[BlockId]>)>,
+    final_records: Shelf<(usize, usize), (Arc<Block>, Option<Arc<Proof>>, Arc<[u8]>)>,
+    chunk_records: Shelf<usize, (Arc<SnapshotChunk>, Arc<[u8]>), CHUNKS_KEPT>,
     asked: u64,
     computed: u64,
-}
-
-impl Shelves {
-    /// The id of `header`: mostly the same as a moment ago.
-    fn id_of(&mut self, header: &Header) -> BlockId {
-        match &self.last_parent {
-            Some((same, id)) if same == header => *id,
-            Some(_) | None => {
-                let id = header.id();
-                self.last_parent = Some((header.clone(), id));
-                id
-            }
-        }
-    }
 }
 
 /// Remembers each transition and each restored snapshot.
@@ -132,16 +131,16 @@ impl Workshop for SharedWorkshop {
         let mut shelves = self.shelves();
         shelves.asked += 1;
         let known = match parent {
-            Parent::Known(header) => shelves.id_of(header),
+            Parent::Known { id, header: _ } => id,
             Parent::Skipped => BlockId::NONE,
         };
-        let key = (state.last_id(), known, shelves.blocks.digest(block));
-        if let Some(result) = shelves.steps.0.get(&key) {
+        let key = (state.last_id(), known, measure(&mut shelves.blocks, block).digest);
+        if let Some(result) = shelves.steps.get(&key) {
             return result.clone();
         }
         let result = state.execute(parent, block);
         shelves.computed += 1;
-        shelves.steps.put(key, &result);
+        shelves.steps.put(key, result.clone());
         result
     }
 
@@ -158,19 +157,27 @@ impl Workshop for SharedWorkshop {
     }
 
     fn proof(&self, chain: &Arc<FinalChain>) -> Arc<Proof> {
-        let mut shelves = self.shelves();
-        let place = Arc::as_ptr(chain) as usize;
-        if let Some((_, proof)) = shelves.proofs.get(&place) {
-            return Arc::clone(proof);
-        }
-        let proof = PlainWorkshop.proof(chain);
-        shelves.proofs.insert(place, (Arc::clone(chain), Arc::clone(&proof)));
-        shelves.proof_order.push_back(place);
-        if shelves.proof_order.len() > KEPT {
-            let oldest = shelves.proof_order.pop_front().expect("it is not empty");
-            shelves.proofs.remove(&oldest);
-        }
-        proof
+        let make = || (Arc::clone(chain), PlainWorkshop.proof(chain));
+        self.shelves().proofs.get_or(place(chain), make).1
+    }
+
+    fn ids(&self, chain: &Arc<FinalChain>) -> Arc<[BlockId]> {
+        let make = || (Arc::clone(chain), PlainWorkshop.ids(chain));
+        self.shelves().ids.get_or(place(chain), make).1
+    }
+
+    fn block_bytes(&self, block: &Arc<Block>) -> usize {
+        measure(&mut self.shelves().blocks, block).bytes
+    }
+
+    fn final_record(&self, block: &Arc<Block>, proof: Option<&Arc<Proof>>) -> Arc<[u8]> {
+        let make = || (Arc::clone(block), proof.cloned(), PlainWorkshop.final_record(block, proof));
+        self.shelves().final_records.get_or((place(block), proof.map_or(0, place)), make).2
+    }
+
+    fn chunk_record(&self, chunk: &Arc<SnapshotChunk>) -> Arc<[u8]> {
+        let make = || (Arc::clone(chunk), PlainWorkshop.chunk_record(chunk));
+        self.shelves().chunk_records.get_or(place(chunk), make).1
     }
 
     fn restore(
@@ -180,13 +187,14 @@ impl Workshop for SharedWorkshop {
         chunks: &[Arc<SnapshotChunk>],
     ) -> Result<State, Fault> {
         let mut shelves = self.shelves();
-        let parts: Vec<Hash> = chunks.iter().map(|chunk| shelves.chunks.digest(chunk)).collect();
+        let parts: Vec<Hash> =
+            chunks.iter().map(|chunk| measure(&mut shelves.chunks, chunk).digest).collect();
         let key = digest_of(Label::Record, &(founded.domain(), tip, parts));
-        if let Some(result) = shelves.snapshots.0.get(&key) {
+        if let Some(result) = shelves.snapshots.get(&key) {
             return result.clone();
         }
         let result = State::restore(founded, tip, chunks);
-        shelves.snapshots.put(key, &result);
+        shelves.snapshots.put(key, result.clone());
         result
     }
 }

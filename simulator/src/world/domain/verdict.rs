@@ -1,0 +1,128 @@
+//! Whether all is as it should be: while a run goes on, to see when it may end, and at its end.
+
+use super::{Ended, Run};
+use crate::engine::{Instant, NodeIndex};
+use crate::oracles::Invariant;
+use crate::world::outcome::Outcome;
+use crate::world::plan::name_of;
+
+impl Run<'_> {
+    /// Whether nothing is left to wait for.
+    pub(super) fn is_settled(&self) -> bool {
+        self.to_come == 0
+            && self.arrived.is_empty()
+            && self.acts_left == 0
+            && self.open.is_empty()
+            && self.world.now() >= self.last_order
+            && self.pending.iter().all(|act| self.history.gone().contains(&act.subject))
+            && self.lagging().is_empty()
+    }
+
+    /// Members that run, hear a quorum, and are not at the newest block with entries.
+    fn lagging(&self) -> Vec<NodeIndex> {
+        let (newest, _) = self.history.newest();
+        let behind = |node: &NodeIndex| {
+            let state = self.world.actor(*node).and_then(|program| program.core().state());
+            self.is_judged(*node) && state.is_none_or(|state| state.last_id() != newest)
+        };
+        self.members.iter().copied().filter(behind).collect()
+    }
+
+    /// Whether a node should be able to do its part: it runs, and hears enough endorsers that do.
+    fn is_judged(&self, node: NodeIndex) -> bool {
+        let network = self.world.network();
+        if !self.is_up(node) || self.lies(node) {
+            return false;
+        }
+        if !network.is_cut() {
+            return true;
+        }
+        let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
+        let heard =
+            endorsers.filter(|endorser| self.is_up(*endorser) && network.reaches(node, *endorser)).count();
+        heard >= self.founding.founded.charter.quorum()
+    }
+
+    pub(super) fn finish(mut self, ended: Ended) -> Outcome {
+        let now = self.world.now();
+        let lagging = self.lagging();
+        self.outcome.converged = lagging.is_empty() && self.open.is_empty();
+        self.outcome.cut_off = ended == Ended::CutOff;
+        if ended == Ended::Stuck {
+            let (newest, height) = self.history.newest();
+            for node in lagging {
+                let head = self.world.actor(node).and_then(|program| program.core().head());
+                let at = head.map_or("nothing".to_owned(), |head| format!("height {}", head.height));
+                let what = format!(
+                    "{} is at {at}, without {newest:?} of height {height}",
+                    name_of(self.script, node)
+                );
+                self.broke(Invariant::L1, now, node, what);
+            }
+            for (node, arrived) in std::mem::take(&mut self.arrived) {
+                if self.is_judged(node) {
+                    let since = arrived.as_ms();
+                    let what = format!("{} has been joining since {since} ms", name_of(self.script, node));
+                    self.broke(Invariant::L2, now, node, what);
+                }
+            }
+            for act in std::mem::take(&mut self.pending) {
+                if !self.history.gone().contains(&act.subject) {
+                    self.broke(Invariant::L3, now, NodeIndex(0), format!("{} is not final", act.what));
+                }
+            }
+        }
+        self.stays_out(now);
+        self.outcome.gone = self.history.gone().len() as u64;
+        self.outcome.virtual_ms = now.as_ms();
+        self.outcome.blocks = self.history.blocks();
+        self.outcome.entries = self.history.entries();
+        self.outcome.violations.extend_from_slice(self.history.violations());
+        let shared = &self.world.shared;
+        self.outcome.violations.extend_from_slice(shared.ballots.violations());
+        self.outcome.signatures_made += shared.ballots.distinct();
+        self.outcome.signatures_checked = shared.checker.computed();
+        self.outcome.checks_asked = shared.checker.asked();
+        self.outcome.checking = shared.checker.spent();
+        self.outcome.transitions = shared.workshop.asked_and_computed();
+        self.outcome.sent.clone_from(&shared.sent);
+        for (fault, count) in &shared.faults {
+            self.outcome.notes.insert(format!("rejected: {fault}"), *count);
+        }
+        self.outcome.counters = self.world.counters();
+        self.outcome.trace_hash = self.world.trace_hash();
+        self.outcome.state_hash = self.state_hash();
+        self.outcome
+    }
+
+    /// S2 on the wire: nobody who knows of a revocation keeps a connection to its subject.
+    fn stays_out(&mut self, now: Instant) {
+        for node in self.members.clone() {
+            let Some(state) = self.world.actor(node).and_then(|program| program.core().state()) else {
+                continue;
+            };
+            let peers = self.world.peers(node).to_vec();
+            let state = state.clone();
+            for peer in peers {
+                // A revoked endorser keeps its vote, and so its connections, until the charter is amended (SPEC 4.7).
+                let out = self.node_id(peer);
+                if state.is_gone(&out) && !state.has_seat(&out) {
+                    let what = format!("{} is revoked, and still connected", name_of(self.script, peer));
+                    self.broke(Invariant::S2, now, node, what);
+                }
+            }
+        }
+    }
+
+    /// What every node believes at the end.
+    fn state_hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("frith-sim 2026-11 states v1");
+        for node in (0..self.world.nodes() as u32).map(NodeIndex) {
+            let state = self.world.actor(node).and_then(|program| program.core().state());
+            hasher.update(&node.0.to_le_bytes());
+            hasher.update(&state.map_or([0; 32], |state| state.last_id().0));
+            hasher.update(&state.map_or([0; 32], |state| state.root().0));
+        }
+        *hasher.finalize().as_bytes()
+    }
+}

@@ -1,0 +1,181 @@
+//! What nodes tell, as it is measured and shown to the oracles.
+
+use std::sync::atomic::Ordering;
+
+use frith_protocol::door::{Alarm, Event, Keys};
+
+use super::Run;
+use crate::engine::{Action, Instant, NodeIndex};
+use crate::oracles::Invariant;
+use crate::world::plan::name_of;
+use crate::world::program::Program;
+
+/// A block with entries that not every live member holds yet.
+pub(super) struct Open {
+    since: Instant,
+    missing: Missing,
+}
+
+/// Who lacks something: a bit for each node, and how many are set.
+#[derive(Default)]
+struct Missing {
+    bits: Vec<u64>,
+    count: usize,
+}
+
+impl Missing {
+    fn insert(&mut self, node: NodeIndex) {
+        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        self.count += usize::from(self.bits[word] & bit == 0);
+        self.bits[word] |= bit;
+    }
+
+    fn remove(&mut self, node: NodeIndex) {
+        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
+        if let Some(bits) = self.bits.get_mut(word).filter(|bits| **bits & bit != 0) {
+            *bits &= !bit;
+            self.count -= 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Run<'_> {
+    pub(super) fn told(&mut self, node: NodeIndex, event: Event) {
+        let now = self.world.now();
+        match event {
+            Event::Final { .. } | Event::Alarm(_) if self.lies(node) => {}
+            Event::Final { height, block, entries } => {
+                let first = self.history.is_final(now, node, height, block);
+                if entries > 0 {
+                    self.entries_final(now, node, height, first);
+                }
+            }
+            Event::Admitted { node: _, height: _ } => {
+                if let Some(arrived) = self.arrived.remove(&node) {
+                    self.progress.joined.fetch_add(1, Ordering::Relaxed);
+                    self.outcome.join_us.push(now.since(arrived));
+                    self.outcome.join_links_us.push(self.links_us(node));
+                }
+            }
+            Event::Synced { height: _ } => self.joins_the_members(node),
+            Event::Waiting { id, note: _ } => self.agree_to(node, id),
+            Event::Endorsed { id: _ } => self.outcome.signatures_made += 1,
+            Event::Denied { key, node: _ } => {
+                if let Some(other) = self.world.shared.nodes.get(&key).copied() {
+                    self.world.part(node, other);
+                }
+            }
+            Event::JoinFailed { why } => {
+                self.arrived.remove(&node);
+                self.outcome.failed.push((node, why));
+            }
+            Event::Declined { by: _, why } => self.outcome.note(format!("an endorser declined: {why}")),
+            Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
+            Event::Alarm(alarm) => self.alarm(now, node, &alarm),
+            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
+        }
+    }
+
+    fn alarm(&mut self, now: Instant, node: NodeIndex, alarm: &Alarm) {
+        let who = name_of(self.script, node);
+        match alarm {
+            Alarm::Forked { .. } | Alarm::DoesNotExecute { .. } => {
+                self.broke(Invariant::S3, now, node, format!("{who} halted: {alarm:?}"));
+            }
+            Alarm::Contradiction { key, iteration: _ } => {
+                let voter = |keys: &Keys| keys.voting.as_ref().is_some_and(|voting| voting.public() == *key);
+                let liar = self.world.shared.keys.iter().position(voter).map(|at| NodeIndex(at as u32));
+                let liar = liar.map_or(key.to_string(), |liar| name_of(self.script, liar).to_string());
+                self.outcome.note(format!("{who} has proof that {liar} contradicted itself"));
+            }
+            Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
+            Alarm::ClockRanBack { .. } => self.outcome.note(format!("the clock of {who} ran backwards")),
+            Alarm::ClockFarOff { .. } => self.outcome.note(format!("the clock of {who} is far off")),
+        }
+    }
+
+    fn entries_final(&mut self, now: Instant, node: NodeIndex, height: u64, first: bool) {
+        let Some(core) = self.world.actor(node).map(Program::core) else { return };
+        if first {
+            match core.chain().and_then(|chain| chain.held(height)) {
+                Some(held) => {
+                    self.history.enters(now, node, &held.block);
+                    let gone: Vec<NodeIndex> =
+                        self.history.gone().iter().filter_map(|id| self.by_id.get(id)).copied().collect();
+                    for node in gone {
+                        self.members.remove(&node);
+                        self.arrived.remove(&node);
+                        for open in self.open.values_mut() {
+                            open.missing.remove(node);
+                        }
+                    }
+                    let mut missing = Missing::default();
+                    for member in self
+                        .members
+                        .iter()
+                        .filter(|node| self.world.actor(**node).is_some() && !self.lies(**node))
+                    {
+                        missing.insert(*member);
+                    }
+                    self.open.insert(height, Open { since: now, missing });
+                }
+                None => self.outcome.note(format!("nobody holds the block at height {height} any more")),
+            }
+        }
+        if let Some(state) = self.world.actor(node).and_then(|program| program.core().state()) {
+            self.history.holds(now, node, state.last().height, state);
+        }
+        if let Some(open) = self.open.get_mut(&height) {
+            open.missing.remove(node);
+            if first || open.missing.is_empty() {
+                self.close();
+            }
+        }
+    }
+
+    /// Blocks that everybody holds by now.
+    fn close(&mut self) {
+        let now = self.world.now();
+        let converged = &mut self.outcome.convergence_us;
+        self.open.retain(|_, open| {
+            if open.missing.is_empty() {
+                converged.push(now.since(open.since));
+            }
+            !open.missing.is_empty()
+        });
+    }
+
+    pub(super) fn faulted(&mut self, number: usize) {
+        let action = &self.order.plan.0[number].action;
+        self.outcome.faults += 1;
+        if let Action::Kill { node } | Action::LosePower { node } = action {
+            for open in self.open.values_mut() {
+                open.missing.remove(*node);
+            }
+            self.close();
+        }
+        if let Action::Restart { node } | Action::Resume { node } = action {
+            self.look_again(*node);
+        }
+    }
+
+    /// What the links alone take for a join: the round trip to the endorser that completes the threshold, four one-way delays to
+    /// finality, one to publish.
+    fn links_us(&self, newcomer: NodeIndex) -> u64 {
+        let network = self.world.network();
+        let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
+        let mut delays: Vec<u64> = endorsers.map(|endorser| network.latency_us(newcomer, endorser)).collect();
+        delays.sort_unstable();
+        let threshold = usize::from(self.founding.founded.charter.thresholds.admit);
+        let rules = network.rules();
+        let one_way = (rules.latency_min_us + rules.latency_max_us + rules.jitter_us) / 2;
+        2 * delays[threshold.min(delays.len()) - 1] + 5 * one_way
+    }
+}

@@ -1,0 +1,149 @@
+//! Who comes when, and what operators do.
+
+use std::collections::BTreeSet;
+
+use frith_protocol::door::{Command, joining_records};
+use frith_protocol::encoding::Hash;
+use frith_protocol::joining::{Decision, Proposal};
+use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject};
+
+use super::{Pending, Run};
+use crate::engine::{Instant, NodeIndex};
+use crate::scenario::{Act, By, Process};
+use crate::world::founding::by_hand;
+use crate::world::plan::index_of;
+
+/// Wake-ups beyond these are acts; below, arrivals.
+const ACTS: u64 = 1 << 32;
+/// An operator who has to wait tries again after this.
+const ACT_AGAIN_US: u64 = 3_000_000;
+/// A proposal of an operator lapses after this.
+const ACT_EXPIRES_MS: u64 = 600_000;
+
+impl Run<'_> {
+    pub(super) fn schedule_work(&mut self) {
+        let arrivals = &self.script.arrivals;
+        let mean_us = 1_000_000 / u64::from(arrivals.per_second);
+        let mut at = Instant::from_ms(arrivals.first_ms);
+        for number in 0..self.order.newcomers {
+            self.world.wake(at, number.into());
+            self.last_order = self.last_order.max(at);
+            at = at.plus_us(match arrivals.process {
+                Process::Poisson => self.workload.exponential(mean_us),
+                Process::Even => mean_us,
+                Process::Together => 0,
+            });
+        }
+        for (number, act) in (0..).zip(&self.script.act) {
+            if act.domain == self.order.domain {
+                let at = Instant::from_ms(act.at_ms);
+                self.world.wake(at, ACTS + number);
+                self.last_order = self.last_order.max(at);
+                self.acts_left += 1;
+            }
+        }
+    }
+
+    pub(super) fn woken(&mut self, token: u64) {
+        match token.checked_sub(ACTS) {
+            None => self.arrives(NodeIndex(u32::from(self.script.mesh.endorsers) + token as u32)),
+            Some(number) => {
+                let act = &self.script.act[number as usize];
+                if self.act(act) {
+                    self.acts_left -= 1;
+                } else {
+                    self.world.wake(self.world.now().plus_us(ACT_AGAIN_US), token);
+                }
+            }
+        }
+    }
+
+    /// A newcomer comes, and is connected to the endorsers that its ticket names.
+    fn arrives(&mut self, node: NodeIndex) {
+        self.to_come -= 1;
+        for record in joining_records(&self.founding.application) {
+            self.world.prepare(node, by_hand(record));
+        }
+        self.start(node);
+        for endorser in (0..self.script.mesh.endorsers.into()).map(NodeIndex) {
+            self.world.connect_now(node, endorser);
+        }
+        self.arrived.insert(node, self.world.now());
+        // Its proof of possession, and its signature with the ticket's key.
+        self.outcome.signatures_made += 1 + u64::from(self.script.arrivals.by == By::Ticket);
+    }
+
+    /// Has an operator act. False if that has to wait: the node is down, or has not heard yet of whom it is about.
+    fn act(&mut self, act: &Act) -> bool {
+        if let Some(name) = &act.revoke {
+            let name = *name.as_ref();
+            let subject = self.id_of(name);
+            let honest = |node: &NodeIndex| !self.lies(*node) && *node != index_of(self.script, name);
+            let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
+            let knows = |node: &NodeIndex| {
+                let state = self.world.actor(*node).and_then(|program| program.core().state());
+                self.is_up(*node) && state.is_some_and(|state| state.standing(&subject).is_some())
+            };
+            let Some(proposer) = endorsers.filter(honest).find(knows) else { return false };
+            let kind = Kind::Revoke(Revoke { subject, reason: Reason::Compromised });
+            let domain = self.founding.founded.domain();
+            let expires = frith_protocol::time::Timestamp(self.world.reads(proposer).0 + ACT_EXPIRES_MS);
+            let what = Subject::Statement(Statement { domain, kind });
+            let command = Command::Propose { subject: what, note: "simulated".into(), expires };
+            self.world.command(proposer, 0, command);
+            self.pending.push(Pending { subject, what: format!("the revocation of {name}") });
+        }
+        if let Some(name) = &act.leave {
+            let name = *name.as_ref();
+            let (node, subject) = (index_of(self.script, name), self.id_of(name));
+            if self.history.gone().contains(&subject) {
+                return true;
+            }
+            // A wish to leave is sent once: if no endorser was within reach, it is for the operator to wish again.
+            if self.is_up(node) && self.members.contains(&node) {
+                self.world.command(node, 0, Command::Leave);
+            }
+            if self.pending.iter().all(|act| act.subject != subject) {
+                self.pending.push(Pending { subject, what: format!("the leave of {name}") });
+            }
+            return false;
+        }
+        true
+    }
+
+    /// The operator of a node that is back looks at what waits there: what was agreed to before may have been lost.
+    pub(super) fn look_again(&mut self, node: NodeIndex) {
+        let Some(program) = self.world.actor(node) else { return };
+        let open = |(id, proposal): (&Hash, &Proposal)| (proposal.decision == Decision::Open).then_some(*id);
+        let waiting: Vec<Hash> = program.core().proposals().filter_map(open).collect();
+        for id in waiting {
+            self.agree_to(node, id);
+        }
+    }
+
+    /// The operator of a node says yes, after a while.
+    pub(super) fn agree_to(&mut self, node: NodeIndex, id: Hash) {
+        let [low, high] = self.script.arrivals.approve_after_ms;
+        let after_us = self.workload.between(low, high) * 1_000;
+        self.world.command(node, after_us, Command::Endorse(id));
+    }
+
+    /// A newcomer has the state: it takes part in gossip, and connects to some others.
+    pub(super) fn joins_the_members(&mut self, node: NodeIndex) {
+        if self.history.gone().contains(&self.node_id(node)) {
+            return;
+        }
+        let others: Vec<NodeIndex> = self.members.iter().copied().filter(|other| *other != node).collect();
+        let wanted = (self.script.network.peers as usize).min(others.len());
+        if self.members.insert(node) {
+            let mut chosen = BTreeSet::new();
+            while chosen.len() < wanted {
+                chosen.insert(others[self.workload.below(others.len() as u64) as usize]);
+            }
+            for other in chosen {
+                self.world.connect(node, other);
+            }
+        }
+        self.world.subscribe(node);
+    }
+}
