@@ -364,28 +364,23 @@ impl Newcomer {
             }
             Verdict::Declined { why, retry } => {
                 let mut steps = vec![Step::Declined(by, why.clone())];
+                let is_endorser = charter.endorsers.iter().any(|seat| seat.inception.key == by);
                 match retry {
-                    Retry::Later => {}
-                    Retry::NewerBasis => {
-                        if charter.endorsers.iter().any(|seat| seat.inception.key == by) {
-                            drafted.outdated.insert(by);
-                        }
-                        // Those who may lie do not bring it about alone.
-                        let against =
-                            drafted.declined.keys().chain(&drafted.outdated).collect::<BTreeSet<_>>();
-                        if charter.size() - against.len() < need {
-                            steps.extend(self.begin_anew());
-                        }
+                    Retry::NewerBasis if is_endorser => {
+                        drafted.outdated.insert(by);
                     }
-                    Retry::Never => {
-                        if charter.endorsers.iter().any(|seat| seat.inception.key == by) {
-                            drafted.declined.insert(by, why.clone());
-                        }
-                        if charter.size() - drafted.declined.len() < need {
-                            self.failed = true;
-                            steps.push(Step::Failed(why.clone()));
-                        }
+                    Retry::Never if is_endorser => {
+                        drafted.declined.insert(by, why.clone());
                     }
+                    Retry::Later | Retry::NewerBasis | Retry::Never => return steps,
+                }
+                // Those who may lie bring neither about alone.
+                let against = drafted.declined.keys().chain(&drafted.outdated).collect::<BTreeSet<_>>();
+                if charter.size() - drafted.declined.len() < need {
+                    self.failed = true;
+                    steps.push(Step::Failed(why.clone()));
+                } else if charter.size() - against.len() < need {
+                    steps.extend(self.begin_anew());
                 }
                 steps
             }
