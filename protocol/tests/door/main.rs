@@ -2,6 +2,8 @@
 #![allow(unreachable_pub, reason = "a test has no public items")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing among many")]
 
+mod following;
+mod joining;
 mod mesh;
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};

@@ -75,6 +75,7 @@ pub struct Node {
 
 enum What {
     Message { from: PublicKey, message: Arc<Message> },
+    Gossip { from: PublicKey, message: Arc<Message> },
     Connected(PublicKey),
 }
 
@@ -88,6 +89,10 @@ pub struct Mesh {
     pub cut: BTreeSet<(PublicKey, PublicKey)>,
     /// Bytes of direct messages, by receiver.
     pub bytes: BTreeMap<PublicKey, usize>,
+    /// Every direct message, from whom and to whom, whether or not it arrived.
+    pub sent: Vec<(PublicKey, PublicKey, Arc<Message>)>,
+    /// What was published, when and by whom, whether or not there is gossip.
+    pub published: Vec<(Timestamp, PublicKey, Arc<Message>)>,
     check: BatchCheck<rand_chacha::ChaCha8Rng>,
     pub founded: Founded,
 }
@@ -113,6 +118,8 @@ impl Mesh {
             gossip: true,
             cut: BTreeSet::new(),
             bytes: BTreeMap::new(),
+            sent: Vec::new(),
+            published: Vec::new(),
             check: BatchCheck::new(rand_chacha::ChaCha8Rng::from_seed([9; 32])),
             founded,
         };
@@ -212,7 +219,8 @@ impl Mesh {
 
     pub fn input(&mut self, key: PublicKey, input: Input) {
         let now = self.now;
-        let node = self.nodes.get_mut(&key).unwrap();
+        // Some peers of these stories are a key and nothing else.
+        let Some(node) = self.nodes.get_mut(&key) else { return };
         let Some(core) = &mut node.core else { return };
         let mut effects = Effects::new();
         if let Err(error) = core.handle(now, input, &mut effects) {
@@ -229,9 +237,11 @@ impl Mesh {
         let outbox = unsettled.settled();
         node.events.extend(outbox.events);
         for (to, message) in outbox.sends {
+            self.sent.push((key, to, Arc::clone(&message)));
             self.push(LATENCY_MS, to, What::Message { from: key, message });
         }
         for message in outbox.publishes {
+            self.published.push((now, key, Arc::clone(&message)));
             if !self.gossip {
                 continue;
             }
@@ -242,9 +252,22 @@ impl Mesh {
                 .filter(|to| *to != key && self.any().standing_of(to) >= Standing::Member)
                 .collect();
             for to in members {
-                self.push(LATENCY_MS, to, What::Message { from: key, message: Arc::clone(&message) });
+                self.push(LATENCY_MS, to, What::Gossip { from: key, message: Arc::clone(&message) });
             }
         }
+    }
+
+    /// Hands a core a message at once, as if `from` had sent it; what it sends because of that.
+    pub fn tell(
+        &mut self,
+        from: PublicKey,
+        to: PublicKey,
+        message: Message,
+    ) -> Vec<(PublicKey, Arc<Message>)> {
+        let before = self.sent.len();
+        let message = Arc::new(verify(message, &self.check).unwrap());
+        self.input(to, Input::Received { from, message });
+        self.sent[before..].iter().map(|(_, to, message)| (*to, Arc::clone(message))).collect()
     }
 
     /// One event; false if nothing will ever happen again.
@@ -270,6 +293,12 @@ impl Mesh {
                     What::Connected(peer) => {
                         if !self.cut.contains(&(peer, to)) {
                             self.input(to, Input::Connected(peer));
+                        }
+                    }
+                    What::Gossip { from, message } => {
+                        if !self.cut.contains(&(from, to)) {
+                            let message = Arc::new(verify((*message).clone(), &self.check).unwrap());
+                            self.input(to, Input::Gossiped { from, message });
                         }
                     }
                     What::Message { from, message } => {
