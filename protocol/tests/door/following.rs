@@ -85,7 +85,7 @@ fn rule_9_2_a_chain_is_taken_for_a_quorum_of_distinct_voters_of_the_charter() {
     // Nor is a quorum that says something else a quorum: of another iteration's kind, or of another block.
     let mut votes_only = by(&mesh, &[0, 1, 2]);
     votes_only.certificate.ballot.kind = BallotKind::Vote;
-    let ballot = votes_only.certificate.ballot.clone();
+    let ballot = votes_only.certificate.ballot;
     votes_only.certificate.votes = votes_only
         .certificate
         .votes
