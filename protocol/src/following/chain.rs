@@ -183,11 +183,6 @@ impl Chain {
         self.tail.values().rev()
     }
 
-    /// An executed block that is not final yet.
-    pub fn branch(&self, id: &BlockId) -> Option<&Verified<Arc<Block>>> {
-        self.branches.get(id).map(|branch| &branch.block)
-    }
-
     /// The header and state after `id`, if it is the head or an executed block above it.
     pub fn after(&self, id: &BlockId) -> Option<(&Header, &State)> {
         if *id == self.head_id {

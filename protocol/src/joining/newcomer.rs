@@ -117,19 +117,9 @@ impl Newcomer {
         &self.application
     }
 
-    /// Whether it has given up.
-    pub fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     /// The charter, once somebody showed it.
     pub fn founded(&self) -> Option<&Verified<Founded>> {
         self.known.as_ref().map(|known| &known.founded)
-    }
-
-    /// The state at genesis, against which certificates of the founding epoch are checked.
-    pub fn genesis(&self) -> Option<(&State, &Header)> {
-        self.known.as_ref().map(|known| (&known.genesis, &known.genesis_header))
     }
 
     /// How many endorsements it has, and how many it needs.
