@@ -94,6 +94,10 @@ pub const EARLY_HEADERS_MAX: usize = 4;
 pub const HEADERS_BETWEEN_MAX: usize = 4096;
 /// Encoded bytes of blocks in one answer to a follower.
 pub const FOLLOW_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of answers to one follower at once, before it must wait: a few snapshots of a thousand members, or all of a tail.
+pub const ANSWER_BYTES_BURST: u64 = 32 * 1024 * 1024;
+/// Bytes of answers that one follower is forgiven each millisecond: 8 MiB a second.
+pub const ANSWER_BYTES_PER_MS: u64 = 8 * 1024;
 /// Encoded bytes of recent blocks that a node keeps at hand to serve; older ones are on the disk, and newcomers take snapshots.
 pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Recent final blocks, heartbeats included, that a node knows by height: what the basis of a grant may name.
@@ -128,3 +132,6 @@ const _: () = assert!(PROPOSALS_AHEAD_MAX <= ITERATIONS_AHEAD_MAX);
 const _: () = assert!(WANTED_BLOCKS_MAX <= WANTED_MAX);
 const _: () = assert!((WANTED_BLOCKS_MAX + 1) * BLOCK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX <= FOLLOW_ANSWER_BYTES_MAX);
+const _: () = assert!(TAIL_BYTES_MAX as u64 <= ANSWER_BYTES_BURST);
+// Whoever waits for a chunk after a full burst gets it before it loses patience.
+const _: () = assert!(MESSAGE_BYTES_MAX as u64 / ANSWER_BYTES_PER_MS < SNAPSHOT_PATIENCE_MS);

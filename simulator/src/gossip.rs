@@ -15,11 +15,11 @@ use crate::engine::{Concern, Instant, Network, NodeIndex, Random};
 /// The parameters of gossipsub that matter here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GossipRules {
-    /// D: how many mesh links a node wants.
+    /// D: how many mesh links a node has after it grafted or pruned at a heartbeat.
     pub mesh: usize,
-    /// With fewer, it grafts more at the next heartbeat.
+    /// So many it grafts when it joins; with fewer, it grafts up to `mesh` at the next heartbeat.
     pub mesh_low: usize,
-    /// With more, it prunes down to `mesh`.
+    /// With so many or more, it prunes down to `mesh`, and takes no graft.
     pub mesh_high: usize,
     /// How many peers outside its mesh a holder tells at least; it tells a quarter of them, if that is more.
     pub lazy: usize,
@@ -36,13 +36,13 @@ pub struct GossipRules {
 impl Default for GossipRules {
     fn default() -> Self {
         GossipRules {
-            mesh: 8,
-            mesh_low: 6,
+            mesh: 6,
+            mesh_low: 5,
             mesh_high: 12,
             lazy: 6,
             heartbeat_us: 1_000_000,
             told_for: 3,
-            remembered_us: 60_000_000,
+            remembered_us: 120_000_000,
             flood_publish: false,
         }
     }
@@ -148,7 +148,7 @@ impl<M: Clone> Overlay<M> {
         if !subscriber.active {
             subscriber.active = true;
             self.active += 1;
-            self.graft(node, peers);
+            self.graft(node, peers, self.rules.mesh_low);
         }
     }
 
@@ -193,9 +193,9 @@ impl<M: Clone> Overlay<M> {
         }
     }
 
-    fn graft(&mut self, node: NodeIndex, peers: &[NodeIndex]) {
+    fn graft(&mut self, node: NodeIndex, peers: &[NodeIndex], up_to: usize) {
         let have = &self.subscribers[node.index()].mesh;
-        let wanted = self.rules.mesh.saturating_sub(have.len());
+        let wanted = up_to.saturating_sub(have.len());
         let mut candidates: Vec<NodeIndex> = peers
             .iter()
             .copied()
@@ -223,8 +223,8 @@ impl<M: Clone> Overlay<M> {
                 continue;
             }
             if subscriber.mesh.len() < self.rules.mesh_low {
-                self.graft(node, peers(node));
-            } else if subscriber.mesh.len() > self.rules.mesh_high {
+                self.graft(node, peers(node), self.rules.mesh);
+            } else if subscriber.mesh.len() >= self.rules.mesh_high {
                 let mut mesh = subscriber.mesh.clone();
                 self.random.shuffle(&mut mesh);
                 for peer in mesh.drain(self.rules.mesh..) {

@@ -69,7 +69,7 @@ fn a_run_of_the_toy_has_the_hash_that_it_had_before() {
     run_until(&mut world, 30_000);
     assert_eq!(
         world.trace_hash().to_string(),
-        "49e1976b2c109b0fc4c99f6bffd52c464fca95cdc9512f3c49259e7e730d2abf"
+        "24c08f90589e4da6b3194ac50d4fe6c6559a8b718be3d7cb57818234a08d48c9"
     );
 }
 
@@ -211,7 +211,7 @@ fn what_is_sent_to_a_paused_process_waits_in_order() {
 #[test]
 fn a_lost_copy_of_gossip_is_repaired_and_nothing_is_repaired_without_peers_outside_the_mesh() {
     let links = LinkRules { loss_ppm: 200_000, ..LinkRules::default() };
-    let narrow = GossipRules { mesh: 2, mesh_low: 2, mesh_high: 3, ..GossipRules::default() };
+    let narrow = GossipRules { mesh: 2, mesh_low: 2, mesh_high: 4, ..GossipRules::default() };
     let mut world = ring(world(false, links, 5).with_gossip(narrow, 5, 0), 60, 12);
     run_until(&mut world, 3_000);
     for number in 1_000..1_020 {
@@ -231,7 +231,7 @@ fn gossip_crosses_each_mesh_link_at_most_once_each_way_and_reaches_everybody() {
     run_until(&mut world, 5_000);
     let before = world.counters();
     let links: usize = (0..200).map(|node| world.mesh(NodeIndex(node)).len()).sum();
-    assert!((0..200).all(|node| (6..=12).contains(&world.mesh(NodeIndex(node)).len())));
+    assert!((0..200).all(|node| (5..12).contains(&world.mesh(NodeIndex(node)).len())));
     world.command(A, 0, 42);
     run_until(&mut world, 6_900);
     assert_eq!(who_has(&world, 42).len(), 200);

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use super::book::{Backoff, Book, Record};
 use super::connections::{Ended, Peer, outbox_bytes_max};
-use super::frames::{self, Outbox, Throttle};
+use super::frames::{Outbox, Throttle};
 use super::names::{domain_of, key_of, peer_id_of, split_peer, topic_of};
 use super::notices::{Notice, Notices};
 use super::swarm::{Behaviour, BehaviourEvent};
@@ -438,7 +438,8 @@ impl Driver {
         let (Some(from), Some(domain)) = (from, domain_of(&message.topic)) else {
             return self.on_command(Command::Verdict { token, verdict: Verdict::Ignore });
         };
-        let held = frames::try_hold(&self.budget, message.data.len());
+        let peer = self.peers.get(&from);
+        let held = peer.and_then(|peer| peer.bounds.try_hold(&self.budget, message.data.len()));
         let sent = held.is_some_and(|held| {
             let event = NetEvent::Gossiped { from, domain, bytes: message.data, token: token.clone() };
             self.events.try_send(Delivery { event, held: Some(held) }).is_ok()

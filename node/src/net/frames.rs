@@ -1,7 +1,8 @@
 //! Messages on a stream: a length (four bytes, little endian), then so many bytes. One task writes to a peer, one reads from it.
 //!
-//! Memory that a peer can claim: one message that it has begun ([`Bounds::frame_bytes_max`]), what flow control lets lie unread,
-//! and one complete message that waits for the host. It cannot claim our time either: strangers are read at a bounded rate.
+//! Memory that a peer can claim: one message that it has begun ([`Bounds::frame_bytes_max`]), what flow control lets lie unread, one
+//! complete message that waits for room, and [`limits::PEER_BYTES_MAX`] that the host has not dealt with ([`Held`]). Strangers are read at
+//! a bounded rate besides; how the host shares its time among the others is its own business.
 
 use std::collections::VecDeque;
 use std::io;
@@ -184,6 +185,19 @@ pub(super) struct Bounds {
     throttled: AtomicBool,
     own: Throttle,
     shared: Arc<Throttle>,
+    /// Room for what the host has not dealt with.
+    room: Arc<Semaphore>,
+}
+
+/// The room that a message takes until the host has dealt with it.
+#[derive(Debug)]
+pub(super) struct Held {
+    _of_the_peer: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+fn room_of(bytes: usize) -> Option<u32> {
+    u32::try_from(bytes.max(limits::HELD_BYTES_MIN)).ok()
 }
 
 impl Bounds {
@@ -194,7 +208,24 @@ impl Bounds {
             throttled: AtomicBool::new(true),
             own: Throttle::of_a_stranger(),
             shared,
+            room: Arc::new(Semaphore::new(limits::PEER_BYTES_MAX)),
         }
+    }
+
+    /// Waits for room: first among the peer's own, so that a peer that has filled it takes nothing from others while it waits.
+    async fn hold(&self, all: &Arc<Semaphore>, bytes: usize) -> Option<Held> {
+        let room = room_of(bytes)?;
+        let of_the_peer = self.room.clone().acquire_many_owned(room).await.ok()?;
+        let of_all = all.clone().acquire_many_owned(room).await.ok()?;
+        Some(Held { _of_the_peer: of_the_peer, _of_all: of_all })
+    }
+
+    /// The same for gossip, which is dropped rather than waited for.
+    pub(super) fn try_hold(&self, all: &Arc<Semaphore>, bytes: usize) -> Option<Held> {
+        let room = room_of(bytes)?;
+        let of_the_peer = self.room.clone().try_acquire_many_owned(room).ok()?;
+        let of_all = all.clone().try_acquire_many_owned(room).ok()?;
+        Some(Held { _of_the_peer: of_the_peer, _of_all: of_all })
     }
 
     /// Gives or takes the bounds of somebody known.
@@ -257,22 +288,13 @@ pub(super) async fn read(
             Err(end) => return end,
         };
         bounds.pass(bytes.len()).await;
-        let Some(held) = hold(&budget, bytes.len()).await else { return ReadEnd::HostGone };
+        let Some(held) = bounds.hold(&budget, bytes.len()).await else { return ReadEnd::HostGone };
         let delivery = Delivery { event: NetEvent::Received { from, bytes }, held: Some(held) };
         if events.send(delivery).await.is_err() {
             return ReadEnd::HostGone;
         }
         received.inc();
     }
-}
-
-async fn hold(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-    budget.clone().acquire_many_owned(u32::try_from(bytes).ok()?).await.ok()
-}
-
-/// The same for gossip, which is dropped rather than waited for.
-pub(super) fn try_hold(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-    budget.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
 }
 
 async fn read_frame(stream: &mut (impl AsyncRead + Unpin), bounds: &Bounds) -> Result<Vec<u8>, ReadEnd> {
@@ -417,5 +439,33 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         throttle.pass(50).await;
         assert_eq!(start.elapsed().as_millis(), 5_000);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_filled_its_room_waits_and_others_do_not() {
+        let known = || {
+            let bounds = stranger();
+            bounds.set_known(true);
+            bounds
+        };
+        let (events, mut received) = mpsc::channel(64);
+        let budget = Arc::new(Semaphore::new(limits::EVENT_BYTES_MAX));
+        let half = limits::PEER_BYTES_MAX / 2;
+        let flood = stream_of(&[(u32::try_from(half).unwrap(), half); 3]);
+        let (loud, quiet) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        let reading = |stream, from| {
+            Box::pin(read(stream, from, known(), budget.clone(), events.clone(), Counter::default()))
+        };
+        let (mut of_the_loud, mut of_the_quiet) =
+            (reading(flood, loud), reading(stream_of(&[(1, 1)]), quiet));
+        assert!(futures::poll!(&mut of_the_loud).is_pending(), "its third message waits for room");
+        assert!(futures::poll!(&mut of_the_quiet).is_ready());
+        let mut held = Vec::new();
+        while let Ok(Delivery { event: NetEvent::Received { from, .. }, held: room }) = received.try_recv() {
+            held.push((from, room));
+        }
+        assert_eq!(held.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [loud, loud, quiet]);
+        drop(held);
+        assert!(futures::poll!(&mut of_the_loud).is_ready(), "the host has dealt with the first two");
     }
 }

@@ -13,6 +13,21 @@ use libp2p::metrics::Registry;
 use super::limits;
 use super::names::domain_of;
 
+/// What the simulator models, too: a test compares. The degrees are gossipsub's own defaults.
+pub const MESH: usize = 6;
+/// See [`MESH`].
+pub const MESH_LOW: usize = 5;
+/// See [`MESH`].
+pub const MESH_HIGH: usize = 12;
+/// How many peers outside the mesh a holder tells of a message at least.
+pub const LAZY: usize = 6;
+/// How often.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+/// For how many heartbeats.
+pub const TOLD_FOR: usize = 3;
+/// For how long a node knows that it has had a message.
+pub const REMEMBERED: Duration = Duration::from_secs(120);
+
 type Filter = MaxCountSubscriptionFilter<CallbackSubscriptionFilter<fn(&TopicHash) -> bool>>;
 
 /// gossipsub with a filter for topics.
@@ -27,7 +42,15 @@ pub(super) fn behaviour(registry: &mut Registry) -> Gossipsub {
         .message_id_fn(|message: &Message| MessageId::new(blake3::hash(&message.data).as_bytes()))
         // Room for what gossipsub wraps around a message.
         .max_transmit_size(GOSSIP_BYTES_MAX + 4096)
-        .duplicate_cache_time(Duration::from_secs(120))
+        .mesh_n(MESH)
+        .mesh_n_low(MESH_LOW)
+        .mesh_n_high(MESH_HIGH)
+        // A leader of a thousand members would send each block a thousand times.
+        .flood_publish(false)
+        .gossip_lazy(LAZY)
+        .heartbeat_interval(HEARTBEAT)
+        .history_gossip(TOLD_FOR)
+        .duplicate_cache_time(REMEMBERED)
         // The default of one second loses messages when the machine is busy.
         .forward_queue_duration(Duration::from_secs(10))
         .publish_queue_duration(Duration::from_secs(20))

@@ -37,8 +37,12 @@ pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const COMMANDS_MAX: usize = 1024;
 /// Events that wait for the host.
 pub(super) const EVENTS_MAX: usize = 1024;
-/// Bytes of messages in those events. Whoever has more to say waits, each peer with one message.
+/// Bytes of all messages that the host has not dealt with. Whoever has more to say waits, each peer with one message.
 pub(super) const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of one peer's messages that the host has not dealt with. Whoever has more to say waits, and nobody else does.
+pub(super) const PEER_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+/// What the smallest message counts among those bytes: what it costs to look at it.
+pub(super) const HELD_BYTES_MIN: usize = 4 * 1024;
 /// Bytes that wait to be sent to one peer.
 pub(super) const OUTBOX_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 /// Messages that wait to be sent to one peer.
@@ -96,7 +100,7 @@ pub(super) const ASKED_AT_ONCE: usize = 3;
 
 const _: () = assert!(STRANGERS_MAX < CONNECTIONS_MAX as usize);
 const _: () = assert!(STRANGERS_PER_ADDRESS_MAX < STRANGERS_MAX);
-const _: () = assert!(MESSAGE_BYTES_MAX < EVENT_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX <= PEER_BYTES_MAX && PEER_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX);
 const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX as f64 <= STRANGER_BYTES_BURST);
 const _: () = assert!(STRANGER_BYTES_BURST <= STRANGERS_BYTES_BURST);

@@ -29,7 +29,7 @@ mod driver;
 mod exchange;
 mod frames;
 mod gate;
-mod gossip;
+pub mod gossip;
 mod limits;
 mod names;
 mod notices;
@@ -50,12 +50,12 @@ use libp2p::gossipsub::MessageId;
 use libp2p::identity::Keypair;
 use libp2p::metrics::Registry;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub use book::RecordFault;
 use counters::Counters;
 use driver::{Command, Driver};
-use frames::Outbox;
+use frames::{Held, Outbox};
 
 /// How to start.
 #[derive(Clone)]
@@ -268,15 +268,26 @@ pub struct NetEvents(mpsc::Receiver<Delivery>);
 #[derive(Debug)]
 struct Delivery {
     event: NetEvent,
-    held: Option<OwnedSemaphorePermit>,
+    held: Option<Held>,
+}
+
+/// The room that a message takes of its sender's. Whoever drops it has dealt with the message, and lets the sender say more.
+#[derive(Debug)]
+pub struct Claim {
+    _held: Option<Held>,
 }
 
 impl NetEvents {
     /// The next event; `None` once the transport has shut down. Safe to cancel.
     pub async fn recv(&mut self) -> Option<NetEvent> {
+        self.recv_claimed().await.map(|(event, _)| event)
+    }
+
+    /// The same for a host that works on several at once: no peer has more than a few megabytes of messages in claims that are not
+    /// dropped yet, so such a host needs no bounds of its own.
+    pub async fn recv_claimed(&mut self) -> Option<(NetEvent, Claim)> {
         let Delivery { event, held } = self.0.recv().await?;
-        drop(held);
-        Some(event)
+        Some((event, Claim { _held: held }))
     }
 }
 

@@ -138,7 +138,7 @@ impl Host {
     /// What came in from the network.
     pub(super) fn input(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::Message { from, what: Ok((domain, message)), gossip } => {
+            Incoming::Message { from, what: Ok((domain, message)), gossip, claim } => {
                 if domain != self.domain {
                     tracing::debug!(?from, %domain, "a message of a domain that this node does not live in");
                     self.judge(gossip, Verdict::Ignore);
@@ -164,8 +164,15 @@ impl Host {
                     }
                 };
                 self.judge(gossip, verdict);
+                // Its sender may say more.
+                drop(claim);
             }
-            Incoming::Message { from, what: Err(Fault::UnknownVersion { theirs, ours }), gossip } => {
+            Incoming::Message {
+                from,
+                what: Err(Fault::UnknownVersion { theirs, ours }),
+                gossip,
+                claim: _,
+            } => {
                 tracing::debug!(?from, theirs, ours, "a peer speaks another version");
                 self.judge(gossip, Verdict::Ignore);
                 // Once a connection: it may not be able to read this either, and would answer in the same way for ever.
@@ -175,7 +182,7 @@ impl Host {
                     report_unsent(from, self.network.send(from, bytes));
                 }
             }
-            Incoming::Message { from, what: Err(fault), gossip } => {
+            Incoming::Message { from, what: Err(fault), gossip, claim: _ } => {
                 self.misbehaved(from, &fault);
                 self.judge(gossip, Verdict::Reject);
             }
@@ -239,9 +246,13 @@ impl Host {
     pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
         let unsettled = std::mem::take(&mut self.unsettled);
         let records: Vec<_> = unsettled.iter().flat_map(|one| one.records().iter().cloned()).collect();
-        if !records.is_empty() {
+        let sync_all = unsettled.iter().any(Unsettled::syncs_all);
+        if !records.is_empty() || sync_all {
             // On an error everything that is unsettled is dropped here, and nothing of it sent.
-            tokio::task::block_in_place(|| self.store.commit(&records))?;
+            tokio::task::block_in_place(|| {
+                self.store.commit(&records)?;
+                if sync_all { self.store.sync_all() } else { Ok(()) }
+            })?;
         }
         let mut events = Vec::new();
         for one in unsettled {

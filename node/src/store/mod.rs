@@ -216,6 +216,14 @@ impl Store {
         Ok(())
     }
 
+    /// Returns when everything that was ever stored is on the disk, restorable records included.
+    ///
+    /// # Errors
+    /// If it cannot be put there. Then whatever rests on it must not be sent, and the store takes nothing more.
+    pub fn sync_all(&mut self) -> Result<(), StoreError> {
+        self.tables.sync().inspect_err(|_| self.journal.fail())
+    }
+
     /// Whose it is.
     pub fn owner(&self) -> Owner {
         self.owner

@@ -6,8 +6,10 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use frith_protocol::door::{Record, Table};
+use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Damage, StoreError};
 use super::journal::{Mark, sync_dir_of};
@@ -17,6 +19,8 @@ const VERSION: u8 = 1;
 const CHECK: usize = 32;
 /// What sled may keep in memory. Its default is a gigabyte, and a node reads its store once.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// How long an earlier handle's threads may take to end.
+const HANDLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long written blocks may stay unflushed. Losing them to a crash costs asking a peer.
 const FLUSH_EVERY_MS: u64 = 250;
 
@@ -91,6 +95,7 @@ impl Tables {
     }
 
     fn try_open(path: &Path) -> Result<Tables, StoreError> {
+        wait_for_an_earlier_handle(path);
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
@@ -192,6 +197,16 @@ impl Tables {
         fenced(&self.path, || self.db.flush()).map(drop)
     }
 
+    /// Writes everything out, past the kernel, too: sled hands its log to the kernel, which a loss of power need not survive. (Values that
+    /// sled keeps in files of their own it syncs itself.)
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.flush()?;
+        let log = self.path.join("db");
+        fs::File::open(&log)
+            .and_then(|file| file.sync_data())
+            .map_err(StoreError::io(&log, "put the database on the disk"))
+    }
+
     /// Stores a value as it is, sealed or not: for tests that damage one.
     #[cfg(test)]
     pub(super) fn put_raw(&self, table: Table, key: &[u8], sealed: &[u8]) {
@@ -202,6 +217,18 @@ impl Tables {
     #[cfg(test)]
     pub(super) fn get_raw(&self, table: Table, key: &[u8]) -> Vec<u8> {
         self.tree(tree_of(table)).unwrap().get(key).unwrap().unwrap().to_vec()
+    }
+}
+
+/// sled's threads may hold its lock for a moment after the last handle is dropped. Nobody else can hold it: our own lock (`lock.rs`) is taken
+/// before. So whoever opens a database again in one process waits for them; should they never end, sled says so.
+fn wait_for_an_earlier_handle(path: &Path) {
+    let Ok(file) = fs::File::open(path.join("db")) else { return };
+    let deadline = Instant::now() + HANDLE_PATIENCE;
+    while flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

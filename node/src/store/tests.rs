@@ -499,3 +499,28 @@ impl Journal {
         old
     }
 }
+
+#[test]
+fn what_was_synced_is_in_the_files_and_not_in_this_process_alone() {
+    let bench = Bench::new();
+    let mut store = bench.open().store;
+    store.commit(&[put(Table::Final, "b", "denial")]).unwrap();
+    store.sync_all().unwrap();
+    // What another process would find if this one were killed now.
+    let found = Bench { home: tempfile::tempdir().unwrap() };
+    copy(&bench.dir(), &found.dir());
+    drop(store);
+    assert_eq!(shown(&found.open().records), ["Meta charter=founding", "Final b=denial"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::effects::Effects;
 use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
+use super::rations::{Question, Rations};
 use super::record::{Record, Table};
 use crate::agreement::{self, Agreement};
 use crate::encoding::{Hash, encode};
@@ -106,6 +107,7 @@ pub struct Core {
     pub(super) stored_chunks: u32,
 
     pub(super) connected: BTreeSet<PublicKey>,
+    pub(super) rations: Rations,
     /// Why this node takes no further blocks.
     pub(super) halted: Option<Alarm>,
     /// What was told of the clock, so that it is told once and not at every input.
@@ -156,6 +158,7 @@ impl Core {
             }
             Input::Disconnected(peer) => {
                 self.connected.remove(&peer);
+                self.rations.disconnected(&peer);
                 if let Some(newcomer) = &mut self.newcomer {
                     newcomer.disconnected(&peer);
                 }
@@ -182,6 +185,7 @@ impl Core {
             self.newcomer.as_ref().and_then(Newcomer::deadline),
             self.fetch.as_ref().map(SnapshotFetch::deadline),
             self.proposals.deadline(),
+            self.rations.deadline(),
             self.relays.values().min().copied(),
             self.publications.values().map(|(at, _)| *at).min(),
         ]
@@ -246,7 +250,9 @@ impl Core {
                 self.walk(steps, effects);
                 Ok(())
             }
-            Message::Follow { height, head } => self.answer_follow(from, *height, head, effects),
+            Message::Follow { height, head } => {
+                self.asked(from, Question::Follow { height: *height, head: *head }, effects)
+            }
             Message::Same => {
                 if self.standing_of(&from) < Standing::Member {
                     return Err(Error::Untimely("no stranger was asked"));
@@ -257,7 +263,9 @@ impl Core {
             Message::Final(chain) => {
                 self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), false, effects)
             }
-            Message::AskSnapshot { head, chunk } => self.answer_snapshot(from, *head, *chunk, effects),
+            Message::AskSnapshot { head, chunk } => {
+                self.asked(from, Question::Snapshot { head: *head, chunk: *chunk }, effects)
+            }
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
             Message::Talk(talk) => self.talked(from, talk, effects),
             Message::Circulate(circulated) => {
@@ -343,6 +351,10 @@ impl Core {
         }
         self.relay_what_is_due(effects);
         self.publish_what_is_due(effects);
+        while let Some((peer, question)) = self.rations.due(now) {
+            // Nobody is to blame if there is no answer any more: the peer asks again.
+            let _ = self.asked(peer, question, effects);
+        }
         let jitter = self.jitter();
         if self.chain.is_some() && !self.connected.is_empty() && self.follower.is_due(now, jitter) {
             self.forget_useless_endorsements(effects);

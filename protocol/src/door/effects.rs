@@ -14,6 +14,7 @@ use crate::identity::PublicKey;
 #[derive(Debug, Default)]
 pub struct Effects {
     records: Vec<Record>,
+    sync_all: bool,
     outbox: Outbox,
 }
 
@@ -33,6 +34,7 @@ pub struct Outbox {
 #[derive(Debug)]
 pub struct Unsettled {
     records: Vec<Record>,
+    sync_all: bool,
     outbox: Outbox,
 }
 
@@ -44,12 +46,22 @@ impl Effects {
 
     /// Takes everything out, records first.
     pub fn take(&mut self) -> Unsettled {
-        Unsettled { records: std::mem::take(&mut self.records), outbox: std::mem::take(&mut self.outbox) }
+        let Effects { records, sync_all, outbox } = self;
+        Unsettled {
+            records: std::mem::take(records),
+            sync_all: std::mem::take(sync_all),
+            outbox: std::mem::take(outbox),
+        }
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.outbox == Outbox::default()
+        self.records.is_empty() && !self.sync_all && self.outbox == Outbox::default()
+    }
+
+    /// See [`Unsettled::syncs_all`].
+    pub(crate) fn sync_all(&mut self) {
+        self.sync_all = true;
     }
 
     pub(crate) fn persist(&mut self, record: Record) {
@@ -82,6 +94,12 @@ impl Unsettled {
     /// What must be stored, in order, as durably as each table asks.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// Whether *everything* that was ever written must be on the disk before the rest, restorable records included: somebody is gone,
+    /// and no restart may bring it back (SPEC 9.9).
+    pub fn syncs_all(&self) -> bool {
+        self.sync_all
     }
 
     /// Everything else. Call this only when the records are stored; if they cannot be, drop this and stop the node: what was not

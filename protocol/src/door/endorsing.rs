@@ -1,4 +1,4 @@
-//! What an endorser does for others, and what others do for a newcomer: drafts, proposals, entries on their way into a block.
+//! What an endorser signs, and how operators act together: proposals (SPEC 5.5 to 5.7).
 
 use std::sync::Arc;
 
@@ -7,241 +7,17 @@ use super::effects::Effects;
 use super::input::{Error, Event};
 use super::message::Message;
 use super::record::{Record, Table};
-use crate::agreement;
 use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey, Verified};
-use crate::joining::{Answer, Circulated, Decision, Draft, Offered, Origin, Proposal, Retry, Step, Verdict};
+use crate::joining::{Answer, Circulated, Decision, Origin, Proposal, Retry, Verdict};
 use crate::limits;
-use crate::state::{
-    Admit, Basis, Endorsement, Entry, Founded, Grounds, Kind, Reason, Revoke, Statement, Subject, TicketId,
-    TicketTerms,
-};
+use crate::state::{Basis, Endorsement, Entry, Grounds, Kind, Reason, Revoke, Statement, Subject, TicketId};
 use crate::time::Timestamp;
 
-/// What becomes of a draft.
-enum Judged {
-    Endorse,
-    AskOperator,
-    Decline(String, Retry),
-    /// Our log must first reach its basis.
-    WaitForLog,
-    /// It is in the log already, at this height.
-    Admitted(u64),
-}
-
 impl Core {
-    /// Carries out what the newcomer's side wants next.
-    pub(super) fn walk(&mut self, steps: Vec<Step>, effects: &mut Effects) {
-        for step in steps {
-            match step {
-                Step::AskBeginning(peer) => {
-                    let Some(newcomer) = &self.newcomer else { return };
-                    let charter = newcomer.application().anchor.charter;
-                    effects.send(peer, Arc::new(Message::AskCharter(charter)));
-                    effects.send(peer, Arc::new(Message::AskHead));
-                }
-                Step::AskHead(peer) => effects.send(peer, Arc::new(Message::AskHead)),
-                Step::AskEndorsement(peer, draft) => {
-                    effects.send(peer, Arc::new(Message::AskEndorsement(Box::new((*draft).clone()))));
-                }
-                Step::Submit(peer, entry) => effects.send(peer, Arc::new(Message::Submit(entry))),
-                Step::Declined(by, why) => effects.tell(Event::Declined { by, why }),
-                Step::Failed(why) => effects.tell(Event::JoinFailed { why }),
-            }
-        }
-    }
-
-    pub(super) fn answer_charter(
-        &mut self,
-        to: PublicKey,
-        id: &crate::state::CharterId,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
-        match &self.founded {
-            Some(founded) if founded.charter.id() == *id => {
-                effects.send(to, Arc::new(Message::Charter(Box::new((**founded).clone()))));
-                Ok(())
-            }
-            Some(_) | None => Err(Error::Untimely("that charter is not known here")),
-        }
-    }
-
-    pub(super) fn charter_shown(
-        &mut self,
-        founded: &Verified<Founded>,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
-        let Some(newcomer) = &mut self.newcomer else {
-            return Err(Error::Untimely("no charter was asked for"));
-        };
-        let steps = newcomer.charter_shown(founded, &*self.workshop, self.now);
-        if self.founded.is_none()
-            && let Some(founded) = newcomer.founded()
-        {
-            self.founded = Some(founded.clone());
-            let value = Some(encode(&**founded));
-            effects.persist(Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value });
-        }
-        self.walk(steps, effects);
-        Ok(())
-    }
-
-    /// A newcomer asks us to endorse its admission (SPEC 5.5, 5.6).
-    pub(super) fn judge_draft(&mut self, from: PublicKey, draft: &Verified<Draft>, effects: &mut Effects) {
-        let statement = draft.statement.id();
-        let id = Hash(statement.0);
-        if let Some(given) = self.given.get(&id) {
-            let verdict = Verdict::Endorsed(given.endorsement);
-            effects.send(from, Arc::new(Message::Answer(Box::new(Answer { statement, verdict }))));
-            return;
-        }
-        let verdict = match self.judge(draft) {
-            Judged::Endorse => {
-                Verdict::Endorsed(self.sign(&Subject::Statement(draft.statement.clone()), effects))
-            }
-            Judged::Decline(why, retry) => Verdict::Declined { why: within_a_note(why), retry },
-            Judged::AskOperator => match self.ask_operator(from, draft, effects) {
-                Ok(()) => Verdict::Waiting,
-                Err(fault) => {
-                    Verdict::Declined { why: within_a_note(fault.to_string()), retry: Retry::Later }
-                }
-            },
-            Judged::WaitForLog => {
-                // One a peer: nobody fills the queue. Whoever finds no place asks again by its own timer.
-                self.drafts_ahead.retain(|(peer, _)| *peer != from);
-                if self.drafts_ahead.len() < limits::DRAFTS_AHEAD_MAX {
-                    self.drafts_ahead.push((from, draft.clone()));
-                }
-                return;
-            }
-            Judged::Admitted(height) => {
-                if let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height)) {
-                    effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
-                }
-                return;
-            }
-        };
-        effects.send(from, Arc::new(Message::Answer(Box::new(Answer { statement, verdict }))));
-    }
-
-    fn judge(&self, draft: &Verified<Draft>) -> Judged {
-        let never = |fault: Fault| Judged::Decline(fault.to_string(), Retry::Never);
-        let declined = |fault: Fault| {
-            let retry = outlook(&fault).unwrap_or(Retry::Later);
-            Judged::Decline(fault.to_string(), retry)
-        };
-        let Kind::Admit(admit) = &draft.statement.kind else {
-            return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
-        };
-        if let Err(fault) = self.check_may_endorse() {
-            // A seat that has no state yet, or has halted, may come round.
-            let retry = match self.phase() {
-                Phase::Syncing | Phase::Halted => Retry::Later,
-                Phase::Endorsing | Phase::Joining | Phase::Following | Phase::Restrained | Phase::Gone => {
-                    Retry::Never
-                }
-            };
-            return Judged::Decline(fault.to_string(), retry);
-        }
-        let Some(chain) = &self.chain else { return never(Fault::Unknown { what: "the state" }) };
-        let state = chain.state();
-        let charter = state.charter();
-        let head = chain.head();
-        if self.now.since(head.time) > charter.timing.freshness_ms {
-            let why = "this endorser's own newest final block is older than the freshness bound";
-            return Judged::Decline(why.into(), Retry::Later);
-        }
-        let subject = admit.subject.node_id();
-        if let Some(standing) = state.standing(&subject)
-            && standing.number >= admit.number
-            && standing.number > 0
-        {
-            return Judged::Admitted(standing.height);
-        }
-        if admit.basis.height > head.height {
-            let ahead = admit.basis.height - head.height;
-            return if ahead <= limits::BASIS_AHEAD_MAX {
-                Judged::WaitForLog
-            } else {
-                Judged::Decline("the basis is far beyond this endorser's head".into(), Retry::Later)
-            };
-        }
-        if let Err(fault) = self.check_basis(&admit.basis) {
-            return Judged::Decline(fault.to_string(), Retry::NewerBasis);
-        }
-        let time = self.now.max(head.time.plus(1));
-        if let Err(fault) = state.judge_statement(head, time, &draft.statement) {
-            return declined(fault);
-        }
-        match (&admit.grounds, &draft.shown) {
-            (Grounds::Ticket(terms), Some(shown)) if charter.admission.tickets => {
-                let need = usize::from(charter.thresholds.admit);
-                let judged = state
-                    .judge_ticket(time, terms)
-                    .and_then(|()| state.check_endorsers(&shown.countersignatures, need));
-                match judged {
-                    Ok(()) if self.has_signed_too_often(terms) => Judged::Decline(
-                        "too many identities ask with this ticket: ask again when some of them are in".into(),
-                        Retry::Later,
-                    ),
-                    Ok(()) => Judged::Endorse,
-                    Err(fault) => declined(fault),
-                }
-            }
-            (Grounds::Approval, None) if charter.admission.approval => {
-                match self.proposals.get(&Hash(draft.statement.id().0)).map(|proposal| proposal.decision) {
-                    Some(Decision::Declined) => {
-                        Judged::Decline("the operator of this endorser said no".into(), Retry::Never)
-                    }
-                    Some(Decision::Open | Decision::Endorsed) | None => Judged::AskOperator,
-                }
-            }
-            (Grounds::Ticket(_) | Grounds::Approval, _) => {
-                Judged::Decline("the charter does not admit on these grounds".into(), Retry::Never)
-            }
-        }
-    }
-
-    fn ask_operator(
-        &mut self,
-        from: PublicKey,
-        draft: &Verified<Draft>,
-        effects: &mut Effects,
-    ) -> Result<(), Fault> {
-        let subject = Subject::Statement(draft.statement.clone());
-        let id = subject.digest();
-        if let Some(known) = self.proposals.get_mut(&id) {
-            // It may have reconnected under the same key only: the draft names that key.
-            known.origin = Origin::Newcomer(from);
-            return Ok(());
-        }
-        let timing = self
-            .charter()
-            .map_or(0, |charter| charter.timing.proposal_lifetime_ms.min(charter.timing.basis_ms / 2));
-        let proposal = Proposal {
-            subject,
-            note: draft.note.clone(),
-            expires: self.now.plus(timing),
-            origin: Origin::Newcomer(from),
-            decision: Decision::Open,
-            endorsements: Vec::new(),
-            met: false,
-        };
-        self.proposals.insert(proposal.clone())?;
-        self.keep_proposal(&proposal, effects);
-        effects.tell(Event::Waiting { id, note: draft.note.clone() });
-        Ok(())
-    }
-
-    pub(super) fn judge_drafts_ahead(&mut self, effects: &mut Effects) {
-        for (from, draft) in std::mem::take(&mut self.drafts_ahead) {
-            self.judge_draft(from, &draft, effects);
-        }
-    }
-
     /// Signs a subject that was judged, once: a repeated wish gets the stored bytes.
-    fn sign(&mut self, subject: &Subject, effects: &mut Effects) -> Endorsement {
+    pub(super) fn sign(&mut self, subject: &Subject, effects: &mut Effects) -> Endorsement {
         let id = subject.digest();
         if let Some(given) = self.given.get(&id) {
             return given.endorsement;
@@ -251,17 +27,6 @@ impl Core {
         self.keep_given(id, given, effects);
         effects.tell(Event::Endorsed { id });
         endorsement
-    }
-
-    /// Whoever holds a ticket can make identities without end: what we sign for it, and must remember, has a bound.
-    fn has_signed_too_often(&self, terms: &TicketTerms) -> bool {
-        let id = terms.id();
-        let signed = self
-            .given
-            .values()
-            .filter(|given| given.admits.is_some_and(|(_, ticket)| ticket == Some(id)))
-            .count();
-        signed >= (terms.uses as usize).saturating_add(limits::SPARE_ENDORSEMENTS_PER_TICKET)
     }
 
     /// When an endorsement of `subject` can no longer make an entry.
@@ -277,12 +42,12 @@ impl Core {
         }
     }
 
-    fn keep_proposal(&self, proposal: &Proposal, effects: &mut Effects) {
+    pub(super) fn keep_proposal(&self, proposal: &Proposal, effects: &mut Effects) {
         let key = proposal.id().0.to_vec();
         effects.persist(Record { table: Table::Proposals, key, value: Some(encode(proposal)) });
     }
 
-    fn check_may_endorse(&self) -> Result<(), Fault> {
+    pub(super) fn check_may_endorse(&self) -> Result<(), Fault> {
         match self.phase() {
             Phase::Endorsing => Ok(()),
             Phase::Restrained => Err(Fault::EndorserGone { node: self.me }),
@@ -293,7 +58,7 @@ impl Core {
     }
 
     /// Whether we may vouch for the basis of a grant (SPEC 5.6): execution trusts the endorsers with it.
-    fn check_basis(&self, basis: &Basis) -> Result<(), Fault> {
+    pub(super) fn check_basis(&self, basis: &Basis) -> Result<(), Fault> {
         let Some(chain) = &self.chain else { return Err(Fault::Unknown { what: "the state" }) };
         if !chain.knows(basis) {
             return Err(Fault::BadBasis { why: "the block that it names is not known here" });
@@ -527,138 +292,7 @@ impl Core {
             }
         }
     }
-
-    /// Somebody hands us an entry for a block; `None`: we ourselves.
-    pub(super) fn submitted(
-        &mut self,
-        from: Option<PublicKey>,
-        entry: &Verified<Arc<Entry>>,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
-        let statement = entry.statement.id();
-        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
-        if self.hall.is_none() {
-            return Err(Error::Untimely("this node does not make blocks"));
-        }
-        match self.waiting.offer(entry, chain.state(), chain.head(), self.now) {
-            Ok(Offered::Waits { instead_of }) => {
-                if let Some(dead) = instead_of {
-                    self.relays.remove(&dead);
-                    effects.persist(Record { table: Table::Waiting, key: dead.0.to_vec(), value: None });
-                }
-                if let Some(from) = from {
-                    self.promise(statement, from);
-                }
-                let key = statement.0.to_vec();
-                effects.persist(Record { table: Table::Waiting, key, value: Some(encode(&**entry)) });
-                effects.tell(Event::Accepted { statement });
-                self.relay(entry, from, effects);
-                self.agree(agreement::Input::WorkChanged, effects);
-                Ok(())
-            }
-            Ok(Offered::Already) => {
-                if let Some(from) = from {
-                    self.promise(statement, from);
-                }
-                Ok(())
-            }
-            Err(fault) => {
-                let Some(from) = from else { return Err(Error::Refused(fault)) };
-                // Whoever asks again after it is in gets the proof once more.
-                // Nobody else: it shows other members.
-                if (self.is_seated(&from) || self.speaks_for(&from, &entry.statement))
-                    && let Some(height) = self.height_of(&entry.statement)
-                    && let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height))
-                {
-                    effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
-                    return Ok(());
-                }
-                if !self.is_seated(&from)
-                    && let Some(retry) = outlook(&fault)
-                {
-                    let why = within_a_note(fault.to_string());
-                    effects.send(from, Arc::new(Message::Refused { statement, why, retry }));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether the peer at this transport key is the one whom `statement` is about.
-    pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
-        let by_first_key = match &statement.kind {
-            Kind::Admit(admit) => admit.subject.key == *from,
-            Kind::Revoke(_) => false,
-        };
-        by_first_key || self.owner_of(from) == Some(statement.subject())
-    }
-
-    /// The height of the block that holds `statement`, or one with its effect.
-    fn height_of(&self, statement: &Statement) -> Option<u64> {
-        let state = self.chain.as_ref()?.state();
-        match &statement.kind {
-            Kind::Admit(admit) => {
-                let Admit { subject, number, .. } = &**admit;
-                let standing = state.standing(&subject.node_id())?;
-                (standing.number == *number).then_some(standing.height)
-            }
-            Kind::Revoke(revoke) => state.gone_since(&revoke.subject).map(|gone| gone.height),
-        }
-    }
-
-    /// What we made goes to everybody at once; what a newcomer handed us only if it is still not in a block after a while (SPEC 8.10): it
-    /// hands its entry to every endorser itself, and each relaying it to each would send it n² times.
-    fn relay(&mut self, entry: &Verified<Arc<Entry>>, from: Option<PublicKey>, effects: &mut Effects) {
-        let statement = entry.statement.id();
-        if from.is_none() {
-            let message = Arc::new(Message::Submit(Arc::clone(entry)));
-            for key in self.endorser_keys() {
-                effects.send(key, Arc::clone(&message));
-            }
-            return;
-        }
-        let Some(timing) = self.charter().map(|charter| charter.timing) else { return };
-        self.relays.insert(statement, self.now.plus(timing.first_timeout_ms / 2));
-    }
-
-    pub(super) fn relay_what_is_due(&mut self, effects: &mut Effects) {
-        let now = self.now;
-        let due: Vec<_> =
-            self.relays.iter().filter(|(_, at)| **at <= now).map(|(statement, _)| *statement).collect();
-        for statement in due {
-            self.relays.remove(&statement);
-            let Some(entry) = self.waiting.get(&statement) else { continue };
-            let message = Arc::new(Message::Submit(Arc::clone(entry)));
-            for key in self.endorser_keys() {
-                effects.send(key, Arc::clone(&message));
-            }
-        }
-    }
-
-    /// Drops what can no longer become an entry, and tells whoever waits for it.
-    pub(super) fn sift_waiting(&mut self, effects: &mut Effects) {
-        let Some(chain) = &self.chain else { return };
-        for (statement, fault) in self.waiting.sift(chain.state(), chain.head(), self.now) {
-            self.relays.remove(&statement);
-            effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
-            // One of its endorsers may have lost its office; the others may be enough for a new entry.
-            if let Some(proposal) = self.proposals.get_mut(&Hash(statement.0)) {
-                proposal.met = false;
-            }
-            if let Some(retry) = outlook(&fault)
-                && let Some(newcomers) = self.promised.remove(&statement)
-            {
-                let why = within_a_note(fault.to_string());
-                for key in newcomers {
-                    effects.send(key, Arc::new(Message::Refused { statement, why: why.clone(), retry }));
-                }
-            }
-        }
-    }
 }
-
-/// The place of the founding charter in [`Table::Meta`].
-pub(super) const FOUNDED_KEY: &[u8] = b"founded";
 
 fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
     match subject {
@@ -674,54 +308,4 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
             Kind::Revoke(_) => None,
         },
     }
-}
-
-/// What a newcomer can do about a fault of its draft or entry; `None` if it may be that only our log or clock is behind.
-fn outlook(fault: &Fault) -> Option<Retry> {
-    match fault {
-        Fault::SubjectGone { .. }
-        | Fault::KeyTaken { .. }
-        | Fault::WrongNumber { .. }
-        | Fault::UnknownRole { .. }
-        | Fault::RoleBeyondTicket { .. }
-        | Fault::TicketExpired
-        | Fault::TicketSpent { .. }
-        | Fault::BadTicket { .. }
-        | Fault::OtherDomain { .. }
-        | Fault::GroundsNotAllowed { .. }
-        | Fault::BadKey { .. }
-        | Fault::NotAllowed { .. } => Some(Retry::Never),
-        // Whoever endorsed it may not any more: others can.
-        Fault::NotAnEndorser { .. }
-        | Fault::EndorserGone { .. }
-        | Fault::NotTheCurrentKey { .. }
-        | Fault::TooFewEndorsements { .. } => Some(Retry::NewerBasis),
-        Fault::BadWindow { .. }
-        | Fault::BadBasis { .. }
-        | Fault::DomainFull { .. }
-        | Fault::TooMany { .. }
-        | Fault::Malformed(_)
-        | Fault::UnknownVersion { .. }
-        | Fault::BadSignature { .. }
-        | Fault::NotInOrder { .. }
-        | Fault::SubjectUnknown { .. }
-        | Fault::WouldStrandTheCharter { .. }
-        | Fault::BadCharter { .. }
-        | Fault::WrongHeader { .. }
-        | Fault::WrongTime { .. }
-        | Fault::BadBlock { .. }
-        | Fault::BadCertificate { .. }
-        | Fault::BadBallot { .. }
-        | Fault::BadProof
-        | Fault::NotTheLeader { .. }
-        | Fault::WrongSnapshot
-        | Fault::Unknown { .. } => None,
-    }
-}
-
-fn within_a_note(mut text: String) -> String {
-    while text.len() > limits::NOTE_BYTES_MAX {
-        text.pop();
-    }
-    text
 }

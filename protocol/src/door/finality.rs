@@ -10,7 +10,7 @@ use super::record::{Record, Table};
 use super::syncing::proven_header;
 use super::talk::{heard, record_with_block, said};
 use crate::agreement::{self, Accepted, Ballot, JournalRecord, Ledger, Output, Signer, Timely};
-use crate::encoding::encode;
+use crate::encoding::{encode, encoded_len};
 use crate::fault::Fault;
 use crate::following::{Chain, NotTaken, Proof, Workshop, chain_below};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
@@ -422,6 +422,7 @@ impl Core {
         match &entry.statement.kind {
             Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
             Kind::Revoke(revoke) => {
+                effects.sync_all();
                 let Some(chain) = &self.chain else { return };
                 let node = revoke.subject;
                 let keys: Vec<PublicKey> =
@@ -529,8 +530,12 @@ impl Core {
                 None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
             }
         };
+        let ahead = height > ours.height;
+        if let Message::Final(chain) = &message {
+            self.rations.sent(to, encoded_len(&**chain), self.now);
+        }
         effects.send(to, Arc::new(message));
-        if height > ours.height && self.follower.gap(self.now) {
+        if ahead && self.follower.gap(self.now) {
             self.ask_what_follows(to, effects);
         }
         Ok(())

@@ -5,18 +5,21 @@
 //! | `input`, `effects`, `record`, `message` | what goes in, what comes out, what is stored, what travels |
 //! | `core` | [`Core::handle`]: who may say what, and which room it goes to |
 //! | `finality` | agreement and following: how blocks become final here, and what follows |
-//! | `endorsing` | drafts, proposals, entries on their way into a block |
-//! | `syncing` | snapshots |
+//! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
+//! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
 mod core;
+mod drafts;
 mod effects;
 mod endorsing;
+mod entries;
 mod finality;
 mod input;
 mod message;
 mod open;
+mod rations;
 mod record;
 mod router;
 mod syncing;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::core::{Config, Core, Given, Hall, seeded};
-use super::endorsing::FOUNDED_KEY;
+use super::drafts::FOUNDED_KEY;
 use super::finality::{FORKED_KEY, HEAD_KEY};
 use super::input::Alarm;
 use super::record::{Record, Table};
@@ -144,6 +144,7 @@ impl Core {
             stored_heights: Vec::new(),
             stored_chunks: 0,
             connected: BTreeSet::new(),
+            rations: super::rations::Rations::default(),
             halted: None,
             clock_ran_back: false,
             clock_far_off: false,

@@ -49,7 +49,7 @@ impl Table {
 /// How hard a record must be to lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
-    /// Peers can restore it: written in order, synced when convenient.
+    /// Peers can restore it: written in order, synced when convenient, or when [`Unsettled::syncs_all`](super::Unsettled::syncs_all).
     Restorable,
     /// Nobody can: on the disk (`fdatasync`, not just handed to the kernel) before the effects that follow it.
     Synced,

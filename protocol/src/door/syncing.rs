@@ -7,8 +7,9 @@ use super::effects::Effects;
 use super::finality::HEAD_KEY;
 use super::input::{Error, Event};
 use super::message::Message;
+use super::rations::Question;
 use super::record::{Record, Table};
-use crate::encoding::encode;
+use crate::encoding::{encode, encoded_len};
 use crate::fault::Fault;
 use crate::following::{
     Chain, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
@@ -55,8 +56,24 @@ impl Core {
         effects.send(from, Arc::new(Message::AskSnapshot { head: BlockId::NONE, chunk: 0 }));
     }
 
+    /// Answers now, or when the peer's ration allows.
+    pub(super) fn asked(
+        &mut self,
+        from: PublicKey,
+        question: Question,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        if !self.rations.allows(from, question, self.now) {
+            return Ok(());
+        }
+        match question {
+            Question::Follow { height, head } => self.answer_follow(from, height, &head, effects),
+            Question::Snapshot { head, chunk } => self.answer_snapshot(from, head, chunk, effects),
+        }
+    }
+
     /// «Send me this part of your newest snapshot, or of this one.»
-    pub(super) fn answer_snapshot(
+    fn answer_snapshot(
         &mut self,
         to: PublicKey,
         head: BlockId,
@@ -79,6 +96,7 @@ impl Core {
         let Some(chunk) = served.and_then(|(_, chunks)| chunks.get(chunk as usize)) else {
             return Err(Error::Untimely("that snapshot is not kept any more"));
         };
+        self.rations.sent(to, encoded_len(&**chunk), self.now);
         effects.send(to, Arc::new(Message::Snapshot(Arc::clone(chunk))));
         Ok(())
     }
@@ -137,6 +155,8 @@ impl Core {
             let key = chunk.index.to_be_bytes().to_vec();
             effects.persist(Record { table: Table::Base, key, value: Some(encode(&**chunk)) });
         }
+        // There may be somebody gone in it whom the state that it replaces did not know as such.
+        effects.sync_all();
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);
         let height = header.height;
         self.chain = Some(Chain::begin(state, header, proof.map(Arc::new)));

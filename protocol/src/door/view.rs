@@ -117,8 +117,10 @@ impl Core {
     /// What this node answers about `node` at `now` (SPEC 9.5): `None` is *stale*.
     pub fn effective(&self, node: &NodeId, now: Timestamp) -> Option<Effective> {
         let chain = self.chain.as_ref()?;
-        let bound = chain.state().charter().timing.freshness_ms;
-        let fresh = now.since(chain.head().time) <= bound && self.halted.is_none();
+        let (timing, made) = (&chain.state().charter().timing, chain.head().time);
+        // A clock that is this far behind a final block is wrong, and would keep the block young.
+        let clock_is_behind = made.since(now) > timing.skew_ms.saturating_mul(2);
+        let fresh = now.since(made) <= timing.freshness_ms && !clock_is_behind && self.halted.is_none();
         fresh.then(|| chain.state().effective(node, now))
     }
 

@@ -110,10 +110,9 @@ impl Proposals {
                     return Err(Fault::TooMany { what: "drafts of one newcomer", count: of_it, max });
                 }
                 // Half of the places are for endorsers: strangers cannot keep a revocation out.
-                let strangers =
-                    self.open.values().filter(|other| matches!(other.origin, Origin::Newcomer(_))).count();
-                if strangers >= max / 2 {
-                    return Err(Fault::TooMany { what: "drafts that wait", count: strangers, max: max / 2 });
+                let (strangers, max) = (self.strangers(), max / 2);
+                if strangers >= max {
+                    return Err(Fault::TooMany { what: "drafts that wait", count: strangers, max });
                 }
             }
             Origin::Endorsers => {}
@@ -123,6 +122,26 @@ impl Proposals {
         }
         self.open.insert(proposal.id(), proposal);
         Ok(())
+    }
+
+    fn strangers(&self) -> usize {
+        self.open.values().filter(|other| matches!(other.origin, Origin::Newcomer(_))).count()
+    }
+
+    /// If all places of newcomers are taken, takes out the draft of one that is not here, whichever would lapse first: so whoever stays has
+    /// its place, however many others asked and went (SPEC 5.17).
+    pub fn make_room(&mut self, is_here: impl Fn(&PublicKey) -> bool) -> Option<Hash> {
+        if self.strangers() < limits::PROPOSALS_MAX / 2 {
+            return None;
+        }
+        let absent = |(_, proposal): &(&Hash, &Proposal)| match proposal.origin {
+            Origin::Newcomer(key) => !is_here(&key),
+            Origin::Endorsers => false,
+        };
+        let first = self.open.iter().filter(absent).min_by_key(|(_, proposal)| proposal.expires);
+        let id = first.map(|(id, _)| *id)?;
+        self.open.remove(&id);
+        Some(id)
     }
 
     /// Whether every endorser of a new proposal has its share open already of such as no honest endorser need have looked at: as few signed

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use frith_protocol::door::{
-    Config, Core, Effects, Event, Input, Keys, Message, Record, Standing, Table, founding_records,
-    joining_records,
+    Config, Core, Durability, Effects, Event, Input, Keys, Message, Record, Standing, Table,
+    founding_records, joining_records,
 };
 use frith_protocol::following::PlainWorkshop;
 use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, verify};
@@ -68,9 +68,27 @@ pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
 pub struct Node {
     pub keys: Keys,
     pub core: Option<Core>,
+    /// What a loss of power leaves.
     pub disk: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    /// What it takes: written, and not synced yet.
+    unsynced: Vec<Record>,
     pub events: Vec<Event>,
     pub refused: Vec<String>,
+}
+
+impl Node {
+    fn sync(&mut self) {
+        for record in std::mem::take(&mut self.unsynced) {
+            keep(&mut self.disk, record);
+        }
+    }
+}
+
+fn keep(disk: &mut BTreeMap<(Table, Vec<u8>), Vec<u8>>, record: Record) {
+    match record.value {
+        Some(value) => disk.insert((record.table, record.key), value),
+        None => disk.remove(&(record.table, record.key)),
+    };
 }
 
 enum What {
@@ -135,7 +153,8 @@ impl Mesh {
     pub fn add(&mut self, keys: Keys, records: Vec<Record>) -> PublicKey {
         let key = keys.identity.public();
         let disk = records.into_iter().map(|r| ((r.table, r.key), r.value.unwrap())).collect();
-        self.nodes.insert(key, Node { keys, core: None, disk, events: Vec::new(), refused: Vec::new() });
+        let (unsynced, events, refused) = (Vec::new(), Vec::new(), Vec::new());
+        self.nodes.insert(key, Node { keys, core: None, disk, unsynced, events, refused });
         self.start(key);
         key
     }
@@ -172,7 +191,15 @@ impl Mesh {
     }
 
     pub fn stop(&mut self, key: PublicKey) {
-        self.nodes.get_mut(&key).unwrap().core = None;
+        self.nodes.get_mut(&key).unwrap().sync();
+        self.lose_power(key);
+    }
+
+    /// Ends a node, with all that it has written and not synced.
+    pub fn lose_power(&mut self, key: PublicKey) {
+        let node = self.nodes.get_mut(&key).unwrap();
+        node.unsynced.clear();
+        node.core = None;
         let others: Vec<PublicKey> = self.nodes.keys().copied().filter(|other| *other != key).collect();
         for other in others {
             self.input(other, Input::Disconnected(key));
@@ -228,11 +255,13 @@ impl Mesh {
         }
         let unsettled = effects.take();
         for record in unsettled.records() {
-            let at = (record.table, record.key.clone());
-            match &record.value {
-                Some(value) => node.disk.insert(at, value.clone()),
-                None => node.disk.remove(&at),
-            };
+            match record.table.durability() {
+                Durability::Synced => keep(&mut node.disk, record.clone()),
+                Durability::Restorable => node.unsynced.push(record.clone()),
+            }
+        }
+        if unsettled.syncs_all() {
+            node.sync();
         }
         let outbox = unsettled.settled();
         node.events.extend(outbox.events);

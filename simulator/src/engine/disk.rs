@@ -78,7 +78,7 @@ impl Disk {
         Disk { forgetful: true, ..Disk::default() }
     }
 
-    /// Takes `write`, which will be durable at `durable_at`. Each kind's writes must come in the order in which they get durable.
+    /// Takes `write`, which will be durable at `durable_at`, but no earlier than those of its kind before it.
     pub fn write(&mut self, write: Write, now: Instant, durable_at: Instant) {
         self.writes += 1;
         if self.forgetful {
@@ -86,11 +86,16 @@ impl Disk {
         }
         self.settle(now);
         let queue = if write.synced { &mut self.synced } else { &mut self.restorable };
-        debug_assert!(
-            queue.back().is_none_or(|(before, _)| *before <= durable_at),
-            "writes got out of order"
-        );
+        // A flush that a program asked for may end after the next periodic one would have.
+        let durable_at = queue.back().map_or(durable_at, |(before, _)| durable_at.max(*before));
         queue.push_back((durable_at, write));
+    }
+
+    /// The program wants everything that it has written to be durable at `durable_at`.
+    pub fn sync_all(&mut self, durable_at: Instant) {
+        for (at, _) in &mut self.restorable {
+            *at = durable_at.min(*at);
+        }
     }
 
     /// Puts a record straight onto the disk of a node that is down.
@@ -257,5 +262,21 @@ mod tests {
         let mut disk = Disk::forgetful();
         disk.write(write(1, true), T(0), T(1));
         disk.store();
+    }
+
+    #[test]
+    fn what_a_program_asked_for_is_durable_by_then_and_what_it_writes_later_is_not() {
+        let mut disk = Disk::default();
+        disk.write(write(1, false), T(0), T(500));
+        disk.sync_all(T(2));
+        disk.write(write(2, false), T(1), T(500));
+        disk.end(T(3), Ending::PowerLost, &mut Random::new(1, 0, Concern::Disks));
+        assert!(keys(&disk, false).contains(&1));
+        assert_eq!(disk.restorable.len(), 0);
+        let mut later = Disk::default();
+        later.write(write(1, false), T(0), T(500));
+        later.sync_all(T(2));
+        later.settle(T(1));
+        assert!(keys(&later, false).is_empty(), "not before it is done");
     }
 }

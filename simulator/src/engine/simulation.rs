@@ -100,6 +100,8 @@ pub enum Verdict {
 pub struct Actions<A: Actor> {
     /// What must be stored.
     pub writes: Vec<Write>,
+    /// Whether everything that was ever written must be durable before the rest.
+    pub sync_all: bool,
     /// Then, what goes to one peer each. To a peer that is not connected it goes nowhere.
     pub sends: Vec<(NodeIndex, A::Message)>,
     /// What goes to the gossip overlay.
@@ -110,7 +112,13 @@ pub struct Actions<A: Actor> {
 
 impl<A: Actor> Default for Actions<A> {
     fn default() -> Self {
-        Actions { writes: Vec::new(), sends: Vec::new(), publishes: Vec::new(), told: Vec::new() }
+        Actions {
+            writes: Vec::new(),
+            sync_all: false,
+            sends: Vec::new(),
+            publishes: Vec::new(),
+            told: Vec::new(),
+        }
     }
 }
 
@@ -549,7 +557,8 @@ impl<A: Actor> Simulation<A> {
         self.set_alarm(to);
 
         let node = &mut self.nodes[to.index()];
-        let synced = actions.writes.iter().any(|write| write.synced);
+        let sync_all = std::mem::take(&mut actions.sync_all);
+        let synced = sync_all || actions.writes.iter().any(|write| write.synced);
         if synced {
             node.settled_at = node.settled_at.max(self.now).plus_us(self.disk_rules.sync_us);
         }
@@ -558,6 +567,9 @@ impl<A: Actor> Simulation<A> {
         for write in actions.writes.drain(..) {
             let durable_at = if write.synced { node.settled_at } else { flushed_at };
             node.disk.write(write, self.now, durable_at);
+        }
+        if sync_all {
+            node.disk.sync_all(node.settled_at);
         }
         if node.settled_at <= self.now {
             self.release(to, &mut actions);

@@ -6,6 +6,8 @@ mod read;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::gossip::GossipRules;
+
 pub use names::{NodeName, NotAName};
 pub use read::{BadScenario, Scenario};
 
@@ -179,8 +181,17 @@ pub struct Gossip {
 
 impl Default for Gossip {
     fn default() -> Self {
-        let (mesh, mesh_low, mesh_high, lazy) = (8, 6, 12, 6);
-        Gossip { on: true, mesh, mesh_low, mesh_high, lazy, heartbeat_ms: 1_000, flood_publish: false }
+        let rules = GossipRules::default();
+        let small = |number: usize| u32::try_from(number).expect("a small constant");
+        Gossip {
+            on: true,
+            mesh: small(rules.mesh),
+            mesh_low: small(rules.mesh_low),
+            mesh_high: small(rules.mesh_high),
+            lazy: small(rules.lazy),
+            heartbeat_ms: rules.heartbeat_us / 1_000,
+            flood_publish: rules.flood_publish,
+        }
     }
 }
 

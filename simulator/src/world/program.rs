@@ -161,6 +161,7 @@ impl Actor for Program {
         for record in unsettled.records() {
             actions.writes.push(write(record, forgetful, &mut shared.values));
         }
+        actions.sync_all |= unsettled.syncs_all();
         self.send(shared, unsettled.settled(), actions);
         match result {
             Ok(()) => Verdict::Accept,

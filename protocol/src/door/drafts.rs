@@ -1,0 +1,256 @@
+//! Newcomers' drafts, from both sides: what a newcomer does next, and what an endorser makes of it (SPEC 5.4 to 5.6).
+
+use std::sync::Arc;
+
+use super::core::{Core, Phase};
+use super::effects::Effects;
+use super::entries::{outlook, within_a_note};
+use super::input::{Error, Event};
+use super::message::Message;
+use super::record::{Record, Table};
+use crate::encoding::{Hash, encode};
+use crate::fault::Fault;
+use crate::identity::{PublicKey, Verified};
+use crate::joining::{Answer, Decision, Draft, Origin, Proposal, Retry, Step, Verdict};
+use crate::limits;
+use crate::state::{Founded, Grounds, Kind, Subject, TicketTerms};
+
+/// What becomes of a draft.
+enum Judged {
+    Endorse,
+    AskOperator,
+    Decline(String, Retry),
+    /// Our log must first reach its basis.
+    WaitForLog,
+    /// It is in the log already, at this height.
+    Admitted(u64),
+}
+
+impl Core {
+    /// Carries out what the newcomer's side wants next.
+    pub(super) fn walk(&mut self, steps: Vec<Step>, effects: &mut Effects) {
+        for step in steps {
+            match step {
+                Step::AskBeginning(peer) => {
+                    let Some(newcomer) = &self.newcomer else { return };
+                    let charter = newcomer.application().anchor.charter;
+                    effects.send(peer, Arc::new(Message::AskCharter(charter)));
+                    effects.send(peer, Arc::new(Message::AskHead));
+                }
+                Step::AskHead(peer) => effects.send(peer, Arc::new(Message::AskHead)),
+                Step::AskEndorsement(peer, draft) => {
+                    effects.send(peer, Arc::new(Message::AskEndorsement(Box::new((*draft).clone()))));
+                }
+                Step::Submit(peer, entry) => effects.send(peer, Arc::new(Message::Submit(entry))),
+                Step::Declined(by, why) => effects.tell(Event::Declined { by, why }),
+                Step::Failed(why) => effects.tell(Event::JoinFailed { why }),
+            }
+        }
+    }
+
+    pub(super) fn answer_charter(
+        &mut self,
+        to: PublicKey,
+        id: &crate::state::CharterId,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        match &self.founded {
+            Some(founded) if founded.charter.id() == *id => {
+                effects.send(to, Arc::new(Message::Charter(Box::new((**founded).clone()))));
+                Ok(())
+            }
+            Some(_) | None => Err(Error::Untimely("that charter is not known here")),
+        }
+    }
+
+    pub(super) fn charter_shown(
+        &mut self,
+        founded: &Verified<Founded>,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let Some(newcomer) = &mut self.newcomer else {
+            return Err(Error::Untimely("no charter was asked for"));
+        };
+        let steps = newcomer.charter_shown(founded, &*self.workshop, self.now);
+        if self.founded.is_none()
+            && let Some(founded) = newcomer.founded()
+        {
+            self.founded = Some(founded.clone());
+            let value = Some(encode(&**founded));
+            effects.persist(Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value });
+        }
+        self.walk(steps, effects);
+        Ok(())
+    }
+
+    /// A newcomer asks us to endorse its admission (SPEC 5.5, 5.6).
+    pub(super) fn judge_draft(&mut self, from: PublicKey, draft: &Verified<Draft>, effects: &mut Effects) {
+        let statement = draft.statement.id();
+        let id = Hash(statement.0);
+        if let Some(given) = self.given.get(&id) {
+            let verdict = Verdict::Endorsed(given.endorsement);
+            effects.send(from, Arc::new(Message::Answer(Box::new(Answer { statement, verdict }))));
+            return;
+        }
+        let verdict = match self.judge(draft) {
+            Judged::Endorse => {
+                Verdict::Endorsed(self.sign(&Subject::Statement(draft.statement.clone()), effects))
+            }
+            Judged::Decline(why, retry) => Verdict::Declined { why: within_a_note(why), retry },
+            Judged::AskOperator => match self.ask_operator(from, draft, effects) {
+                Ok(()) => Verdict::Waiting,
+                Err(fault) => {
+                    Verdict::Declined { why: within_a_note(fault.to_string()), retry: Retry::Later }
+                }
+            },
+            Judged::WaitForLog => {
+                // One a peer: nobody fills the queue. Whoever finds no place asks again by its own timer.
+                self.drafts_ahead.retain(|(peer, _)| *peer != from);
+                if self.drafts_ahead.len() < limits::DRAFTS_AHEAD_MAX {
+                    self.drafts_ahead.push((from, draft.clone()));
+                }
+                return;
+            }
+            Judged::Admitted(height) => {
+                if let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height)) {
+                    effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
+                }
+                return;
+            }
+        };
+        effects.send(from, Arc::new(Message::Answer(Box::new(Answer { statement, verdict }))));
+    }
+
+    fn judge(&self, draft: &Verified<Draft>) -> Judged {
+        let never = |fault: Fault| Judged::Decline(fault.to_string(), Retry::Never);
+        let declined = |fault: Fault| {
+            let retry = outlook(&fault).unwrap_or(Retry::Later);
+            Judged::Decline(fault.to_string(), retry)
+        };
+        let Kind::Admit(admit) = &draft.statement.kind else {
+            return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
+        };
+        if let Err(fault) = self.check_may_endorse() {
+            // A seat that has no state yet, or has halted, may come round.
+            let retry = match self.phase() {
+                Phase::Syncing | Phase::Halted => Retry::Later,
+                Phase::Endorsing | Phase::Joining | Phase::Following | Phase::Restrained | Phase::Gone => {
+                    Retry::Never
+                }
+            };
+            return Judged::Decline(fault.to_string(), retry);
+        }
+        let Some(chain) = &self.chain else { return never(Fault::Unknown { what: "the state" }) };
+        let state = chain.state();
+        let charter = state.charter();
+        let head = chain.head();
+        if self.now.since(head.time) > charter.timing.freshness_ms {
+            let why = "this endorser's own newest final block is older than the freshness bound";
+            return Judged::Decline(why.into(), Retry::Later);
+        }
+        let subject = admit.subject.node_id();
+        if let Some(standing) = state.standing(&subject)
+            && standing.number >= admit.number
+            && standing.number > 0
+        {
+            return Judged::Admitted(standing.height);
+        }
+        if admit.basis.height > head.height {
+            let ahead = admit.basis.height - head.height;
+            return if ahead <= limits::BASIS_AHEAD_MAX {
+                Judged::WaitForLog
+            } else {
+                Judged::Decline("the basis is far beyond this endorser's head".into(), Retry::Later)
+            };
+        }
+        if let Err(fault) = self.check_basis(&admit.basis) {
+            return Judged::Decline(fault.to_string(), Retry::NewerBasis);
+        }
+        let time = self.now.max(head.time.plus(1));
+        if let Err(fault) = state.judge_statement(head, time, &draft.statement) {
+            return declined(fault);
+        }
+        match (&admit.grounds, &draft.shown) {
+            (Grounds::Ticket(terms), Some(shown)) if charter.admission.tickets => {
+                let need = usize::from(charter.thresholds.admit);
+                let judged = state
+                    .judge_ticket(time, terms)
+                    .and_then(|()| state.check_endorsers(&shown.countersignatures, need));
+                match judged {
+                    Ok(()) if self.has_signed_too_often(terms) => Judged::Decline(
+                        "too many identities ask with this ticket: ask again when some of them are in".into(),
+                        Retry::Later,
+                    ),
+                    Ok(()) => Judged::Endorse,
+                    Err(fault) => declined(fault),
+                }
+            }
+            (Grounds::Approval, None) if charter.admission.approval => {
+                match self.proposals.get(&Hash(draft.statement.id().0)).map(|proposal| proposal.decision) {
+                    Some(Decision::Declined) => {
+                        Judged::Decline("the operator of this endorser said no".into(), Retry::Never)
+                    }
+                    Some(Decision::Open | Decision::Endorsed) | None => Judged::AskOperator,
+                }
+            }
+            (Grounds::Ticket(_) | Grounds::Approval, _) => {
+                Judged::Decline("the charter does not admit on these grounds".into(), Retry::Never)
+            }
+        }
+    }
+
+    fn ask_operator(
+        &mut self,
+        from: PublicKey,
+        draft: &Verified<Draft>,
+        effects: &mut Effects,
+    ) -> Result<(), Fault> {
+        let subject = Subject::Statement(draft.statement.clone());
+        let id = subject.digest();
+        if let Some(known) = self.proposals.get_mut(&id) {
+            // It may have reconnected under the same key only: the draft names that key.
+            known.origin = Origin::Newcomer(from);
+            return Ok(());
+        }
+        let timing = self
+            .charter()
+            .map_or(0, |charter| charter.timing.proposal_lifetime_ms.min(charter.timing.basis_ms / 2));
+        let proposal = Proposal {
+            subject,
+            note: draft.note.clone(),
+            expires: self.now.plus(timing),
+            origin: Origin::Newcomer(from),
+            decision: Decision::Open,
+            endorsements: Vec::new(),
+            met: false,
+        };
+        if let Some(gone) = self.proposals.make_room(|key| self.connected.contains(key)) {
+            effects.persist(Record { table: Table::Proposals, key: gone.0.to_vec(), value: None });
+            effects.tell(Event::Lapsed { id: gone });
+        }
+        self.proposals.insert(proposal.clone())?;
+        self.keep_proposal(&proposal, effects);
+        effects.tell(Event::Waiting { id, note: draft.note.clone() });
+        Ok(())
+    }
+
+    pub(super) fn judge_drafts_ahead(&mut self, effects: &mut Effects) {
+        for (from, draft) in std::mem::take(&mut self.drafts_ahead) {
+            self.judge_draft(from, &draft, effects);
+        }
+    }
+
+    /// Whoever holds a ticket can make identities without end: what we sign for it, and must remember, has a bound.
+    fn has_signed_too_often(&self, terms: &TicketTerms) -> bool {
+        let id = terms.id();
+        let signed = self
+            .given
+            .values()
+            .filter(|given| given.admits.is_some_and(|(_, ticket)| ticket == Some(id)))
+            .count();
+        signed >= (terms.uses as usize).saturating_add(limits::SPARE_ENDORSEMENTS_PER_TICKET)
+    }
+}
+
+/// The place of the founding charter in [`Table::Meta`].
+pub(super) const FOUNDED_KEY: &[u8] = b"founded";

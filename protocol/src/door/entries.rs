@@ -1,0 +1,196 @@
+//! Entries on their way into a block: taken over, handed on, dropped when they can no longer be one (SPEC 5.13, 5.15).
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::effects::Effects;
+use super::input::{Error, Event};
+use super::message::Message;
+use super::record::{Record, Table};
+use crate::agreement;
+use crate::encoding::{Hash, encode};
+use crate::fault::Fault;
+use crate::identity::{PublicKey, Verified};
+use crate::joining::{Offered, Retry};
+use crate::limits;
+use crate::state::{Admit, Entry, Kind, Statement};
+
+impl Core {
+    /// Somebody hands us an entry for a block; `None`: we ourselves.
+    pub(super) fn submitted(
+        &mut self,
+        from: Option<PublicKey>,
+        entry: &Verified<Arc<Entry>>,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let statement = entry.statement.id();
+        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        if self.hall.is_none() {
+            return Err(Error::Untimely("this node does not make blocks"));
+        }
+        match self.waiting.offer(entry, chain.state(), chain.head(), self.now) {
+            Ok(Offered::Waits { instead_of }) => {
+                if let Some(dead) = instead_of {
+                    self.relays.remove(&dead);
+                    effects.persist(Record { table: Table::Waiting, key: dead.0.to_vec(), value: None });
+                }
+                if let Some(from) = from {
+                    self.promise(statement, from);
+                }
+                let key = statement.0.to_vec();
+                effects.persist(Record { table: Table::Waiting, key, value: Some(encode(&**entry)) });
+                effects.tell(Event::Accepted { statement });
+                self.relay(entry, from, effects);
+                self.agree(agreement::Input::WorkChanged, effects);
+                Ok(())
+            }
+            Ok(Offered::Already) => {
+                if let Some(from) = from {
+                    self.promise(statement, from);
+                }
+                Ok(())
+            }
+            Err(fault) => {
+                let Some(from) = from else { return Err(Error::Refused(fault)) };
+                // Whoever asks again after it is in gets the proof once more.
+                // Nobody else: it shows other members.
+                if (self.is_seated(&from) || self.speaks_for(&from, &entry.statement))
+                    && let Some(height) = self.height_of(&entry.statement)
+                    && let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height))
+                {
+                    effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
+                    return Ok(());
+                }
+                if !self.is_seated(&from)
+                    && let Some(retry) = outlook(&fault)
+                {
+                    let why = within_a_note(fault.to_string());
+                    effects.send(from, Arc::new(Message::Refused { statement, why, retry }));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the peer at this transport key is the one whom `statement` is about.
+    pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
+        let by_first_key = match &statement.kind {
+            Kind::Admit(admit) => admit.subject.key == *from,
+            Kind::Revoke(_) => false,
+        };
+        by_first_key || self.owner_of(from) == Some(statement.subject())
+    }
+
+    /// The height of the block that holds `statement`, or one with its effect.
+    fn height_of(&self, statement: &Statement) -> Option<u64> {
+        let state = self.chain.as_ref()?.state();
+        match &statement.kind {
+            Kind::Admit(admit) => {
+                let Admit { subject, number, .. } = &**admit;
+                let standing = state.standing(&subject.node_id())?;
+                (standing.number == *number).then_some(standing.height)
+            }
+            Kind::Revoke(revoke) => state.gone_since(&revoke.subject).map(|gone| gone.height),
+        }
+    }
+
+    /// What we made goes to everybody at once; what a newcomer handed us only if it is still not in a block after a while (SPEC 8.10): it
+    /// hands its entry to every endorser itself, and each relaying it to each would send it n² times.
+    fn relay(&mut self, entry: &Verified<Arc<Entry>>, from: Option<PublicKey>, effects: &mut Effects) {
+        let statement = entry.statement.id();
+        if from.is_none() {
+            let message = Arc::new(Message::Submit(Arc::clone(entry)));
+            for key in self.endorser_keys() {
+                effects.send(key, Arc::clone(&message));
+            }
+            return;
+        }
+        let Some(timing) = self.charter().map(|charter| charter.timing) else { return };
+        self.relays.insert(statement, self.now.plus(timing.first_timeout_ms / 2));
+    }
+
+    pub(super) fn relay_what_is_due(&mut self, effects: &mut Effects) {
+        let now = self.now;
+        let due: Vec<_> =
+            self.relays.iter().filter(|(_, at)| **at <= now).map(|(statement, _)| *statement).collect();
+        for statement in due {
+            self.relays.remove(&statement);
+            let Some(entry) = self.waiting.get(&statement) else { continue };
+            let message = Arc::new(Message::Submit(Arc::clone(entry)));
+            for key in self.endorser_keys() {
+                effects.send(key, Arc::clone(&message));
+            }
+        }
+    }
+
+    /// Drops what can no longer become an entry, and tells whoever waits for it.
+    pub(super) fn sift_waiting(&mut self, effects: &mut Effects) {
+        let Some(chain) = &self.chain else { return };
+        for (statement, fault) in self.waiting.sift(chain.state(), chain.head(), self.now) {
+            self.relays.remove(&statement);
+            effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
+            // One of its endorsers may have lost its office; the others may be enough for a new entry.
+            if let Some(proposal) = self.proposals.get_mut(&Hash(statement.0)) {
+                proposal.met = false;
+            }
+            if let Some(retry) = outlook(&fault)
+                && let Some(newcomers) = self.promised.remove(&statement)
+            {
+                let why = within_a_note(fault.to_string());
+                for key in newcomers {
+                    effects.send(key, Arc::new(Message::Refused { statement, why: why.clone(), retry }));
+                }
+            }
+        }
+    }
+}
+
+/// What a newcomer can do about a fault of its draft or entry; `None` if it may be that only our log or clock is behind.
+pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
+    match fault {
+        Fault::SubjectGone { .. }
+        | Fault::KeyTaken { .. }
+        | Fault::WrongNumber { .. }
+        | Fault::UnknownRole { .. }
+        | Fault::RoleBeyondTicket { .. }
+        | Fault::TicketExpired
+        | Fault::TicketSpent { .. }
+        | Fault::BadTicket { .. }
+        | Fault::OtherDomain { .. }
+        | Fault::GroundsNotAllowed { .. }
+        | Fault::BadKey { .. }
+        | Fault::NotAllowed { .. } => Some(Retry::Never),
+        // Whoever endorsed it may not any more: others can.
+        Fault::NotAnEndorser { .. }
+        | Fault::EndorserGone { .. }
+        | Fault::NotTheCurrentKey { .. }
+        | Fault::TooFewEndorsements { .. } => Some(Retry::NewerBasis),
+        Fault::BadWindow { .. }
+        | Fault::BadBasis { .. }
+        | Fault::DomainFull { .. }
+        | Fault::TooMany { .. }
+        | Fault::Malformed(_)
+        | Fault::UnknownVersion { .. }
+        | Fault::BadSignature { .. }
+        | Fault::NotInOrder { .. }
+        | Fault::SubjectUnknown { .. }
+        | Fault::WouldStrandTheCharter { .. }
+        | Fault::BadCharter { .. }
+        | Fault::WrongHeader { .. }
+        | Fault::WrongTime { .. }
+        | Fault::BadBlock { .. }
+        | Fault::BadCertificate { .. }
+        | Fault::BadBallot { .. }
+        | Fault::BadProof
+        | Fault::NotTheLeader { .. }
+        | Fault::WrongSnapshot
+        | Fault::Unknown { .. } => None,
+    }
+}
+
+pub(super) fn within_a_note(mut text: String) -> String {
+    while text.len() > limits::NOTE_BYTES_MAX {
+        text.pop();
+    }
+    text
+}
