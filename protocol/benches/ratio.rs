@@ -16,6 +16,7 @@ use frith_protocol::state::{Block, Grounds, Kind, Parent};
 
 const PAIRS: usize = 200;
 
+#[allow(clippy::disallowed_methods, reason = "a bench is no part of the core")]
 fn main() {
     // `cargo test --benches` runs this, too: once around is enough there.
     let pairs = if std::env::args().any(|arg| arg == "--bench") { PAIRS } else { 1 };

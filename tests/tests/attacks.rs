@@ -33,7 +33,7 @@ fn approve(mesh: &mut Mesh, endorsers: &[PublicKey]) {
 }
 
 #[test]
-fn whoever_shows_a_newcomer_newer_heads_does_not_make_it_forget_the_yes_of_operators() {
+fn rule_5_10_whoever_shows_a_newcomer_newer_heads_does_not_make_it_forget_the_yes_of_operators() {
     let mut mesh = Mesh::of(4);
     mesh.run(1_000);
     let endorsers = mesh.endorsers();
@@ -54,7 +54,7 @@ fn whoever_shows_a_newcomer_newer_heads_does_not_make_it_forget_the_yes_of_opera
 }
 
 #[test]
-fn a_newcomer_whose_entry_grew_too_old_while_there_was_no_quorum_drafts_another() {
+fn rule_5_10_a_newcomer_whose_entry_grew_too_old_while_there_was_no_quorum_drafts_another() {
     let mut mesh = Mesh::of(4);
     mesh.run(1_000);
     let ticket = mesh.ticket(1);
@@ -77,7 +77,7 @@ fn a_newcomer_whose_entry_grew_too_old_while_there_was_no_quorum_drafts_another(
 }
 
 #[test]
-fn a_revoked_endorser_that_goes_on_signing_does_not_keep_a_newcomer_out() {
+fn rule_5_9_a_revoked_endorser_that_goes_on_signing_does_not_keep_a_newcomer_out() {
     let mut mesh = Mesh::of(4);
     mesh.run(1_000);
     let ticket = mesh.ticket(1);
@@ -135,7 +135,7 @@ fn flood(mesh: &mut Mesh, liar: PublicKey, victim: PublicKey, count: u32) {
 }
 
 #[test]
-fn one_endorser_cannot_fill_the_queue_of_proposals_and_so_keep_its_own_revocation_out() {
+fn rule_5_12_one_endorser_cannot_fill_the_queue_of_proposals_and_so_keep_its_own_revocation_out() {
     let mut mesh = Mesh::of(4);
     mesh.run(1_000);
     let endorsers = mesh.endorsers();
@@ -151,7 +151,7 @@ fn one_endorser_cannot_fill_the_queue_of_proposals_and_so_keep_its_own_revocatio
 }
 
 #[test]
-fn rule_5_8_a_stranger_is_not_shown_members_for_naming_one() {
+fn rule_5_11_a_stranger_is_not_shown_members_for_naming_one() {
     let mut mesh = Mesh::of(4);
     mesh.run(1_000);
     let ticket = mesh.ticket(3);
@@ -177,7 +177,7 @@ fn rule_5_8_a_stranger_is_not_shown_members_for_naming_one() {
 }
 
 #[test]
-fn rule_5_5_a_draft_is_answered_to_whom_it_is_about_and_nobody_else() {
+fn rule_5_11_a_draft_is_answered_to_whom_it_is_about_and_nobody_else() {
     let mut mesh = Mesh::of(4);
     mesh.run(1_000);
     let endorsers = mesh.endorsers();
@@ -200,7 +200,7 @@ fn rule_5_5_a_draft_is_answered_to_whom_it_is_about_and_nobody_else() {
 }
 
 #[test]
-fn drafts_on_blocks_that_do_not_exist_do_not_keep_honest_ones_from_waiting_for_theirs() {
+fn rule_5_14_drafts_on_blocks_that_do_not_exist_do_not_keep_honest_ones_from_waiting_for_theirs() {
     let mut mesh = Mesh::of(4);
     mesh.run(1_000);
     let endorser = mesh.endorsers()[0];

@@ -223,14 +223,17 @@ impl Draft {
             charter.founds(),
         );
         let mut section = String::new();
+        // Each is said once, where what it is about begins: seats and roles follow one another in sections of one name.
+        let mut unsaid = COMMENTS.to_vec();
         for line in body.lines() {
-            if let Some(header) = line.strip_prefix('[') {
+            let place = if let Some(header) = line.strip_prefix('[') {
                 section = header.trim_matches(['[', ']']).to_string();
-            }
-            let key = line.split_once(" = ").map_or("", |(key, _)| key);
-            if let Some((_, _, comment)) =
-                COMMENTS.iter().find(|(at, name, _)| *at == section && *name == key)
-            {
+                Some("")
+            } else {
+                line.split_once(" = ").map(|(key, _)| key)
+            };
+            let said = unsaid.iter().position(|(at, name, _)| *at == section && Some(*name) == place);
+            if let Some((_, _, comment)) = said.map(|at| unsaid.remove(at)) {
                 text.push_str(&format!("# {comment}\n"));
             }
             text.push_str(line);
@@ -309,20 +312,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_a_draft_that_needs_a_comment_has_one() {
-        let card = super::super::tests::founder(1).card;
+    fn every_line_of_a_draft_that_needs_a_comment_has_one_and_none_is_said_twice() {
+        let cards = [1, 2].map(|number| super::super::tests::founder(number).card);
         let draft = draft(
-            &[("card".into(), card)],
+            &cards.map(|card| ("card".into(), card)),
             DraftOptions { name: "home".into(), ..Default::default() },
             Timestamp(7),
         )
         .unwrap();
         let text = draft.to_commented_toml();
         for (section, key, comment) in COMMENTS {
-            assert!(
-                text.contains(&format!("# {comment}\n")),
-                "[{section}] {key} lost its comment in:\n{text}"
-            );
+            let times = text.matches(&format!("# {comment}\n")).count();
+            assert_eq!(times, 1, "the comment of [{section}] {key} in:\n{text}");
         }
         assert!(text.contains("heartbeat_ms = 60000  # 1m"), "{text}");
     }

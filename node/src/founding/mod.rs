@@ -179,4 +179,4 @@ fn check_addresses(addresses: &[String]) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

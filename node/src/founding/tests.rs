@@ -8,12 +8,12 @@ use crate::keys;
 use frith_protocol::time::Timestamp;
 
 /// A founder with keys that grow from a small number, so that a failure can be looked at twice.
-pub(super) struct Founder {
-    pub(super) keys: NodeKeys,
-    pub(super) card: Card,
+pub(crate) struct Founder {
+    pub(crate) keys: NodeKeys,
+    pub(crate) card: Card,
 }
 
-pub(super) fn founder(seed: u8) -> Founder {
+pub(crate) fn founder(seed: u8) -> Founder {
     let key = |purpose: u8| SecretKey::from_seed([seed.wrapping_mul(3).wrapping_add(purpose); 32]);
     let (identity, next, voting) = (key(0), key(1), key(2));
     let inception = Inception::new(&identity, &next.public());

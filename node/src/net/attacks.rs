@@ -8,10 +8,10 @@ use frith_protocol::door::Standing;
 use frith_protocol::identity::{PublicKey, SecretKey};
 use frith_protocol::limits::{MESSAGE_BYTES_MAX, STRANGER_MESSAGE_BYTES_MAX};
 use frith_protocol::state::DomainId;
-use futures::{AsyncWriteExt as _, StreamExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use libp2p::identity::Keypair;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{StreamProtocol, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -50,17 +50,8 @@ struct Raw {
     then: pipe::Behaviour,
 }
 
-/// A peer that opens a stream of `protocol`, writes `bytes`, and then opens one of the core's and says «done» there.
-struct Attacker {
-    key: PublicKey,
-    /// Whether all its bytes got out.
-    rid: mpsc::Receiver<bool>,
-    ended: mpsc::Receiver<()>,
-}
-
-impl Attacker {
-    async fn on(victim: &Network, seed: u8, protocol: StreamProtocol, bytes: Vec<u8>) -> Attacker {
-        let alone = protocol == pipe::PROTOCOL;
+impl Raw {
+    async fn dialling(victim: &Network, seed: u8, protocol: StreamProtocol) -> Swarm<Raw> {
         let identity = Keypair::ed25519_from_bytes([seed; 32]).unwrap();
         let mut swarm = SwarmBuilder::with_existing_identity(identity)
             .with_tokio()
@@ -74,6 +65,22 @@ impl Attacker {
             .with_swarm_config(|config| config.with_idle_connection_timeout(BOUND))
             .build();
         swarm.dial(victim.status().await.unwrap().listening[0].clone()).unwrap();
+        swarm
+    }
+}
+
+/// A peer that opens a stream of `protocol`, writes `bytes`, and then opens one of the core's and says «done» there.
+struct Attacker {
+    key: PublicKey,
+    /// Whether all its bytes got out.
+    rid: mpsc::Receiver<bool>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Attacker {
+    async fn on(victim: &Network, seed: u8, protocol: StreamProtocol, bytes: Vec<u8>) -> Attacker {
+        let alone = protocol == pipe::PROTOCOL;
+        let mut swarm = Raw::dialling(victim, seed, protocol).await;
         let (written, mut all_written) = mpsc::channel(4);
         let (tell, rid) = mpsc::channel(1);
         let (over, ended) = mpsc::channel(1);
@@ -177,7 +184,7 @@ fn heard(from: PublicKey) -> impl Fn(NetEvent) -> Option<Heard> {
 }
 
 #[tokio::test]
-async fn what_a_stranger_gossips_is_not_read_until_it_is_a_member() {
+async fn rule_10_5_what_a_stranger_gossips_is_not_read_until_it_is_a_member() {
     let (network, mut events) = victim().await;
     let attacker = Attacker::on(&network, 66, MESHSUB, gossip(b"early")).await;
     assert_eq!(next(&mut events, heard(attacker.key)).await, Heard::Done);
@@ -199,7 +206,7 @@ async fn a_flood_of_a_strangers_gossip_stops_at_the_stranger() {
 }
 
 #[tokio::test]
-async fn an_announcement_of_more_than_may_be_sent_ends_the_connection() {
+async fn rule_10_4_an_announcement_of_more_than_may_be_sent_ends_the_connection() {
     for (standing, length) in [
         (Standing::Stranger, STRANGER_MESSAGE_BYTES_MAX as u32 + 1),
         (Standing::Stranger, u32::MAX),
@@ -216,6 +223,46 @@ async fn an_announcement_of_more_than_may_be_sent_ends_the_connection() {
         next(&mut events, left).await;
         assert_eq!(network.shared.counters.refused.get(), 1);
     }
+}
+
+#[tokio::test]
+async fn rule_10_3_a_newer_stream_on_a_connection_replaces_an_older() {
+    let (network, mut events) = victim().await;
+    let mut swarm = Raw::dialling(&network, 66, pipe::PROTOCOL).await;
+    let key = SecretKey::from_seed([66; 32]).public();
+    let (mut at, mut older) = (None, None);
+    let mut newer = loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                at = Some((peer_id, connection_id));
+                swarm.behaviour_mut().first.open(peer_id, connection_id);
+            }
+            SwarmEvent::Behaviour(RawEvent::First(pipe::Event {
+                what: pipe::Report::Opened(mut stream),
+                ..
+            })) => {
+                // A message, and the beginning of another.
+                stream.write_all(b"\x04\0\0\0done\x04\0\0\0ha").await.unwrap();
+                stream.flush().await.unwrap();
+                assert_eq!(next(&mut events, heard(key)).await, Heard::Done);
+                older = Some(stream);
+                let (peer, connection) = at.expect("it is connected");
+                swarm.behaviour_mut().then.open(peer, connection);
+            }
+            SwarmEvent::Behaviour(RawEvent::Then(pipe::Event {
+                what: pipe::Report::Opened(stream), ..
+            })) => break stream,
+            _ => {}
+        }
+    };
+    newer.write_all(b"\x04\0\0\0done").await.unwrap();
+    newer.flush().await.unwrap();
+    assert_eq!(next(&mut events, heard(key)).await, Heard::Done);
+    // The victim writes nothing there: reading can only end because it has let go of the stream.
+    let mut nothing = [0; 1];
+    let ended =
+        timeout(BOUND, older.expect("it was opened first").read(&mut nothing)).await.expect("in time");
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
 }
 
 #[tokio::test]

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_any_bit_flipped_is_refused() {
+    fn rule_10_6_a_record_with_any_bit_flipped_is_refused() {
         let bytes = signed(1, &["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/udp/1/quic-v1"]);
         let good = Record::open(&bytes, u64::MAX).unwrap();
         assert_eq!(good.addresses.len(), 2);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_beyond_the_bounds_is_refused() {
+    fn rule_10_6_a_record_beyond_the_bounds_is_refused() {
         let many: Vec<String> =
             (0..=ADDRESSES_MAX).map(|i| format!("/ip4/192.0.2.1/tcp/{}", i + 1)).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_a_record_only_moves_forward() {
+    fn rule_10_6_the_number_of_a_record_only_moves_forward() {
         let mut book = Book::default();
         assert_eq!(book.take(numbered(1, 5), |_| true), Ok(()));
         for theirs in [4, 5] {

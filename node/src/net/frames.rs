@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read() {
+    async fn rule_10_3_a_message_is_its_length_and_then_its_bytes_and_is_read_as_it_was_written() {
         let outbox = Outbox::new(usize::MAX);
         for bytes in [0, 1, 70_000] {
             assert!(outbox.push(frame(bytes)));
@@ -384,6 +384,8 @@ mod tests {
         let mut writing = Box::pin(write(&mut bytes, &outbox));
         assert!(futures::poll!(&mut writing).is_pending(), "it waits for more");
         drop(writing);
+        assert_eq!(bytes[..9], [0, 0, 0, 0, 1, 0, 0, 0, 0], "nothing, and one byte");
+        assert_eq!(bytes[9..13], 70_000u32.to_le_bytes());
         let bounds = stranger();
         bounds.set_known(true);
         let (lengths, end) = read_all(Cursor::new(bytes), bounds).await;
@@ -392,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_beyond_the_bounds_of_its_sender_ends_the_reading_before_it_is_read() {
+    async fn rule_10_4_a_message_beyond_the_bounds_of_its_sender_ends_the_reading_before_it_is_read() {
         let max = STRANGER_MESSAGE_BYTES_MAX;
         let too_long = u32::try_from(max + 1).unwrap();
         let (lengths, end) = read_all(stream_of(&[(3, 3), (too_long, 0)]), stranger()).await;

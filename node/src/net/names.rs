@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_and_its_peer_id_name_one_another() {
+    fn rule_10_1_a_key_and_its_peer_id_name_one_another() {
         let key = SecretKey::from_seed([7; 32]).public();
         assert_eq!(peer_id_of(&key).as_ref().and_then(key_of), Some(key));
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_and_its_domain_name_one_another() {
+    fn rule_10_5_a_topic_and_its_domain_name_one_another() {
         let domain = DomainId([0xab; 32]);
         let topic = topic_of(&domain).hash();
         assert_eq!(topic.as_str(), format!("frith/1/{}", "ab".repeat(32)));

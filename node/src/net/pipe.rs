@@ -274,3 +274,29 @@ impl Handler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use frith_protocol::identity::{PublicKey, SecretKey};
+
+    use super::super::names::peer_id_of;
+    use super::*;
+
+    #[test]
+    fn rule_10_1_a_peer_whose_key_is_of_small_order_is_connected_to_in_neither_direction() {
+        let mut identity_point = [0; 32];
+        identity_point[0] = 1;
+        let address: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        for (key, taken) in
+            [(PublicKey(identity_point), false), (SecretKey::from_seed([7; 32]).public(), true)]
+        {
+            let peer = peer_id_of(&key).expect("libp2p takes it for a key");
+            let mut pipe = Behaviour::new(PROTOCOL);
+            let id = ConnectionId::new_unchecked(1);
+            let inbound = pipe.handle_established_inbound_connection(id, peer, &address, &address);
+            let (dialler, port) = (Endpoint::Dialer, PortUse::New);
+            let outbound = pipe.handle_established_outbound_connection(id, peer, &address, dialler, port);
+            assert_eq!((inbound.is_ok(), outbound.is_ok()), (taken, taken), "{key:?}");
+        }
+    }
+}

@@ -100,6 +100,12 @@ impl Host {
         }
     }
 
+    /// Whoever sets it makes every later write fail.
+    #[cfg(test)]
+    pub(super) fn disk_is_full(&self) -> Arc<std::sync::atomic::AtomicBool> {
+        self.store.full()
+    }
+
     pub(super) fn core(&self) -> &Core {
         self.router.core(&self.domain).expect("the one core is never taken out")
     }

@@ -17,6 +17,8 @@ mod clock;
 mod contacts;
 mod explain;
 mod host;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::future::Future;
@@ -31,8 +33,9 @@ use crate::config::Config;
 use crate::control::{Asked, BindError, Listener};
 use crate::home::Home;
 use crate::keys::{self, KeyError, NodeKeys};
-use crate::net::{self, NetConfig, NetError};
+use crate::net::{self, NetConfig, NetError, Network};
 use crate::store::{Damage, Opened, Store, StoreError};
+use checks::Incoming;
 use contacts::Contacts;
 use host::Host;
 
@@ -102,6 +105,18 @@ pub async fn run(
     until: Until,
     stop: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
+    start(home, config).await?.work(until, stop).await
+}
+
+/// A node that is up.
+struct Running {
+    host: Host,
+    network: Network,
+    incoming: mpsc::Receiver<Incoming>,
+    listener: Listener,
+}
+
+async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     let NodeKeys { inception, identity, voting } = keys::load(&home)?;
     let node = inception.node_id();
     let Opened { store, records, damage } =
@@ -136,9 +151,8 @@ pub async fn run(
     let listener = Listener::bind(&home.socket()).await?;
     let (network, events) = net::start(net_config).await?;
     network.subscribe(domain).await;
-    let (ready, mut incoming) = mpsc::channel(INCOMING_MAX);
+    let (ready, incoming) = mpsc::channel(INCOMING_MAX);
     checks::start(events, ready.clone());
-    let (asked, mut asks) = mpsc::channel(ASKED_MAX);
 
     let mut router = Router::new();
     let first = router.add(now(), core).expect("a core that hears of no peer refuses nothing");
@@ -147,49 +161,56 @@ pub async fn run(
     host.settle().await.map_err(RunError::NotStored)?;
     host.begin(ready).await;
     tracing::info!(%node, %domain, "the node is running");
+    Ok(Running { host, network, incoming, listener })
+}
 
-    let serving = listener.serve(asked);
-    tokio::pin!(serving, stop);
-    let ended = loop {
-        if let Some(ended) = host.ended(until) {
-            break Ok(ended);
-        }
-        let wake = host.deadline();
-        tokio::select! {
-            biased;
-            () = &mut stop => break Ok(Ended::Stopped),
-            () = &mut serving => unreachable!("serving never ends by itself"),
-            Some(Asked { request, reply }) = asks.recv() => host.answer(request, reply),
-            first = incoming.recv() => {
-                let Some(first) = first else { break Err(RunError::NetGone) };
-                host.input(first);
-                for _ in 1..BATCH_MAX {
-                    let Ok(next) = incoming.try_recv() else { break };
+impl Running {
+    async fn work(self, until: Until, stop: impl Future<Output = ()>) -> Result<Ended, RunError> {
+        let Running { mut host, network, mut incoming, listener } = self;
+        let (asked, mut asks) = mpsc::channel(ASKED_MAX);
+        let serving = listener.serve(asked);
+        tokio::pin!(serving, stop);
+        let ended = loop {
+            if let Some(ended) = host.ended(until) {
+                break Ok(ended);
+            }
+            let wake = host.deadline();
+            tokio::select! {
+                biased;
+                () = &mut stop => break Ok(Ended::Stopped),
+                () = &mut serving => unreachable!("serving never ends by itself"),
+                Some(Asked { request, reply }) = asks.recv() => host.answer(request, reply),
+                first = incoming.recv() => {
+                    let Some(first) = first else { break Err(RunError::NetGone) };
+                    host.input(first);
+                    for _ in 1..BATCH_MAX {
+                        let Ok(next) = incoming.try_recv() else { break };
+                        host.input(next);
+                    }
+                }
+                () = tokio::time::sleep(wake) => {}
+            }
+            host.tick();
+            if let Err(e) = host.settle().await {
+                break Err(RunError::NotStored(e));
+            }
+        };
+        match ended {
+            Ok(ended) => {
+                tracing::info!("the node is stopping");
+                while let Ok(next) = incoming.try_recv() {
                     host.input(next);
                 }
+                host.settle().await.map_err(RunError::NotStored)?;
+                network.shutdown().await;
+                host.close().map_err(RunError::NotStored)?;
+                Ok(ended)
             }
-            () = tokio::time::sleep(wake) => {}
-        }
-        host.tick();
-        if let Err(e) = host.settle().await {
-            break Err(RunError::NotStored(e));
-        }
-    };
-    match ended {
-        Ok(ended) => {
-            tracing::info!("the node is stopping");
-            while let Ok(next) = incoming.try_recv() {
-                host.input(next);
+            Err(e) => {
+                // Whatever was not stored is dropped with the host, and never sent.
+                network.shutdown().await;
+                Err(e)
             }
-            host.settle().await.map_err(RunError::NotStored)?;
-            network.shutdown().await;
-            host.close().map_err(RunError::NotStored)?;
-            Ok(ended)
-        }
-        Err(e) => {
-            // Whatever was not stored is dropped with the host, and never sent.
-            network.shutdown().await;
-            Err(e)
         }
     }
 }

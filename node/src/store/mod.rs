@@ -54,6 +54,9 @@ pub struct Store {
     journal: Journal,
     tables: Tables,
     _lock: Lock,
+    /// As if the disk were full from then on.
+    #[cfg(test)]
+    full: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
 /// What opening a store gives.
@@ -197,7 +200,15 @@ impl Store {
             records.extend(read);
         }
         records.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
-        let store = Store { dir: dir.to_path_buf(), owner, journal, tables, _lock: lock };
+        let store = Store {
+            dir: dir.to_path_buf(),
+            owner,
+            journal,
+            tables,
+            _lock: lock,
+            #[cfg(test)]
+            full: std::sync::Arc::default(),
+        };
         Ok(Opened { store, records, damage })
     }
 
@@ -206,6 +217,8 @@ impl Store {
     /// # Errors
     /// If they cannot be stored. Then whatever rests on them must not be sent, and the store takes nothing more.
     pub fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.fill_if_told()?;
         write(&mut self.journal, &self.tables, records).inspect_err(|_| self.journal.fail())?;
         if self.journal.wants_compaction()
             && let Err(e) = self.journal.compact()
@@ -222,6 +235,22 @@ impl Store {
     /// If it cannot be put there. Then whatever rests on it must not be sent, and the store takes nothing more.
     pub fn sync_all(&mut self) -> Result<(), StoreError> {
         self.tables.sync().inspect_err(|_| self.journal.fail())
+    }
+
+    /// Whoever sets it makes every later write fail as on a full disk.
+    #[cfg(test)]
+    pub(crate) fn full(&self) -> std::sync::Arc<std::sync::atomic::AtomicBool> {
+        std::sync::Arc::clone(&self.full)
+    }
+
+    #[cfg(test)]
+    fn fill_if_told(&mut self) -> Result<(), StoreError> {
+        if self.full.load(std::sync::atomic::Ordering::SeqCst) {
+            let path = Path::new("/dev/full");
+            let full = fs::OpenOptions::new().write(true).open(path).map_err(StoreError::io(path, "open"))?;
+            drop(self.journal.replace_file(full));
+        }
+        Ok(())
     }
 
     /// Whose it is.

@@ -49,11 +49,6 @@ impl Router {
         self.cores.get(domain)
     }
 
-    /// All cores, by domain.
-    pub fn cores(&self) -> impl Iterator<Item = &Core> {
-        self.cores.values()
-    }
-
     /// Hands an input to the domain that it is about.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::encoding::Hash;
 use crate::following::Chain;
 use crate::identity::{NodeId, PublicKey};
 use crate::joining::{Anchor, Proposal};
-use crate::state::{BlockId, DomainId, Effective, Founded, RoleName, State};
+use crate::state::{BlockId, DomainId, Effective, RoleName, State};
 use crate::time::Timestamp;
 
 /// What a node is, does and knows, for people and programs.
@@ -89,11 +89,6 @@ impl Core {
     /// Its domain.
     pub fn domain(&self) -> DomainId {
         self.domain
-    }
-
-    /// The founding charter and its signatures; none before a newcomer has seen them.
-    pub fn founded(&self) -> Option<&Founded> {
-        self.founded.as_ref().map(|founded| &***founded)
     }
 
     /// The state after the newest final block; none before a newcomer has one.

@@ -186,11 +186,6 @@ impl Chain {
         self.tail.range(..).rev().map(|(_, held)| held)
     }
 
-    /// An executed block that is not final yet.
-    pub fn branch(&self, id: &BlockId) -> Option<&Verified<Arc<Block>>> {
-        self.branches.get(id).map(|branch| &branch.block)
-    }
-
     /// The header and state after `id`, if it is the head or an executed block above it.
     pub fn after(&self, id: &BlockId) -> Option<(&Header, &State)> {
         if *id == self.head_id {

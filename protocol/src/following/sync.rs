@@ -103,11 +103,6 @@ impl SnapshotFetch {
         }
     }
 
-    /// From whom.
-    pub fn from(&self) -> PublicKey {
-        self.from
-    }
-
     /// When to give up on that peer.
     pub fn deadline(&self) -> Timestamp {
         self.retry

@@ -48,7 +48,7 @@ fn possession_digest(id: &NodeId) -> Hash {
 
 impl Stateless for Inception {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
-        sheet.introduces(self.key)?;
+        sheet.introduces(self.key);
         sheet.claims(self.key, possession_digest(&self.node_id()), self.possession);
         Ok(())
     }

@@ -40,12 +40,8 @@ impl Sheet {
     }
 
     /// Notes a key that a statement, charter or ticket introduces (SPEC 1.6).
-    ///
-    /// # Errors
-    /// None today; the check itself happens in [`verify`], where it can be memoised.
-    pub fn introduces(&mut self, key: PublicKey) -> Result<(), Fault> {
+    pub fn introduces(&mut self, key: PublicKey) {
         self.introduced.insert(key);
-        Ok(())
     }
 
     /// What was noted so far.

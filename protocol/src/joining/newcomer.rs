@@ -117,19 +117,9 @@ impl Newcomer {
         &self.application
     }
 
-    /// Whether it has given up.
-    pub fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     /// The charter, once somebody showed it.
     pub fn founded(&self) -> Option<&Verified<Founded>> {
         self.known.as_ref().map(|known| &known.founded)
-    }
-
-    /// The state at genesis, against which certificates of the founding epoch are checked.
-    pub fn genesis(&self) -> Option<(&State, &Header)> {
-        self.known.as_ref().map(|known| (&known.genesis, &known.genesis_header))
     }
 
     /// How many endorsements it has, and how many it needs.
@@ -364,28 +354,23 @@ impl Newcomer {
             }
             Verdict::Declined { why, retry } => {
                 let mut steps = vec![Step::Declined(by, why.clone())];
+                let is_endorser = charter.endorsers.iter().any(|seat| seat.inception.key == by);
                 match retry {
-                    Retry::Later => {}
-                    Retry::NewerBasis => {
-                        if charter.endorsers.iter().any(|seat| seat.inception.key == by) {
-                            drafted.outdated.insert(by);
-                        }
-                        // Those who may lie do not bring it about alone.
-                        let against =
-                            drafted.declined.keys().chain(&drafted.outdated).collect::<BTreeSet<_>>();
-                        if charter.size() - against.len() < need {
-                            steps.extend(self.begin_anew());
-                        }
+                    Retry::NewerBasis if is_endorser => {
+                        drafted.outdated.insert(by);
                     }
-                    Retry::Never => {
-                        if charter.endorsers.iter().any(|seat| seat.inception.key == by) {
-                            drafted.declined.insert(by, why.clone());
-                        }
-                        if charter.size() - drafted.declined.len() < need {
-                            self.failed = true;
-                            steps.push(Step::Failed(why.clone()));
-                        }
+                    Retry::Never if is_endorser => {
+                        drafted.declined.insert(by, why.clone());
                     }
+                    Retry::Later | Retry::NewerBasis | Retry::Never => return steps,
+                }
+                // Those who may lie bring neither about alone.
+                let against = drafted.declined.keys().chain(&drafted.outdated).collect::<BTreeSet<_>>();
+                if charter.size() - drafted.declined.len() < need {
+                    self.failed = true;
+                    steps.push(Step::Failed(why.clone()));
+                } else if charter.size() - against.len() < need {
+                    steps.extend(self.begin_anew());
                 }
                 steps
             }

@@ -222,10 +222,10 @@ impl Stateless for Founded {
         let digest = founding_digest(&self.domain());
         for (seat, signature) in self.charter.endorsers.iter().zip(&self.signatures) {
             seat.inception.inspect(sheet)?;
-            sheet.introduces(seat.voting_key)?;
+            sheet.introduces(seat.voting_key);
             sheet.claims(seat.inception.key, digest, *signature);
         }
-        self.charter.recovery.keys.iter().try_for_each(|key| sheet.introduces(*key))?;
+        self.charter.recovery.keys.iter().for_each(|key| sheet.introduces(*key));
         Ok(())
     }
 }

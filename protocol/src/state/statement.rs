@@ -201,7 +201,8 @@ impl Stateless for Admit {
 impl Stateless for TicketTerms {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
         self.check_shape()?;
-        sheet.introduces(self.key)
+        sheet.introduces(self.key);
+        Ok(())
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing among many")]
 
 mod bounds;
+mod following;
+mod joining;
 mod mesh;
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};
@@ -409,7 +411,7 @@ fn rule_9_6_a_clock_that_runs_backwards_is_reported_once_and_not_obeyed() {
 }
 
 #[test]
-fn rule_5_12_whoever_is_revoked_learns_it_from_the_proof_before_it_is_disconnected() {
+fn rule_5_16_whoever_is_revoked_learns_it_from_the_proof_before_it_is_disconnected() {
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.gossip = false;
     mesh.run(1_000);

@@ -93,6 +93,7 @@ fn keep(disk: &mut BTreeMap<(Table, Vec<u8>), Arc<[u8]>>, record: Record) {
 
 enum What {
     Message { from: PublicKey, message: Arc<Message> },
+    Gossip { from: PublicKey, message: Arc<Message> },
     Connected(PublicKey),
 }
 
@@ -106,6 +107,10 @@ pub struct Mesh {
     pub cut: BTreeSet<(PublicKey, PublicKey)>,
     /// Bytes of direct messages, by receiver.
     pub bytes: BTreeMap<PublicKey, usize>,
+    /// Every direct message, from whom and to whom, whether or not it arrived.
+    pub sent: Vec<(PublicKey, PublicKey, Arc<Message>)>,
+    /// What was published, when and by whom, whether or not there is gossip.
+    pub published: Vec<(Timestamp, PublicKey, Arc<Message>)>,
     check: BatchCheck<rand_chacha::ChaCha8Rng>,
     pub founded: Founded,
 }
@@ -131,6 +136,8 @@ impl Mesh {
             gossip: true,
             cut: BTreeSet::new(),
             bytes: BTreeMap::new(),
+            sent: Vec::new(),
+            published: Vec::new(),
             check: BatchCheck::new(rand_chacha::ChaCha8Rng::from_seed([9; 32])),
             founded,
         };
@@ -239,7 +246,7 @@ impl Mesh {
 
     pub fn input(&mut self, key: PublicKey, input: Input) {
         let now = self.now;
-        // Answers to somebody who is no node of this mesh go nowhere.
+        // Some peers of these stories are a key and nothing else.
         let Some(node) = self.nodes.get_mut(&key) else { return };
         let Some(core) = &mut node.core else { return };
         let mut effects = Effects::new();
@@ -259,9 +266,11 @@ impl Mesh {
         let outbox = unsettled.settled();
         node.events.extend(outbox.events);
         for (to, message) in outbox.sends {
+            self.sent.push((key, to, Arc::clone(&message)));
             self.push(LATENCY_MS, to, What::Message { from: key, message });
         }
         for message in outbox.publishes {
+            self.published.push((now, key, Arc::clone(&message)));
             if !self.gossip {
                 continue;
             }
@@ -272,9 +281,22 @@ impl Mesh {
                 .filter(|to| *to != key && self.any().standing_of(to) >= Standing::Member)
                 .collect();
             for to in members {
-                self.push(LATENCY_MS, to, What::Message { from: key, message: Arc::clone(&message) });
+                self.push(LATENCY_MS, to, What::Gossip { from: key, message: Arc::clone(&message) });
             }
         }
+    }
+
+    /// Hands a core a message at once, as if `from` had sent it; what it sends because of that.
+    pub fn tell(
+        &mut self,
+        from: PublicKey,
+        to: PublicKey,
+        message: Message,
+    ) -> Vec<(PublicKey, Arc<Message>)> {
+        let before = self.sent.len();
+        let message = Arc::new(verify(message, &self.check).unwrap());
+        self.input(to, Input::Received { from, message });
+        self.sent[before..].iter().map(|(_, to, message)| (*to, Arc::clone(message))).collect()
     }
 
     /// One event; false if nothing will ever happen again.
@@ -300,6 +322,12 @@ impl Mesh {
                     What::Connected(peer) => {
                         if !self.cut.contains(&(peer, to)) {
                             self.input(to, Input::Connected(peer));
+                        }
+                    }
+                    What::Gossip { from, message } => {
+                        if !self.cut.contains(&(from, to)) {
+                            let message = Arc::new(verify((*message).clone(), &self.check).unwrap());
+                            self.input(to, Input::Gossiped { from, message });
                         }
                     }
                     What::Message { from, message } => {

@@ -5,7 +5,9 @@ use frith_protocol::encoding::{Hash, Label, Malformed, VERSION, decode, digest, 
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::{Algorithm, NodeId, PublicKey, Signature};
 use frith_protocol::limits::MESSAGE_BYTES_MAX;
-use frith_protocol::state::{DomainId, SnapshotChunk, StatementId};
+use frith_protocol::state::{DomainId, Kind, SnapshotChunk, StatementId, Subject};
+
+use crate::domain::{Domain, Person};
 
 #[test]
 fn rule_1_2_trailing_bytes_are_refused() {
@@ -105,6 +107,48 @@ fn rule_1_3_digests_of_one_text_under_two_labels_differ() {
     digests.dedup();
     assert_eq!(digests.len(), labels.len());
     assert_eq!(digest(Label::NextKey, b"text").0, blake3::derive_key("frith 2026-11 next key v1", b"text"));
+}
+
+/// SPEC 1.3, not as in the code.
+fn id_of(label: &str, encoding: &[u8]) -> [u8; 32] {
+    blake3::derive_key(&format!("frith 2026-11 {label} v1"), encoding)
+}
+
+#[test]
+fn rule_1_4_ids_are_digests_of_encodings_each_under_its_label() {
+    let domain = Domain::new(4);
+    let charter = &domain.founded.charter;
+    assert_eq!(charter.id().0, id_of("charter", &encode(charter)));
+    assert_eq!(domain.founded.domain().0, id_of("domain", &encode(charter)));
+    let terms = domain.terms(1, 1);
+    assert_eq!(terms.id().0, id_of("ticket", &encode(&terms)));
+    let entry = domain.admission(domain.admit(&Person::new(100)));
+    assert_eq!(entry.statement.id().0, id_of("statement", &encode(&entry.statement)));
+    assert_eq!(domain.head.id().0, id_of("block", &encode(&domain.head)));
+    let person = Person::new(100).inception;
+    let covered = encode(&(VERSION, Algorithm::Ed25519, person.key, person.next));
+    assert_eq!(person.node_id().0, id_of("inception", &covered));
+}
+
+#[test]
+fn rule_1_4_ids_cover_no_signature_but_the_possession_within_a_statement() {
+    let mut domain = Domain::new(4);
+    let (person, founders) = (Person::new(100), domain.founders.clone());
+    let entry = domain.admission(domain.admit(&person));
+    let statement = entry.statement.clone();
+    let otherwise = crate::domain::endorsed_by(statement.clone(), &[&founders[2], &founders[3]]);
+    assert_ne!(entry.endorsements, otherwise.endorsements);
+    let block = domain.clone().advance(&[entry]).id();
+    assert_eq!(domain.advance(&[otherwise]).id(), block, "two bodies, one block");
+    // A ticket's countersignatures are beside its terms, and who signs what is no part of it.
+    let terms = domain.terms(1, 1);
+    assert_eq!(Subject::Ticket(terms.clone()).digest(), Hash(terms.id().0));
+    // The state keeps an inception as it is: one with another possession is another statement, of the same identity.
+    let mut other = statement.clone();
+    let Kind::Admit(admit) = &mut other.kind else { panic!("an admission was made") };
+    admit.subject.possession.bytes[0] ^= 1;
+    assert_eq!(other.subject(), statement.subject());
+    assert_ne!(other.id(), statement.id());
 }
 
 #[test]

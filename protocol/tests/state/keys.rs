@@ -7,10 +7,11 @@ use frith_protocol::fault::Fault;
 use frith_protocol::identity::{
     Algorithm, BadKey, Claim, Inception, PublicKey, SecretKey, Signature, SignatureCheck, verify,
 };
+use frith_protocol::state::{Endorsement, Subject};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::domain::{Person, check};
+use crate::domain::{Domain, Person, check};
 
 fn claim(person: &Person, byte: u8) -> Claim {
     let digest = digest(Label::Statement, &[byte]);
@@ -188,4 +189,25 @@ fn a_secret_key_is_not_shown() {
     let shown = format!("{secret:?}");
     assert!(!shown.contains("abab") && !shown.contains("171"), "{shown}");
     assert!(shown.contains(&secret.public().short()));
+}
+
+#[test]
+fn rule_2_2_the_first_key_of_an_identity_is_of_sequence_0() {
+    let mut domain = Domain::new(4);
+    let newcomer = Person::new(100);
+    let mut entry = domain.admission(domain.admit(&newcomer));
+    domain.advance(&[entry.clone()]);
+    let founders = domain.founders.clone();
+    for person in founders.iter().chain([&newcomer]) {
+        let keys = &domain.state.standing(&person.node).expect("it stands").keys;
+        assert_eq!((keys.sequence, keys.current), (0, person.public()));
+    }
+    // An endorsement by the same key as of its first rotation is by a key that nobody has yet.
+    let renewal = domain.admission(domain.admit(&newcomer));
+    assert_eq!(domain.judge(&renewal), Ok(()));
+    entry = renewal;
+    let digest = Subject::Statement(entry.statement.clone()).digest();
+    let first = founders.iter().find(|person| person.node == entry.endorsements[0].node).expect("a founder");
+    entry.endorsements[0] = Endorsement::sign(&digest, first.node, 1, &first.key);
+    assert!(matches!(domain.judge(&entry), Err(Fault::NotTheCurrentKey { .. })));
 }

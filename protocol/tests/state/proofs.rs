@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use frith_protocol::encoding::{Hash, Label, decode, digest, encode};
 use frith_protocol::fault::Fault;
-use frith_protocol::identity::NodeId;
-use frith_protocol::state::{MapName, Standing, StateProof};
+use frith_protocol::identity::{NodeId, PublicKey};
+use frith_protocol::state::{AdmittedBy, Grounds, MapName, Reason, Standing, StateProof};
 
 use crate::domain::{Domain, Person};
 
@@ -146,4 +146,67 @@ fn rule_7_2_no_flipped_bit_of_a_proof_goes_unnoticed() {
             }
         }
     }
+}
+
+#[test]
+fn rule_7_1_each_of_the_five_maps_holds_its_items_under_their_keys() {
+    let mut domain = Domain::new(4);
+    let (member, revoked) = (Person::new(2000), Person::new(2001));
+    let terms = domain.terms(1, 3);
+    let by_ticket = |domain: &Domain, person: &Person| {
+        let mut admit = domain.admit(person);
+        admit.grounds = Grounds::Ticket(Box::new(terms.clone()));
+        domain.admission(admit)
+    };
+    domain.advance(&[by_ticket(&domain, &member), by_ticket(&domain, &revoked)]);
+    domain.advance(&[domain.revocation(revoked.node)]);
+    let maps = items_of(&domain);
+    let sorted = |mut items: Items| {
+        items.sort();
+        items
+    };
+
+    let standing: Vec<[u8; 32]> = maps[&0].iter().map(|(key, _)| *key).collect();
+    let mut expected: Vec<[u8; 32]> =
+        domain.founders.iter().chain([&member]).map(|person| person.node.0).collect();
+    expected.sort();
+    assert_eq!(standing, expected);
+    let (_, value) = maps[&0].iter().find(|(key, _)| *key == member.node.0).expect("it stands");
+    let Standing { keys, roles, window, number, height, by } =
+        decode("a standing", value, 4096).expect("a standing");
+    let inception = &member.inception;
+    assert_eq!((&keys.inception, keys.sequence, keys.current), (inception, 0, member.public()));
+    assert_eq!((keys.next, roles, number, height), (inception.next, vec!["node".into()], 1, 1));
+    assert_eq!((window.from, by), (crate::domain::START, AdmittedBy::Ticket(terms.id())));
+
+    // Since the second block, for the reason given.
+    assert_eq!(maps[&1], [(revoked.node.0, encode(&(2u64, Reason::Unspecified)))]);
+    // Nobody's key is free again, and whoever is gone keeps its own.
+    let owner = |key: &PublicKey, person: &Person| {
+        (blake3::derive_key("frith 2026-11 map key v1", &key.0), encode(&person.node))
+    };
+    let of_founders =
+        domain.founders.iter().flat_map(|p| [owner(&p.public(), p), owner(&p.voting.public(), p)]);
+    let of_all = of_founders.chain([&member, &revoked].map(|p| owner(&p.public(), p)));
+    assert_eq!(maps[&2], sorted(of_all.collect()));
+    let mut slot = [0; 32];
+    slot[..8].copy_from_slice(&terms.expires.0.to_be_bytes());
+    slot[8..].copy_from_slice(&terms.id().0[..24]);
+    assert_eq!(maps[&3], [(slot, encode(&2u32))]);
+    let [(key, value)] = &maps[&4][..] else { panic!("more than the charter in the spine") };
+    assert_eq!(*key, blake3::derive_key("frith 2026-11 spine v1", b"charter"));
+    assert_eq!(value[1..], encode(&domain.founded.charter), "after the discriminant of its kind");
+}
+
+#[test]
+fn rule_7_3_the_state_root_is_of_the_five_roots_in_their_order_and_of_nothing_beside_them() {
+    let (domain, _) = grown();
+    let maps = items_of(&domain);
+    let roots: Vec<u8> =
+        (0..5).flat_map(|map| naive_root(maps.get(&map).map_or(&[][..], Vec::as_slice)).0).collect();
+    let root = Hash(blake3::derive_key("frith 2026-11 state v1", &roots));
+    assert_eq!(domain.state.root(), root);
+    assert_eq!(domain.head.state_root, root);
+    // What lies beside the maps is in the snapshot, and not under the root.
+    assert!(maps.contains_key(&5));
 }

@@ -197,6 +197,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the pinned bytes are files, rewritten by one flag")]
 fn rule_1_1_the_bytes_of_every_message_are_pinned() {
     let world = World::new();
     let bless = std::env::var_os("FRITH_BLESS").is_some_and(|value| value == "1");

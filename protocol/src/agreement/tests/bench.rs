@@ -158,12 +158,17 @@ pub(super) fn quorum(n: u8) -> usize {
 }
 
 pub(super) fn config(n: u8, me: V) -> Config<V> {
+    table((0..n).collect(), me)
+}
+
+/// The table of these voters, at one of its seats.
+pub(super) fn table<T: Voter>(voters: Vec<T>, seat: u8) -> Config<T> {
     Config {
         domain: DOMAIN,
         epoch: 1,
-        voters: (0..n).collect(),
-        quorum: quorum(n),
-        me,
+        quorum: quorum(voters.len() as u8),
+        me: voters[usize::from(seat)],
+        voters,
         first_timeout_ms: FIRST_TIMEOUT_MS,
         timeout_cap_ms: TIMEOUT_CAP_MS,
         genesis: genesis(),

@@ -1,18 +1,22 @@
 //! A few seats, their disks and the network between them, driven by one random stream: what goes wrong is drawn from the seed.
 //!
-//! It judges by what honest seats send and finalise alone: two final blocks at one height (S3), ballots that contradict one another
-//! (S5, SPEC 8.15), a ballot that left before it and what it rests on were durable (SPEC 8.9), a log that does not grow once all is
-//! well again (L4), and talk that does not end when there is nothing left to say.
+//! It judges by what honest seats send and finalise alone, at every step: two final blocks at one height (S3), ballots that contradict
+//! one another, also across restarts (S5, SPEC 8.15), a ballot that left before it and what it rests on were durable (S5, SPEC 8.9); and
+//! at the end: a log that does not grow once all is well again (L4), and talk that does not end when there is nothing left to say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bench::*;
+use super::bench::{Tiny, TinyLedger, table};
 use crate::agreement::planted::Planted;
 use crate::agreement::*;
 use crate::state::BlockId;
 use crate::time::Timestamp;
 
-use BallotKind::{Dummy, Finalise, Propose, Vote as Real};
+use ink::{Ink, Keys, Numbers, Pen};
+
+mod ink;
+mod judge;
+mod liars;
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,18 @@ pub(super) struct Plan {
     pub(super) forget_journals: bool,
     /// Whether final blocks alone are judged, and not what honest seats say and keep.
     pub(super) blocks_alone: bool,
+    /// Whether seats sign with keys, and what does not hold is refused as it would be in a mesh.
+    pub(super) keys: bool,
+}
+
+impl Plan {
+    /// Runs the world of this plan.
+    ///
+    /// # Errors
+    /// What is wrong in it.
+    pub(super) fn run(self) -> Result<Done, String> {
+        if self.keys { World::<Keys>::new(self).run() } else { World::<Numbers>::new(self).run() }
+    }
 }
 
 /// What a run did.
@@ -38,7 +54,18 @@ pub(super) struct Done {
     pub(super) crashes: u64,
     pub(super) final_height: u64,
     pub(super) contradictions: u64,
+    /// Messages refused for a signature that does not hold.
+    pub(super) forged: u64,
 }
+
+type Talk<I> = Message<Tiny, <I as Ink>::Voter, <I as Ink>::Proof>;
+type Seat<I> = Agreement<Tiny, <I as Ink>::Voter, <I as Ink>::Proof>;
+type Said<I> = Vote<<I as Ink>::Voter, <I as Ink>::Proof>;
+type Proven<I> = Certificate<<I as Ink>::Voter, <I as Ink>::Proof>;
+type Entry<I> = JournalRecord<Tiny, <I as Ink>::Voter, <I as Ink>::Proof>;
+type Log<I> = Journal<Tiny, <I as Ink>::Voter, <I as Ink>::Proof>;
+type In<I> = Input<Tiny, <I as Ink>::Voter, <I as Ink>::Proof>;
+type Out<I> = Output<Tiny, <I as Ink>::Voter, <I as Ink>::Proof>;
 
 const CHAOS_MS: u64 = 20_000;
 const HEALED_MS: u64 = 240_000;
@@ -65,13 +92,12 @@ impl Dice {
     }
 }
 
-#[derive(Clone)]
-enum Event {
-    Deliver { to: usize, from: V, message: Talk },
+enum Event<I: Ink> {
+    Deliver { to: usize, from: u8, message: Talk<I> },
     Tick(usize),
     Restart(usize),
     Entry(usize, u8),
-    Connect(usize, V),
+    Connect(usize, u8),
     Follow(usize),
     Regroup,
     Lie(usize),
@@ -79,34 +105,35 @@ enum Event {
 }
 
 /// A change of the journal, in the order of the outputs.
-enum Change {
-    Put(Entry),
+enum Change<I: Ink> {
+    Put(Entry<I>),
     Remove(JournalKey),
 }
 
 /// A process at a seat. A lying seat has two, which know nothing of each other: it equivocates and votes twice by itself.
-struct Process {
-    seat: V,
+struct Process<I: Ink> {
+    seat: u8,
     lies: bool,
     /// None while it is down.
-    engine: Option<Seat>,
+    engine: Option<Seat<I>>,
     ledger: TinyLedger,
-    synced: BTreeMap<JournalKey, Entry>,
-    unsynced: Vec<Change>,
+    synced: BTreeMap<JournalKey, Entry<I>>,
+    unsynced: Vec<Change<I>>,
     /// Final blocks, and where a certificate was had.
-    finals: Vec<(Tiny, Option<Certificate<V, P>>)>,
+    finals: Vec<(Tiny, Option<Proven<I>>)>,
     finals_synced: usize,
     clock_ahead_ms: u64,
     ticks_at: Option<Timestamp>,
 }
 
-pub(super) struct World {
+struct World<I: Ink> {
     plan: Plan,
+    ink: I,
     dice: Dice,
     now: u64,
-    queue: BTreeMap<(u64, u64), Event>,
+    queue: BTreeMap<(u64, u64), Event<I>>,
     pushed: u64,
-    processes: Vec<Process>,
+    processes: Vec<Process<I>>,
     healed: bool,
     loss: u64,
     delay_ms: u64,
@@ -114,22 +141,22 @@ pub(super) struct World {
     group: Vec<u8>,
     /// Every block that anybody proposed.
     seen: Vec<Tiny>,
-    said: BTreeMap<(V, u64), BTreeSet<(BallotKind, BlockId)>>,
+    said: BTreeMap<(u8, u64), BTreeSet<(BallotKind, BlockId)>>,
     log: BTreeMap<u64, BlockId>,
     done: Done,
 }
 
-impl World {
-    pub(super) fn new(plan: Plan) -> World {
+impl<I: Ink> World<I> {
+    fn new(plan: Plan) -> World<I> {
         let mut dice = Dice(plan.seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ u64::from(plan.n));
-        let mut seats: Vec<(V, bool)> = (0..plan.n).map(|seat| (seat, false)).collect();
+        let mut seats: Vec<(u8, bool)> = (0..plan.n).map(|seat| (seat, false)).collect();
         for _ in 0..plan.liars {
             let at = dice.below(u64::from(plan.n)) as usize;
             seats[at].1 = true;
         }
-        let twins: Vec<(V, bool)> = seats.iter().copied().filter(|(_, lies)| *lies).collect();
+        let twins: Vec<(u8, bool)> = seats.iter().copied().filter(|(_, lies)| *lies).collect();
         seats.extend(twins);
-        let processes: Vec<Process> = seats
+        let processes: Vec<Process<I>> = seats
             .into_iter()
             .map(|(seat, lies)| Process {
                 seat,
@@ -147,6 +174,7 @@ impl World {
         let group = vec![0; processes.len()];
         let mut world = World {
             plan,
+            ink: I::of(plan.n),
             now: 0,
             queue: BTreeMap::new(),
             pushed: 0,
@@ -186,7 +214,7 @@ impl World {
     ///
     /// # Errors
     /// What is wrong.
-    pub(super) fn run(mut self) -> Result<Done, String> {
+    fn run(mut self) -> Result<Done, String> {
         while let Some(((when, _), event)) = self.queue.pop_first() {
             self.now = when;
             self.step(event)?;
@@ -204,7 +232,7 @@ impl World {
         Ok(self.done)
     }
 
-    fn honest(&self) -> impl Iterator<Item = &Process> {
+    fn honest(&self) -> impl Iterator<Item = &Process<I>> {
         self.processes.iter().filter(|process| !process.lies)
     }
 
@@ -232,14 +260,14 @@ impl World {
         why
     }
 
-    fn push(&mut self, when: u64, event: Event) {
+    fn push(&mut self, when: u64, event: Event<I>) {
         self.pushed += 1;
         self.queue.insert((when, self.pushed), event);
     }
 
-    fn step(&mut self, event: Event) -> Result<(), String> {
+    fn step(&mut self, event: Event<I>) -> Result<(), String> {
         match event {
-            Event::Deliver { to, from, message } => self.call(to, Input::Message { from, message }),
+            Event::Deliver { to, from, message } => self.deliver(to, from, message),
             Event::Tick(at) => {
                 // Only the tick that is still wanted counts.
                 if self.processes[at].ticks_at == Some(self.clock(at)) {
@@ -258,7 +286,7 @@ impl World {
                 self.processes[at].ledger.waiting |= 1 << entry;
                 self.call(at, Input::WorkChanged)
             }
-            Event::Connect(at, peer) => self.call(at, Input::Connected(peer)),
+            Event::Connect(at, peer) => self.call(at, Input::Connected(self.ink.voter(peer))),
             Event::Follow(at) => self.follow(at),
             Event::Regroup => {
                 if !self.healed {
@@ -322,11 +350,12 @@ impl World {
         Timestamp(1_000 + self.now + self.processes[at].clock_ahead_ms)
     }
 
-    fn start(&mut self, at: usize, journal: Log) {
+    fn start(&mut self, at: usize, journal: Log<I>) {
         let now = self.clock(at);
-        let mut config = config(self.plan.n, self.processes[at].seat);
+        let voters = (0..self.plan.n).map(|seat| self.ink.voter(seat)).collect();
+        let mut config = table(voters, self.processes[at].seat);
         config.quorum -= usize::from(self.plan.quorum_short);
-        let mut engine = Seat::start(config, journal, now);
+        let mut engine = Seat::<I>::start(config, journal, now);
         engine.planted = self.plan.planted.filter(|_| !self.processes[at].lies);
         let process = &mut self.processes[at];
         process.engine = Some(engine);
@@ -362,15 +391,30 @@ impl World {
         self.start(at, journal);
     }
 
-    fn call(&mut self, at: usize, input: In) -> Result<(), String> {
+    /// What does not hold gets no further than the check of signatures, and whoever sent it is to blame.
+    fn deliver(&mut self, to: usize, from: u8, message: Talk<I>) -> Result<(), String> {
+        if self.ink.holds(&message) {
+            let from = self.ink.voter(from);
+            return self.call(to, Input::Message { from, message });
+        }
+        self.done.forged += 1;
+        if self.lies(from) {
+            Ok(())
+        } else {
+            Err(format!("a signature that honest seat {from} sent does not hold: {message:?}"))
+        }
+    }
+
+    fn call(&mut self, at: usize, input: In<I>) -> Result<(), String> {
         let now = self.clock(at);
         let process = &mut self.processes[at];
         let Some(engine) = &mut process.engine else { return Ok(()) };
         self.done.calls += 1;
-        let mut out = Out::new();
+        let mut out: Vec<Out<I>> = Vec::new();
         let culprit = if let Input::Message { from, .. } = &input { Some(*from) } else { None };
-        if let Err(fault) = engine.handle(now, input, &mut process.ledger, &Pen(process.seat), &mut out) {
-            let blames_honest = culprit.is_some_and(|seat| !self.lies(seat));
+        let pen = Pen { ink: &self.ink, seat: process.seat };
+        if let Err(fault) = engine.handle(now, input, &mut process.ledger, &pen, &mut out) {
+            let blames_honest = culprit.is_some_and(|voter| !self.lies(self.seat_of(voter)));
             if blames_honest {
                 return Err(format!(
                     "seat {} blames an honest {culprit:?}: {fault}",
@@ -403,212 +447,22 @@ impl World {
         Ok(())
     }
 
-    fn lies(&self, seat: V) -> bool {
+    fn seat_of(&self, voter: I::Voter) -> u8 {
+        let seat = (0..self.plan.n).find(|seat| self.ink.voter(*seat) == voter);
+        seat.expect("somebody is named who has no seat")
+    }
+
+    fn lies(&self, seat: u8) -> bool {
         self.processes.iter().any(|process| process.seat == seat && process.lies)
-    }
-
-    fn carry_out(&mut self, at: usize, output: Output<Tiny, V, P>) -> Result<(), String> {
-        let process = &mut self.processes[at];
-        let seat = process.seat;
-        match output {
-            Output::Persist(record) => process.unsynced.push(Change::Put(record)),
-            Output::Forget(key) => {
-                process.finals_synced = process.finals.len();
-                process.unsynced.push(Change::Remove(key));
-            }
-            Output::Send { to, message } => {
-                self.sync_and_check(at, &message)?;
-                self.send(at, to, &message);
-            }
-            Output::Broadcast(message) => {
-                self.sync_and_check(at, &message)?;
-                for to in (0..self.plan.n).filter(|to| *to != seat) {
-                    self.send(at, to, &message);
-                }
-            }
-            Output::Final { certificate, block } => {
-                // Telling is sending: whoever hears of it may rest on it.
-                let process = &mut self.processes[at];
-                apply(&mut process.synced, std::mem::take(&mut process.unsynced));
-                // After a restart it may be one that is in the log already.
-                if block.height > process.ledger.height_of(process.ledger.head) {
-                    self.take_final(at, certificate, block)?;
-                }
-            }
-            Output::Behind { .. } => {
-                let when = self.now + 5 + self.dice.below(200);
-                self.push(when, Event::Follow(at));
-            }
-            Output::Lost { why } => {
-                if !process.lies && !self.plan.blocks_alone {
-                    return Err(format!("honest seat {seat} calls its journal lost: {why}"));
-                }
-            }
-            Output::Contradiction { first, second } => {
-                self.done.contradictions += 1;
-                if !self.lies(first.voter) && !self.plan.blocks_alone {
-                    return Err(format!("an honest seat is convicted: {first:?} against {second:?}"));
-                }
-            }
-            Output::Forked { .. } => return Err(format!("seat {seat} sees a fork")),
-            Output::Misbehaved { culprit, fault } => {
-                if !self.lies(culprit) {
-                    return Err(format!("seat {seat} blames an honest {culprit}: {fault}"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// S3: the block and its ancestors take their heights, for all honest seats alike.
-    fn take_final(&mut self, at: usize, certificate: Certificate<V, P>, block: Tiny) -> Result<(), String> {
-        let process = &mut self.processes[at];
-        let mut branch = Vec::new();
-        let mut id = block.id();
-        while id != process.ledger.head {
-            let Some((ancestor, _)) = process.ledger.blocks.get(&id) else {
-                return Err(format!("seat {} finalises beside its own head", process.seat));
-            };
-            branch.push(ancestor.clone());
-            id = ancestor.parent;
-        }
-        for ancestor in branch.into_iter().rev() {
-            if !process.lies {
-                let there = *self.log.entry(ancestor.height).or_insert(ancestor.id());
-                if there != ancestor.id() {
-                    return Err(format!("two final blocks at height {}", ancestor.height));
-                }
-            }
-            process.finals.push((ancestor, None));
-        }
-        if let Some(last) = process.finals.last_mut() {
-            last.1 = Some(certificate);
-        }
-        process.ledger.finalise(&block);
-        Ok(())
-    }
-
-    /// What leaves must be durable before; and what an honest seat says must contradict nothing that it ever said.
-    fn sync_and_check(&mut self, at: usize, message: &Talk) -> Result<(), String> {
-        let process = &mut self.processes[at];
-        apply(&mut process.synced, std::mem::take(&mut process.unsynced));
-        let (seat, lies) = (process.seat, process.lies);
-        let vote = match message {
-            Message::Propose(proposal) => {
-                self.seen.push(proposal.block.clone());
-                &proposal.vote
-            }
-            Message::Ballot(vote) => vote,
-            Message::Certificate(_)
-            | Message::Want(_)
-            | Message::Have(_)
-            | Message::AskNewest { .. }
-            | Message::Newest(_) => return Ok(()),
-        };
-        if lies || self.plan.blocks_alone {
-            return Ok(());
-        }
-        let Ballot { iteration, kind, block, .. } = vote.ballot;
-        let said = self.said.entry((seat, iteration)).or_default();
-        said.insert((kind, block));
-        let named: BTreeSet<BlockId> =
-            said.iter().filter(|(kind, _)| *kind != Dummy).map(|(_, block)| *block).collect();
-        let both = said.contains(&(Dummy, BlockId::NONE)) && said.iter().any(|(kind, _)| *kind == Finalise);
-        if named.len() > 1 || both {
-            return Err(format!("seat {seat} contradicts itself in iteration {iteration}: {said:?}"));
-        }
-        self.check_durable(at, vote)
-    }
-
-    fn check_durable(&self, at: usize, vote: &Vote<V, P>) -> Result<(), String> {
-        let synced = &self.processes[at].synced;
-        let Ballot { iteration, kind, .. } = vote.ballot;
-        let has = |iteration, slot| synced.contains_key(&JournalKey { iteration, slot });
-        let certified = |iteration, kinds: &[BallotKind]| {
-            kinds.iter().any(|kind| has(iteration, Slot::Certificate(*kind)))
-        };
-        let entered = iteration == 1 || certified(iteration - 1, &[Real, Dummy, Finalise]);
-        let rests = match kind {
-            Propose | Real => entered && has(iteration, Slot::Block),
-            Dummy => entered,
-            Finalise => certified(iteration, &[Real, Finalise]),
-        };
-        if rests && has(iteration, Slot::Ballot(kind)) {
-            Ok(())
-        } else {
-            Err(format!("seat {} sent before it was durable: {vote:?}", self.processes[at].seat))
-        }
-    }
-
-    fn send(&mut self, from_at: usize, to: V, message: &Talk) {
-        let (from, lies) = (self.processes[from_at].seat, self.processes[from_at].lies);
-        for at in 0..self.processes.len() {
-            if self.processes[at].seat != to {
-                continue;
-            }
-            let cut = self.group[at] != self.group[from_at];
-            let withheld = lies && self.dice.percent(30);
-            if cut || withheld || self.dice.percent(self.loss) {
-                continue;
-            }
-            let copies = if !self.healed && self.dice.percent(10) { 2 } else { 1 };
-            for _ in 0..copies {
-                let mut message = message.clone();
-                if lies && self.dice.percent(10) {
-                    spoil(&mut message);
-                }
-                let when = self.now + 1 + self.dice.below(self.delay_ms);
-                self.push(when, Event::Deliver { to: at, from, message });
-            }
-        }
-    }
-
-    /// A lying seat says whatever comes to its mind of blocks that it has seen.
-    fn lie(&mut self, at: usize) {
-        let Some(engine) = &self.processes[at].engine else { return };
-        let near = engine.iteration();
-        if self.dice.percent(50) {
-            return self.propose_a_lie(at, near);
-        }
-        let iteration = (near + self.dice.below(3)).saturating_sub(1).max(1);
-        let recent = self.seen.len().min(4) as u64;
-        let kind = [Real, Dummy, Finalise][self.dice.below(3) as usize];
-        let block = match self.seen.len() as u64 {
-            0 => return,
-            count => self.seen[(count - 1 - self.dice.below(recent)) as usize].id(),
-        };
-        let block = if kind == Dummy { BlockId::NONE } else { block };
-        let message = said(self.processes[at].seat, iteration, kind, block);
-        let to = self.dice.below(u64::from(self.plan.n)) as V;
-        if to != self.processes[at].seat {
-            self.send(at, to, &message);
-        }
-    }
-
-    /// A lying leader proposes on whatever block it likes.
-    fn propose_a_lie(&mut self, at: usize, near: u64) {
-        let (n, seat) = (self.plan.n, self.processes[at].seat);
-        let Some(iteration) = (near..near + 3).find(|iteration| leader(n, *iteration) == seat) else {
-            return;
-        };
-        let back = self.dice.below(6) as usize;
-        let ledger = &self.processes[at].ledger;
-        let parent = self.seen.iter().rev().nth(back).map_or(genesis(), Tiny::id);
-        let time = ledger.blocks.get(&parent).map_or(Timestamp(1), |(block, _)| block.time.plus(1));
-        let block = ledger.child(parent, time, 0);
-        self.seen.push(block.clone());
-        let message = proposal(n, iteration, &block, Vec::new());
-        for to in (0..n).filter(|to| *to != seat) {
-            self.send(at, to, &message);
-        }
     }
 
     /// What following does: takes final blocks from somebody who has more.
     fn follow(&mut self, at: usize) -> Result<(), String> {
         let from = self.dice.below(self.processes.len() as u64) as usize;
         let reached = self.processes[from].engine.is_some() && self.group[from] == self.group[at];
-        let height =
-            |world: &World, at: usize| world.processes[at].ledger.height_of(world.processes[at].ledger.head);
+        let height = |world: &World<I>, at: usize| {
+            world.processes[at].ledger.height_of(world.processes[at].ledger.head)
+        };
         if !reached || self.processes[at].engine.is_none() || self.processes[from].lies {
             return Ok(());
         }
@@ -626,7 +480,7 @@ impl World {
     }
 }
 
-fn apply(synced: &mut BTreeMap<JournalKey, Entry>, changes: Vec<Change>) {
+fn apply<I: Ink>(synced: &mut BTreeMap<JournalKey, Entry<I>>, changes: Vec<Change<I>>) {
     for change in changes {
         match change {
             Change::Put(record) => {
@@ -636,17 +490,5 @@ fn apply(synced: &mut BTreeMap<JournalKey, Entry>, changes: Vec<Change>) {
                 synced.remove(&key);
             }
         }
-    }
-}
-
-fn spoil(message: &mut Talk) {
-    match message {
-        Message::Propose(proposal) => proposal.block.body_is_good = false,
-        Message::Have(have) => have.blocks.iter_mut().for_each(|block| block.body_is_good = false),
-        Message::Ballot(_)
-        | Message::Certificate(_)
-        | Message::Want(_)
-        | Message::AskNewest { .. }
-        | Message::Newest(_) => {}
     }
 }
