@@ -80,6 +80,8 @@ pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 pub const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// How long a peer may take for one chunk.
 pub const SNAPSHOT_PATIENCE_MS: u64 = 5_000;
+/// How many bytes of a snapshot a peer must bring each millisecond, over all of it, beyond that patience: 64 KiB a second.
+pub const SNAPSHOT_BYTES_PER_MS_MIN: u64 = 64;
 /// Snapshots that are kept to be served: the newest, and the one before for whoever is in the middle of it.
 pub const SNAPSHOTS_KEPT: usize = 2;
 /// Signatures in one message: a batch that fails is taken apart to find the culprit, and nobody shall make us do that for long.

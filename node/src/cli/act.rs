@@ -104,7 +104,8 @@ pub(super) fn leave(home: &Home, args: LeaveArgs, out: Out) -> Done {
     }
     ask(home, &Request::Leave {})?;
     out.result(&json!({ "leaving": true }), || {
-        "asked the endorsers to revoke this node; stop it once `frith status` says that it is gone"
+        "asked the endorsers to revoke this node; stop it once `frith status` says that it is gone. (An endorser becomes \
+         `restrained`: it keeps its vote until the charter is amended, so leave it running.)"
             .to_string()
     });
     Ok(Exit::Holds)

@@ -146,11 +146,11 @@ impl Driver {
 
     pub(super) fn on_stream(&mut self, pipe::Event { peer: id, connection, what }: pipe::Event) {
         let Some(key) = key_of(&id) else { return };
-        if self.standing_of(&key) == Standing::Gone {
-            return;
-        }
+        let gone = self.standing_of(&key) == Standing::Gone;
         let Some(peer) = self.peers.get_mut(&key) else { return };
         match what {
+            // Nothing it says is heard.
+            pipe::Report::Accepted(_) if gone => {}
             pipe::Report::Opened(stream) => {
                 let Some((sending, writer @ None)) = &mut peer.sending else { return };
                 if *sending != connection {
@@ -195,10 +195,10 @@ impl Driver {
             if let Some(reader) = on.reader.take() {
                 reader.abort();
             }
-            let (bounds, budget, events) = (peer.bounds.clone(), self.budget.clone(), self.events.clone());
+            let (bounds, budgets, events) = (peer.bounds.clone(), self.budgets.clone(), self.events.clone());
             let (connection, received) = (on.id, self.shared.counters.received.clone());
             on.reader = Some(self.tasks.spawn(async move {
-                let why = Why::Read(frames::read(stream, key, bounds, budget, events, received).await);
+                let why = Why::Read(frames::read(stream, key, bounds, budgets, events, received).await);
                 Ended { key, connection, why }
             }));
         }
@@ -214,7 +214,8 @@ impl Driver {
         match why {
             Why::Read(ReadEnd::Closed | ReadEnd::HostGone) => {}
             Why::Read(why @ (ReadEnd::TooLong { .. } | ReadEnd::TooSlow)) => {
-                tracing::warn!(?key, %why, "disconnected a peer");
+                // Strangers can do that without end: the counter tells, and the log does not grow by it.
+                tracing::debug!(?key, %why, "disconnected a peer");
                 self.shared.counters.refused.inc();
                 self.swarm.close_connection(connection);
             }
@@ -226,8 +227,8 @@ impl Driver {
         }
     }
 
-    /// Nothing more is read from or sent to a peer.
-    pub(super) fn silence(&mut self, key: &PublicKey) {
+    /// Nothing more is read from or queued for a peer.
+    pub(super) fn hush(&mut self, key: &PublicKey) {
         self.waiting.remove(key);
         self.outboxes(|outboxes| outboxes.remove(key));
         let Some(peer) = self.peers.get_mut(key) else { return };
@@ -237,6 +238,11 @@ impl Driver {
                 reader.abort();
             }
         }
+    }
+
+    /// Nor sent to it.
+    pub(super) fn silence(&mut self, key: &PublicKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
         if let Some((_, Some(writer))) = peer.sending.take() {
             writer.abort();
         }

@@ -16,18 +16,16 @@ use libp2p::metrics::{Metrics, Recorder as _};
 use libp2p::request_response::OutboundRequestId;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, mdns, ping};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::book::{Backoff, Book, Record};
 use super::connections::{Ended, Peer, outbox_bytes_max};
-use super::frames::{Outbox, Throttle};
+use super::frames::{Budgets, Outbox, Throttle};
 use super::names::{domain_of, key_of, peer_id_of, split_peer, topic_of};
 use super::notices::{Notice, Notices};
 use super::swarm::{Behaviour, BehaviourEvent};
-use super::{
-    Delivery, GossipToken, NetError, NetEvent, NetStatus, PeerStatus, Shared, Verdict, gossip, limits,
-};
+use super::{Delivery, GossipToken, NetError, NetEvent, NetStatus, PeerStatus, Shared, Verdict, gossip};
 
 const TICK: Duration = Duration::from_millis(250);
 /// How long a shutdown may take to send what is queued, and then to close connections.
@@ -57,7 +55,7 @@ pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
     pub(super) events: mpsc::Sender<Delivery>,
-    pub(super) budget: Arc<Semaphore>,
+    pub(super) budgets: Budgets,
     pub(super) throttle: Arc<Throttle>,
     pub(super) tasks: JoinSet<Ended>,
     pub(super) notices: Notices,
@@ -74,6 +72,8 @@ pub(super) struct Driver {
     pub(super) dialling: HashMap<ConnectionId, PublicKey>,
     /// Messages for peers that are being dialled, since when.
     pub(super) waiting: HashMap<PublicKey, (Arc<Outbox>, Instant)>,
+    /// Whoever is gone and still connected, since when.
+    leaving: HashMap<PublicKey, Instant>,
     pub(super) questions: HashMap<OutboundRequestId, PublicKey>,
     pub(super) search: Backoff,
     pub(super) listening: BTreeSet<Multiaddr>,
@@ -100,7 +100,7 @@ impl Driver {
             shared,
             commands,
             events,
-            budget: Arc::new(Semaphore::new(limits::EVENT_BYTES_MAX)),
+            budgets: Budgets::new(),
             throttle: Arc::new(Throttle::of_all_strangers()),
             tasks: JoinSet::new(),
             notices: Notices::default(),
@@ -112,6 +112,7 @@ impl Driver {
             dials: HashMap::new(),
             dialling: HashMap::new(),
             waiting: HashMap::new(),
+            leaving: HashMap::new(),
             questions: HashMap::new(),
             search: Backoff::new(Instant::now()),
             listening: BTreeSet::new(),
@@ -135,7 +136,11 @@ impl Driver {
                     Some(command) => self.on_command(command),
                 },
                 Some(ended) = self.tasks.join_next() => self.on_task_end(ended),
-                _ = tick.tick() => self.on_tick(Instant::now()),
+                _ = tick.tick() => {
+                    let now = Instant::now();
+                    self.see_off(now);
+                    self.on_tick(now);
+                }
                 room = events.reserve(), if !self.notices.is_empty() => match room {
                     Ok(room) => if let Some(event) = self.next_notice() {
                         room.send(Delivery { event, held: None });
@@ -272,13 +277,19 @@ impl Driver {
             Standing::Stranger => self.standings.remove(&key),
             Standing::Gone | Standing::Member | Standing::Endorser => self.standings.insert(key, standing),
         };
+        self.leaving.remove(&key);
         let behaviour = self.swarm.behaviour_mut();
         match standing {
             Standing::Gone => {
                 behaviour.gossip.close(&id);
-                behaviour.gone.block_peer(id);
                 self.book.forget(&key);
-                self.silence(&key);
+                self.hush(&key);
+                if self.peers.contains_key(&key) {
+                    // What was said to it before goes out first: it is the proof that it is gone.
+                    self.leaving.insert(key, Instant::now());
+                } else {
+                    self.swarm.behaviour_mut().gone.block_peer(id);
+                }
             }
             Standing::Stranger => {
                 behaviour.gossip.close(&id);
@@ -301,10 +312,29 @@ impl Driver {
         self.fit_bounds(&key);
     }
 
+    /// Ends the connections of whoever is gone and has heard why, or does not listen.
+    pub(super) fn see_off(&mut self, now: Instant) {
+        let heard = |key: &PublicKey| self.peers.get(key).is_none_or(|peer| peer.outbox.is_idle());
+        let late = |since: &Instant| now.duration_since(*since) > FAREWELL;
+        let ready: Vec<PublicKey> = self
+            .leaving
+            .iter()
+            .filter(|(key, since)| heard(key) || late(since))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in ready {
+            self.leaving.remove(&key);
+            self.silence(&key);
+            if let Some(id) = peer_id_of(&key) {
+                self.swarm.behaviour_mut().gone.block_peer(id);
+            }
+        }
+    }
+
     /// Makes what a peer may claim fit what it is now.
     pub(super) fn fit_bounds(&mut self, key: &PublicKey) {
         let Some(id) = peer_id_of(key) else { return };
-        let known = self.is_known(key);
+        let (known, endorses) = (self.is_known(key), self.standing_of(key) == Standing::Endorser);
         let pipe = &mut self.swarm.behaviour_mut().pipe;
         if known {
             pipe.welcome(id);
@@ -313,6 +343,7 @@ impl Driver {
         }
         if let Some(peer) = self.peers.get(key) {
             peer.bounds.set_known(known);
+            peer.bounds.set_endorses(endorses);
             peer.outbox.set_bytes_max(outbox_bytes_max(known));
         }
     }
@@ -439,7 +470,7 @@ impl Driver {
             return self.on_command(Command::Verdict { token, verdict: Verdict::Ignore });
         };
         let peer = self.peers.get(&from);
-        let held = peer.and_then(|peer| peer.bounds.try_hold(&self.budget, message.data.len()));
+        let held = peer.and_then(|peer| peer.bounds.try_hold(&self.budgets, message.data.len()));
         let sent = held.is_some_and(|held| {
             let event = NetEvent::Gossiped { from, domain, bytes: message.data, token: token.clone() };
             self.events.try_send(Delivery { event, held: Some(held) }).is_ok()

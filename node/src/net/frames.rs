@@ -178,11 +178,26 @@ impl Throttle {
     }
 }
 
+/// Room for what the host has not dealt with, of all peers together. Endorsers have theirs apart: whatever members say, votes come through.
+#[derive(Clone, Debug)]
+pub(super) struct Budgets {
+    endorsers: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+impl Budgets {
+    pub(super) fn new() -> Budgets {
+        let room = || Arc::new(Semaphore::new(limits::EVENT_BYTES_MAX));
+        Budgets { endorsers: room(), others: room() }
+    }
+}
+
 /// What one peer may send. Changes with its standing, at once.
 #[derive(Debug)]
 pub(super) struct Bounds {
     frame_bytes_max: AtomicUsize,
     throttled: AtomicBool,
+    endorses: AtomicBool,
     own: Throttle,
     shared: Arc<Throttle>,
     /// Room for what the host has not dealt with.
@@ -206,6 +221,7 @@ impl Bounds {
         Bounds {
             frame_bytes_max: AtomicUsize::new(STRANGER_MESSAGE_BYTES_MAX),
             throttled: AtomicBool::new(true),
+            endorses: AtomicBool::new(false),
             own: Throttle::of_a_stranger(),
             shared,
             room: Arc::new(Semaphore::new(limits::PEER_BYTES_MAX)),
@@ -213,18 +229,18 @@ impl Bounds {
     }
 
     /// Waits for room: first among the peer's own, so that a peer that has filled it takes nothing from others while it waits.
-    async fn hold(&self, all: &Arc<Semaphore>, bytes: usize) -> Option<Held> {
+    async fn hold(&self, budgets: &Budgets, bytes: usize) -> Option<Held> {
         let room = room_of(bytes)?;
         let of_the_peer = self.room.clone().acquire_many_owned(room).await.ok()?;
-        let of_all = all.clone().acquire_many_owned(room).await.ok()?;
+        let of_all = self.of_all(budgets).clone().acquire_many_owned(room).await.ok()?;
         Some(Held { _of_the_peer: of_the_peer, _of_all: of_all })
     }
 
     /// The same for gossip, which is dropped rather than waited for.
-    pub(super) fn try_hold(&self, all: &Arc<Semaphore>, bytes: usize) -> Option<Held> {
+    pub(super) fn try_hold(&self, budgets: &Budgets, bytes: usize) -> Option<Held> {
         let room = room_of(bytes)?;
         let of_the_peer = self.room.clone().try_acquire_many_owned(room).ok()?;
-        let of_all = all.clone().try_acquire_many_owned(room).ok()?;
+        let of_all = self.of_all(budgets).clone().try_acquire_many_owned(room).ok()?;
         Some(Held { _of_the_peer: of_the_peer, _of_all: of_all })
     }
 
@@ -233,6 +249,15 @@ impl Bounds {
         let max = if known { MESSAGE_BYTES_MAX } else { STRANGER_MESSAGE_BYTES_MAX };
         self.frame_bytes_max.store(max, Ordering::Relaxed);
         self.throttled.store(!known, Ordering::Relaxed);
+    }
+
+    /// Gives or takes a share of the endorsers' room.
+    pub(super) fn set_endorses(&self, endorses: bool) {
+        self.endorses.store(endorses, Ordering::Relaxed);
+    }
+
+    fn of_all<'a>(&self, budgets: &'a Budgets) -> &'a Arc<Semaphore> {
+        if self.endorses.load(Ordering::Relaxed) { &budgets.endorsers } else { &budgets.others }
     }
 
     /// The longest message that the peer may send now.
@@ -278,7 +303,7 @@ pub(super) async fn read(
     mut stream: impl AsyncRead + Unpin,
     from: PublicKey,
     bounds: Arc<Bounds>,
-    budget: Arc<Semaphore>,
+    budgets: Budgets,
     events: mpsc::Sender<Delivery>,
     received: Counter,
 ) -> ReadEnd {
@@ -288,7 +313,7 @@ pub(super) async fn read(
             Err(end) => return end,
         };
         bounds.pass(bytes.len()).await;
-        let Some(held) = bounds.hold(&budget, bytes.len()).await else { return ReadEnd::HostGone };
+        let Some(held) = bounds.hold(&budgets, bytes.len()).await else { return ReadEnd::HostGone };
         let delivery = Delivery { event: NetEvent::Received { from, bytes }, held: Some(held) };
         if events.send(delivery).await.is_err() {
             return ReadEnd::HostGone;
@@ -344,8 +369,8 @@ mod tests {
 
     async fn read_all(stream: Cursor<Vec<u8>>, bounds: Arc<Bounds>) -> (Vec<usize>, ReadEnd) {
         let (events, mut received) = mpsc::channel(64);
-        let budget = Arc::new(Semaphore::new(limits::EVENT_BYTES_MAX));
-        let end = read(stream, PublicKey::default(), bounds, budget, events, Counter::default()).await;
+        let budgets = Budgets::new();
+        let end = read(stream, PublicKey::default(), bounds, budgets, events, Counter::default()).await;
         let mut lengths = Vec::new();
         while let Some(Delivery { event: NetEvent::Received { bytes, .. }, .. }) = received.recv().await {
             lengths.push(bytes.len());
@@ -449,12 +474,12 @@ mod tests {
             bounds
         };
         let (events, mut received) = mpsc::channel(64);
-        let budget = Arc::new(Semaphore::new(limits::EVENT_BYTES_MAX));
+        let budgets = Budgets::new();
         let half = limits::PEER_BYTES_MAX / 2;
         let flood = stream_of(&[(u32::try_from(half).unwrap(), half); 3]);
         let (loud, quiet) = (PublicKey([1; 32]), PublicKey([2; 32]));
         let reading = |stream, from| {
-            Box::pin(read(stream, from, known(), budget.clone(), events.clone(), Counter::default()))
+            Box::pin(read(stream, from, known(), budgets.clone(), events.clone(), Counter::default()))
         };
         let (mut of_the_loud, mut of_the_quiet) =
             (reading(flood, loud), reading(stream_of(&[(1, 1)]), quiet));
@@ -467,5 +492,23 @@ mod tests {
         assert_eq!(held.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [loud, loud, quiet]);
         drop(held);
         assert!(futures::poll!(&mut of_the_loud).is_ready(), "the host has dealt with the first two");
+    }
+
+    #[tokio::test]
+    async fn members_that_filled_all_their_room_leave_endorsers_theirs() {
+        let budgets = Budgets::new();
+        let mut held = Vec::new();
+        let member = || {
+            let bounds = stranger();
+            bounds.set_known(true);
+            bounds
+        };
+        while let Some(room) = member().try_hold(&budgets, limits::PEER_BYTES_MAX) {
+            held.push(room);
+        }
+        assert!(member().try_hold(&budgets, 1).is_none());
+        let endorser = member();
+        endorser.set_endorses(true);
+        assert!(endorser.try_hold(&budgets, 1).is_some());
     }
 }

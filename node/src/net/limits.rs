@@ -37,9 +37,10 @@ pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const COMMANDS_MAX: usize = 1024;
 /// Events that wait for the host.
 pub(super) const EVENTS_MAX: usize = 1024;
-/// Bytes of all messages that the host has not dealt with. Whoever has more to say waits, each peer with one message.
+/// Bytes of all messages that the host has not dealt with: of endorsers, and as many of all others. Whoever has more to say waits, each peer
+/// with one message.
 pub(super) const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Bytes of one peer's messages that the host has not dealt with. Whoever has more to say waits, and nobody else does.
+/// Bytes of one peer’s messages that the host has not dealt with. Whoever has more to say waits.
 pub(super) const PEER_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 /// What the smallest message counts among those bytes: what it costs to look at it.
 pub(super) const HELD_BYTES_MIN: usize = 4 * 1024;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frith_protocol::door::{
-    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Router, Standing,
+    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Phase, Router, Standing,
     Unsettled,
 };
+use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::PublicKey;
+use frith_protocol::joining::Origin;
 use frith_protocol::state::DomainId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -62,6 +64,8 @@ pub(super) struct Host {
     misbehaved: Vec<PublicKey>,
     /// Who was told on this connection that we speak another version.
     told_version: BTreeSet<PublicKey>,
+    /// Who was named in the log on this connection for breaking a rule.
+    named: BTreeSet<PublicKey>,
     save_at: Instant,
 }
 
@@ -96,6 +100,7 @@ impl Host {
             standings_changed: true,
             misbehaved: Vec::new(),
             told_version: BTreeSet::new(),
+            named: BTreeSet::new(),
             save_at: now + SAVE_EVERY,
         }
     }
@@ -114,8 +119,15 @@ impl Host {
         self.connected.contains_key(key)
     }
 
-    /// Starts looking for others.
-    pub(super) async fn begin(&self, answered: mpsc::Sender<Incoming>) {
+    /// Starts looking for others, and says what is wrong from the beginning.
+    pub(super) async fn begin(&mut self, answered: mpsc::Sender<Incoming>) {
+        let status = self.core().status(self.clock.latest());
+        if status.phase == Phase::Gone {
+            self.raise(gone_in_words(None));
+        }
+        if let Some(why) = status.journal_lost {
+            self.raise(in_words(&Alarm::JournalLost { why }));
+        }
         self.contacts.begin(&self.network, &answered).await;
     }
 
@@ -210,7 +222,10 @@ impl Host {
     fn misbehaved(&mut self, key: PublicKey, fault: &Fault) {
         let standing = self.core().standing_of(&key);
         if standing > Standing::Stranger {
-            tracing::warn!(?key, ?standing, %fault, "a peer broke a rule");
+            // Once a connection: nobody shall fill our disk with log lines.
+            if self.named.insert(key) {
+                tracing::warn!(?key, ?standing, %fault, "a peer broke a rule");
+            }
             return;
         }
         // Quietly: strangers shall not fill our disk with log lines.
@@ -234,6 +249,7 @@ impl Host {
                 tracing::debug!(?key, "disconnected");
                 self.connected.remove(&key);
                 self.told_version.remove(&key);
+                self.named.remove(&key);
                 for effects in self.router.connection(self.clock.now(), key, false) {
                     self.take(effects);
                 }
@@ -357,27 +373,47 @@ impl Host {
                 self.joining.failed = Some(why);
             }
             Event::Waiting { id, note } => {
-                tracing::info!(%id, note, "something waits for an operator: see `frith pending`");
+                // Strangers can make these without end: the log names what endorsers propose.
+                if self.is_of_endorsers(&id) {
+                    tracing::info!(%id, note, "something waits for an operator: see `frith pending`");
+                } else {
+                    tracing::debug!(%id, note, "a newcomer waits for an operator: see `frith pending`");
+                }
             }
             Event::Endorsed { id } => tracing::info!(%id, "endorsed"),
             Event::Met { id, subject: _, endorsements } => {
                 tracing::info!(%id, endorsements = endorsements.len(), "a proposal met its rule");
             }
-            Event::Lapsed { id } => tracing::info!(%id, "a proposal lapsed"),
+            Event::Lapsed { id } => tracing::debug!(%id, "a proposal lapsed"),
             Event::Accepted { statement } => tracing::debug!(?statement, "an entry waits for a block"),
             Event::Denied { key, node } => {
                 tracing::info!(%node, ?key, "gone: disconnected, and kept out");
                 self.network.set_standing(key, Standing::Gone).await;
                 self.connected.entry(key).and_modify(|known| *known = Standing::Gone);
             }
-            Event::Misbehaved { key, why } => tracing::warn!(?key, why, "a peer broke a rule"),
+            Event::Dismissed { height } => self.raise(gone_in_words(Some(height))),
+            Event::Misbehaved { key, why } => {
+                if self.named.insert(key) {
+                    tracing::warn!(?key, why, "a peer broke a rule");
+                }
+            }
             Event::Alarm(alarm) => self.alarm(&alarm),
         }
     }
 
+    fn is_of_endorsers(&self, id: &Hash) -> bool {
+        let proposal = self.core().proposals().find(|(of, _)| *of == id);
+        proposal.is_some_and(|(_, proposal)| proposal.origin == Origin::Endorsers)
+    }
+
     fn alarm(&mut self, alarm: &Alarm) {
-        let text = in_words(alarm);
-        tracing::error!(alarm = ?alarm, "{text}");
+        tracing::debug!(?alarm);
+        self.raise(in_words(alarm));
+    }
+
+    /// Tells the operator something that asks for a person.
+    fn raise(&mut self, text: String) {
+        tracing::error!("{text}");
         if self.alarms.len() == ALARMS_KEPT {
             self.alarms.pop_front();
         }
@@ -403,7 +439,8 @@ impl Host {
 
     /// Whether the node has done what it was to do.
     pub(super) fn ended(&self, until: Until) -> Option<Ended> {
-        let failed = || self.joining.failed.clone().map(Ended::JoinFailed);
+        let gone = || (self.core().phase() == Phase::Gone).then(|| Ended::JoinFailed(gone_in_words(None)));
+        let failed = || self.joining.failed.clone().map(Ended::JoinFailed).or_else(gone);
         match until {
             Until::Told => None,
             Until::JoinFails => failed(),
@@ -426,6 +463,14 @@ fn report_unsent(to: PublicKey, sent: Result<(), NotSent>) {
         Err(NotSent::QueueFull) => tracing::debug!(?to, "a peer takes messages too slowly; one was dropped"),
         Err(e @ NotSent::TooLong { .. }) => tracing::error!(?to, error = %e, "a message was not sent"),
     }
+}
+
+fn gone_in_words(height: Option<u64>) -> String {
+    let at = height.map_or_else(String::new, |height| format!(" at height {height}"));
+    format!(
+        "this node was revoked{at}, for good: no peer speaks to it any more, and it does nothing but answer here; to join again takes \
+         a new identity (`frith join` in another directory)"
+    )
 }
 
 /// What an operator should know, and do.

@@ -66,3 +66,19 @@ async fn strangers_fill_their_places_and_none_of_the_members() {
     late.dial(&b).await;
     b.connected(late.key()).await;
 }
+
+#[tokio::test]
+async fn rule_5_18_whoever_is_gone_hears_what_was_said_to_it_before_it_is_disconnected() {
+    for listen in [TCP, QUIC] {
+        let (mut a, b) = two_members(listen).await;
+        b.network.send(a.key(), b"you are gone, and here is why".to_vec()).unwrap();
+        b.sees(&a, Standing::Gone).await;
+        let heard = a.until("the proof", |event| match event {
+            NetEvent::Received { bytes, .. } => Some(bytes),
+            NetEvent::Disconnected(_) => Some(Vec::new()),
+            _ => None,
+        });
+        assert_eq!(heard.await, b"you are gone, and here is why");
+        a.disconnected(b.key()).await;
+    }
+}

@@ -101,6 +101,9 @@ pub struct Core {
     /// Final blocks to publish, unless somebody else did by then: by id.
     pub(super) publications: BTreeMap<BlockId, (Timestamp, Arc<Message>)>,
 
+    /// The newest head of which a gossiped copy was passed on.
+    pub(super) passed_on: Option<BlockId>,
+
     /// Snapshots that are kept to be served, by the block that they are under.
     pub(super) snapshots: VecDeque<(BlockId, Vec<Arc<SnapshotChunk>>)>,
     /// The heights of the blocks in [`Table::Final`], and how many chunks are in [`Table::Base`]: a later snapshot replaces them.
@@ -111,6 +114,10 @@ pub struct Core {
     pub(super) rations: Rations,
     /// Why this node takes no further blocks.
     pub(super) halted: Option<Alarm>,
+    /// The height of a certified block that revokes this node, though it lacks blocks before (SPEC 5.18).
+    pub(super) dismissed: Option<u64>,
+    /// What it was opened with may never have reached the disk, if its last process was killed: removals among it count from now on (SPEC 9.9).
+    pub(super) unsynced: bool,
     /// What was told of the clock, so that it is told once and not at every input.
     pub(super) clock_ran_back: bool,
     pub(super) clock_far_off: bool,
@@ -137,12 +144,16 @@ pub enum Phase {
 }
 
 impl Core {
-    /// The one door. On `Err` nothing has changed but the time; effects are carried out all the same.
+    /// The one door. On `Err` nothing that was said has been taken over; effects are carried out all the same (a question that it gave
+    /// rise to).
     ///
     /// # Errors
     /// [`Error`] says whose fault it was.
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) -> Result<(), Error> {
         self.tell_time(now, effects);
+        if std::mem::take(&mut self.unsynced) {
+            effects.sync_all();
+        }
         match input {
             Input::Received { from, message } => self.received(from, &message, effects),
             Input::Gossiped { from, message } => {
@@ -310,7 +321,7 @@ impl Core {
 
     fn connected(&mut self, peer: PublicKey, effects: &mut Effects) {
         if self.standing_of(&peer) == Standing::Gone && !self.is_seated(&peer) {
-            self.tell_denied(peer, effects);
+            self.dismiss(peer, effects);
             return;
         }
         self.connected.insert(peer);
@@ -319,7 +330,7 @@ impl Core {
             self.walk(steps, effects);
         }
         if self.admitted.is_some() && self.fetch.is_none() {
-            self.fetch_snapshot(effects);
+            self.fetch_snapshot(None, effects);
         }
         if self.seat_of(&peer).is_some() {
             self.recirculate_to(peer, effects);
@@ -339,9 +350,11 @@ impl Core {
             let steps = newcomer.tick(now);
             self.walk(steps, effects);
         }
-        if self.fetch.as_ref().is_some_and(|fetch| fetch.deadline() <= now) {
-            self.fetch = None;
-            self.fetch_snapshot(effects);
+        if let Some(fetch) = self.fetch.take_if(|fetch| fetch.deadline() <= now) {
+            // Whoever has a state asks what follows by its own timer, and is told if it needs a snapshot still.
+            if self.chain.is_none() {
+                self.fetch_snapshot(Some(fetch.from()), effects);
+            }
         }
         if self.hall.as_deref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {
             self.agree(agreement::Input::Tick, effects);
@@ -358,7 +371,6 @@ impl Core {
         }
         let jitter = self.jitter();
         if self.chain.is_some() && !self.connected.is_empty() && self.follower.is_due(now, jitter) {
-            self.forget_useless_endorsements(effects);
             if let Some(peer) = self.any_member_connected() {
                 self.ask_what_follows(peer, effects);
             }
@@ -397,6 +409,18 @@ impl Core {
             return None;
         }
         Some(peers[(self.rng.next_u64() % peers.len() as u64) as usize])
+    }
+
+    /// Whoever is gone is shown why, as far as the tail goes back, and nothing else (SPEC 5.18).
+    fn dismiss(&mut self, peer: PublicKey, effects: &mut Effects) {
+        let proof = self.chain.as_ref().and_then(|chain| {
+            let gone = chain.state().gone_since(&chain.state().owner_of(&peer)?)?;
+            chain.chain_of(gone.height)
+        });
+        if let Some(proof) = proof {
+            effects.send(peer, Arc::new(Message::Final(Arc::new(proof))));
+        }
+        self.tell_denied(peer, effects);
     }
 
     pub(super) fn tell_denied(&self, key: PublicKey, effects: &mut Effects) {
@@ -491,6 +515,7 @@ impl Core {
             return Phase::Halted;
         }
         match &self.chain {
+            Some(_) | None if self.dismissed.is_some() => Phase::Gone,
             None if self.admitted.is_some() => Phase::Syncing,
             None => Phase::Joining,
             Some(chain) => {
@@ -527,7 +552,7 @@ impl Core {
     }
 
     /// What can no longer become an entry need not be remembered: it would be refused, whoever shows it.
-    fn forget_useless_endorsements(&mut self, effects: &mut Effects) {
+    pub(super) fn forget_useless_endorsements(&mut self, effects: &mut Effects) {
         let now = self.now;
         let old: Vec<Hash> =
             self.given.iter().filter(|(_, given)| given.until < now).map(|(id, _)| *id).collect();

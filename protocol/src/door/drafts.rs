@@ -7,6 +7,7 @@ use super::effects::Effects;
 use super::entries::{outlook, within_a_note};
 use super::input::{Error, Event};
 use super::message::Message;
+use super::rations::Question;
 use super::record::{Record, Table};
 use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
@@ -112,9 +113,8 @@ impl Core {
                 return;
             }
             Judged::Admitted(height) => {
-                if let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height)) {
-                    effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
-                }
+                // It asks again by its own timer.
+                let _ = self.asked(from, Question::Proof { height }, effects);
                 return;
             }
         };
@@ -173,10 +173,11 @@ impl Core {
         match (&admit.grounds, &draft.shown) {
             (Grounds::Ticket(terms), Some(shown)) if charter.admission.tickets => {
                 let need = usize::from(charter.thresholds.admit);
-                let judged = state
-                    .judge_ticket(time, terms)
-                    .and_then(|()| state.check_endorsers(&shown.countersignatures, need));
-                match judged {
+                // A ticket whose countersigner lost its office is void (SPEC 5.1): no newer draft makes it good.
+                if let Err(fault) = state.check_endorsers(&shown.countersignatures, need) {
+                    return never(fault);
+                }
+                match state.judge_ticket(time, terms) {
                     Ok(()) if self.has_signed_too_often(terms) => Judged::Decline(
                         "too many identities ask with this ticket: ask again when some of them are in".into(),
                         Retry::Later,
@@ -246,7 +247,9 @@ impl Core {
         let signed = self
             .given
             .values()
-            .filter(|given| given.admits.is_some_and(|(_, ticket)| ticket == Some(id)))
+            .filter(|given| {
+                given.until >= self.now && given.admits.is_some_and(|(_, ticket)| ticket == Some(id))
+            })
             .count();
         signed >= (terms.uses as usize).saturating_add(limits::SPARE_ENDORSEMENTS_PER_TICKET)
     }

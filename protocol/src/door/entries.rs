@@ -6,6 +6,7 @@ use super::core::Core;
 use super::effects::Effects;
 use super::input::{Error, Event};
 use super::message::Message;
+use super::rations::Question;
 use super::record::{Record, Table};
 use crate::agreement;
 use crate::encoding::{Hash, encode};
@@ -13,7 +14,7 @@ use crate::fault::Fault;
 use crate::identity::{PublicKey, Verified};
 use crate::joining::{Offered, Retry};
 use crate::limits;
-use crate::state::{Admit, Entry, Kind, Statement};
+use crate::state::{Admit, Entry, Kind, Statement, StatementId};
 
 impl Core {
     /// Somebody hands us an entry for a block; `None`: we ourselves.
@@ -34,9 +35,7 @@ impl Core {
                     self.relays.remove(&dead);
                     effects.persist(Record { table: Table::Waiting, key: dead.0.to_vec(), value: None });
                 }
-                if let Some(from) = from {
-                    self.promise(statement, from);
-                }
+                self.promise_to(statement, from);
                 let key = statement.0.to_vec();
                 effects.persist(Record { table: Table::Waiting, key, value: Some(encode(&**entry).into()) });
                 effects.tell(Event::Accepted { statement });
@@ -45,9 +44,7 @@ impl Core {
                 Ok(())
             }
             Ok(Offered::Already) => {
-                if let Some(from) = from {
-                    self.promise(statement, from);
-                }
+                self.promise_to(statement, from);
                 Ok(())
             }
             Err(fault) => {
@@ -56,10 +53,8 @@ impl Core {
                 // Nobody else: it shows other members.
                 if (self.is_seated(&from) || self.speaks_for(&from, &entry.statement))
                     && let Some(height) = self.height_of(&entry.statement)
-                    && let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height))
                 {
-                    effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
-                    return Ok(());
+                    return self.asked(from, Question::Proof { height }, effects);
                 }
                 if !self.is_seated(&from)
                     && let Some(retry) = outlook(&fault)
@@ -69,6 +64,13 @@ impl Core {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// A newcomer waits for its entry; an endorser that relayed one has the block anyway.
+    fn promise_to(&mut self, statement: StatementId, from: Option<PublicKey>) {
+        if let Some(from) = from.filter(|from| !self.is_seated(from)) {
+            self.promise(statement, from);
         }
     }
 

@@ -159,7 +159,10 @@ impl Core {
                     self.follower.satisfied(self.now, jitter);
                     self.report_clock(&proven, effects);
                     self.plan_publication(certificate.ballot.iteration, &proven, effects);
-                    self.became_final(&proven, effects);
+                    // Each was executed here before it was voted for.
+                    let blocks: Vec<_> =
+                        proven.blocks.iter().cloned().map(Verified::of_verified_parts).collect();
+                    self.became_final(&blocks, &proven, effects);
                 }
                 Output::Forget(key) => {
                     let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
@@ -271,19 +274,29 @@ impl Core {
                 if taken.complete {
                     self.report_clock(proven, effects);
                 }
-                self.became_final(proven, effects);
+                self.became_final(&taken.blocks, proven, effects);
                 self.tell_hall(proven, effects);
-                if !taken.complete {
+                if by_gossip {
+                    self.passed_on = self.workshop.ids(proven).last().copied();
+                }
+                if taken.complete {
+                    // A snapshot that was on its way is of no use any more.
+                    self.fetch = None;
+                } else {
                     self.ask_what_follows(from, effects);
                 }
                 Ok(())
             }
             Err(NotTaken::Known) if by_gossip => {
-                // Its certificate holds, and somebody did publish it: we need not, and pass it on.
-                if let Some(tip) = self.workshop.ids(proven).last().filter(|_| !self.publications.is_empty())
-                {
-                    self.publications.remove(tip);
+                // Somebody did publish it, with the bodies that are final here: we need not.
+                let Some(tip) = self.workshop.ids(proven).last().copied() else { return Ok(()) };
+                self.publications.remove(&tip);
+                // One copy of the newest is passed on: others of it, and of what is old, could be made without end.
+                let newest = self.chain.as_ref().is_some_and(|chain| chain.head_id() == tip);
+                if !newest || self.passed_on == Some(tip) {
+                    return Err(Error::Untimely("it is known already"));
                 }
+                self.passed_on = Some(tip);
                 Ok(())
             }
             Err(NotTaken::Known) => {
@@ -291,11 +304,20 @@ impl Core {
                 Err(Error::Untimely("it is known already"))
             }
             Err(NotTaken::Gap) => {
+                if let Some(height) = self.revoked_at(proven) {
+                    self.dismissed(height, effects);
+                    return Ok(());
+                }
                 if self.follower.gap(self.now) {
                     self.ask_what_follows(from, effects);
                 }
-                // It is certified, and others may be able to use it.
-                Ok(())
+                Err(Error::Untimely("blocks are missing here before it"))
+            }
+            Err(NotTaken::OtherBody) => {
+                if self.follower.gap(self.now) {
+                    self.ask_what_follows(from, effects);
+                }
+                Err(Error::Untimely("a block of it has another body here"))
             }
             Err(NotTaken::Wrong(fault)) => Err(Error::PeerMisbehaved { culprit: from, fault }),
             Err(NotTaken::Forked { height, ours, theirs }) => {
@@ -305,14 +327,42 @@ impl Core {
             Err(NotTaken::DoesNotExecute { height, fault }) => {
                 // What is below it is final all the same: a removal there counts.
                 if let Some(below) = chain_below(proven, height)
-                    && chain.take(&below, &*self.workshop).is_ok()
+                    && let Ok(taken) = chain.take(&below, &*self.workshop)
                 {
-                    self.became_final(&below, effects);
+                    self.became_final(&taken.blocks, &below, effects);
                 }
                 self.halt(Alarm::DoesNotExecute { height, why: fault.to_string() }, effects);
                 Ok(())
             }
         }
+    }
+
+    /// Where a certified chain revokes us, in a block that we cannot execute because earlier ones are missing here. Nobody sends those to
+    /// whoever is gone, and they are not needed: a quorum executed them. (Whoever has a seat follows still, and gets there.)
+    fn revoked_at(&self, proven: &FinalChain) -> Option<u64> {
+        if self.chain.as_ref().is_some_and(|chain| chain.state().has_seat(&self.me)) {
+            return None;
+        }
+        let revokes = |kind: &Kind| matches!(kind, Kind::Revoke(revoke) if revoke.subject == self.me);
+        // The certificate is of the header: the entries must be those that it names.
+        let revokes_us = |block: &&Arc<Block>| {
+            block.entries.iter().any(|entry| revokes(&entry.statement.kind)) && block.has_its_entries()
+        };
+        proven.blocks.iter().find(revokes_us).map(|block| block.header.height)
+    }
+
+    fn dismissed(&mut self, height: u64, effects: &mut Effects) {
+        self.dismissed = Some(height);
+        let value = Some(encode(&height).into());
+        effects.persist(Record { table: Table::Meta, key: DISMISSED_KEY.to_vec(), value });
+        self.went(height, effects);
+    }
+
+    /// We are gone: nothing is left to do.
+    fn went(&mut self, height: u64, effects: &mut Effects) {
+        self.hall = None;
+        self.connected.clear();
+        effects.tell(Event::Dismissed { height });
     }
 
     fn halt(&mut self, alarm: Alarm, effects: &mut Effects) {
@@ -365,11 +415,17 @@ impl Core {
         }
     }
 
-    /// What follows from blocks that have just become final here.
-    fn became_final(&mut self, proven: &Verified<Arc<FinalChain>>, effects: &mut Effects) {
+    /// What follows from `blocks`, which were executed and have just become final here by `proven`. (That may hold more, of which nothing
+    /// but the headers is vouched for.)
+    fn became_final(
+        &mut self,
+        blocks: &[Verified<Arc<Block>>],
+        proven: &Verified<Arc<FinalChain>>,
+        effects: &mut Effects,
+    ) {
         let Some(chain) = &self.chain else { return };
         let head = chain.head().clone();
-        for block in &proven.blocks {
+        for block in blocks {
             let height = block.header.height;
             let last = chain.state().last().height == height;
             let id = if last { chain.state().last_id() } else { block.id() };
@@ -378,24 +434,27 @@ impl Core {
         if head.is_heartbeat() {
             effects.tell(Event::Final { height: head.height, block: chain.head_id(), entries: 0 });
         }
-        self.persist_final(proven, effects);
-        let blocks: Vec<Arc<Block>> = proven.blocks.clone();
-        for block in &blocks {
+        self.persist_final(blocks, proven, effects);
+        for block in blocks {
+            // Whoever waits for one of its entries gets all of it, once encoded.
+            let mut proof = None;
             for entry in &block.entries {
                 // Most nodes follow and wait for nothing: they need not hash what they would then not find.
                 if entry.statement.is_denial() || self.waits_for_entries() {
-                    self.entry_became_final(entry, block.header.height, effects);
+                    self.entry_became_final(entry, block.header.height, &mut proof, effects);
                 }
             }
         }
         if !blocks.is_empty() {
+            self.forget_useless_endorsements(effects);
             self.sift_waiting(effects);
             self.retry_proposals(effects);
         }
         self.judge_drafts_ahead(effects);
         if self.phase() == Phase::Gone {
-            self.hall = None;
-            self.connected.clear();
+            let gone = self.chain.as_ref().and_then(|chain| chain.state().gone_since(&self.me));
+            let height = gone.map_or(0, |gone| gone.height);
+            self.went(height, effects);
         }
     }
 
@@ -404,7 +463,13 @@ impl Core {
         proposals || !(self.relays.is_empty() && self.given.is_empty() && self.promised.is_empty())
     }
 
-    fn entry_became_final(&mut self, entry: &crate::state::Entry, height: u64, effects: &mut Effects) {
+    fn entry_became_final(
+        &mut self,
+        entry: &crate::state::Entry,
+        height: u64,
+        proof: &mut Option<Arc<Message>>,
+        effects: &mut Effects,
+    ) {
         let id = entry.statement.id();
         let digest = crate::encoding::Hash(id.0);
         self.relays.remove(&id);
@@ -415,9 +480,8 @@ impl Core {
             effects.persist(Record { table: Table::Proposals, key: digest.0.to_vec(), value: None });
         }
         if let Some(newcomers) = self.promised.remove(&id)
-            && let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height))
+            && let Some(message) = self.proof_of(height, proof)
         {
-            let message = Arc::new(Message::Final(Arc::new(chain)));
             for key in newcomers {
                 effects.send(key, Arc::clone(&message));
             }
@@ -433,8 +497,8 @@ impl Core {
                 let seated = chain.state().has_seat(&node);
                 for key in keys.into_iter().filter(|_| !seated) {
                     // Whoever is out learns it from the proof, and not from silence.
-                    if let Some(chain) = self.chain.as_ref().and_then(|chain| chain.chain_of(height)) {
-                        effects.send(key, Arc::new(Message::Final(Arc::new(chain))));
+                    if let Some(message) = self.proof_of(height, proof) {
+                        effects.send(key, message);
                     }
                     self.connected.remove(&key);
                     effects.tell(Event::Denied { key, node });
@@ -443,10 +507,19 @@ impl Core {
         }
     }
 
+    /// The block at `height` with its proof, made once.
+    fn proof_of(&self, height: u64, made: &mut Option<Arc<Message>>) -> Option<Arc<Message>> {
+        if made.is_none() {
+            let chain = self.chain.as_ref().and_then(|chain| chain.chain_of(height));
+            *made = chain.map(|chain| Arc::new(Message::Final(Arc::new(chain))));
+        }
+        made.clone()
+    }
+
     /// Writes down what is final now: blocks with entries, and a heartbeat if that is the head.
-    fn persist_final(&mut self, proven: &FinalChain, effects: &mut Effects) {
+    fn persist_final(&mut self, blocks: &[Verified<Arc<Block>>], proven: &FinalChain, effects: &mut Effects) {
         let Some(chain) = &self.chain else { return };
-        for block in &proven.blocks {
+        for block in blocks {
             let Some(held) = chain.held(block.header.height) else { continue };
             let key = block.header.height.to_be_bytes().to_vec();
             let value = Some(self.workshop.final_record(&held.block, held.proof.as_ref()));
@@ -555,6 +628,9 @@ impl Core {
 
 /// The place in [`Table::Meta`] of a fork that was seen: its height, and the two blocks.
 pub(super) const FORKED_KEY: &[u8] = b"forked";
+
+/// The place in [`Table::Meta`] of the height at which we were revoked, if it is not in our own log.
+pub(super) const DISMISSED_KEY: &[u8] = b"dismissed";
 
 /// The place of the newest heartbeat in [`Table::Final`]; heights have eight bytes.
 pub(super) const HEAD_KEY: &[u8] = b"head";

@@ -127,6 +127,11 @@ pub enum Event {
         /// Which statement.
         statement: StatementId,
     },
+    /// This node is gone: it was revoked, at this height. It does nothing any more.
+    Dismissed {
+        /// The height of the block that says so.
+        height: u64,
+    },
     /// This key belongs to somebody gone: disconnect it at once, and keep it out.
     Denied {
         /// The key.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::core::{Config, Core, Given, Hall, seeded};
 use super::drafts::FOUNDED_KEY;
-use super::finality::{FORKED_KEY, HEAD_KEY};
+use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
 use super::input::Alarm;
 use super::record::{Record, Table};
 use super::syncing::{ADMITTED_KEY, APPLICATION_KEY, proof_of};
@@ -91,6 +91,8 @@ impl Store {
     }
 }
 
+const NO_VOTING_KEY: &str = "the voting key of this seat is not in this directory";
+
 fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
     table: Table,
     key: &[u8],
@@ -149,12 +151,15 @@ impl Core {
             promised: BTreeMap::new(),
             relays: BTreeMap::new(),
             publications: BTreeMap::new(),
+            passed_on: None,
             snapshots: VecDeque::new(),
             stored_heights: Vec::new(),
             stored_chunks: 0,
             connected: BTreeSet::new(),
             rations: super::rations::Rations::default(),
             halted: None,
+            dismissed: None,
+            unsynced: false,
             clock_ran_back: false,
             clock_far_off: false,
             keys: Box::new(config.keys),
@@ -164,10 +169,12 @@ impl Core {
         }
         let admitted = store.0.get(&(Table::Meta, ADMITTED_KEY.to_vec()));
         core.admitted = admitted.and_then(|value| Some(u64::from_be_bytes((**value).try_into().ok()?)));
+        core.dismissed = store.value(Table::Meta, DISMISSED_KEY)?;
         let forked: Option<(u64, BlockId, BlockId)> = store.value(Table::Meta, FORKED_KEY)?;
         core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });
         core.open_log(&store)?;
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
+        core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
         core.open_hall(&store, config.journal_lost)?;
         core.open_queues(&store)?;
         Ok(core)
@@ -234,7 +241,7 @@ impl Core {
         use crate::following::NotTaken;
         match chain.take(proven, &*self.workshop) {
             Ok(_) | Err(NotTaken::Known) => Some(()),
-            Err(NotTaken::Gap | NotTaken::Wrong(_)) => None,
+            Err(NotTaken::Gap | NotTaken::OtherBody | NotTaken::Wrong(_)) => None,
             Err(NotTaken::Forked { height, ours, theirs }) => {
                 self.halted = Some(Alarm::Forked { height, ours, theirs });
                 None
@@ -259,7 +266,7 @@ impl Core {
         }
         let journal = match lost {
             Some(why) => Journal::Lost(why),
-            None if !has_key => Journal::Lost("the voting key of this seat is not in this directory".into()),
+            None if !has_key => Journal::Lost(NO_VOTING_KEY.into()),
             None if kept.is_empty() => Journal::Lost("the journal is missing".into()),
             None => Journal::Intact(kept),
         };
@@ -274,6 +281,11 @@ impl Core {
             genesis: self.genesis_id(),
             genesis_height: 0,
         };
+        if self.keys.voting.is_none() {
+            // Agreement needs somebody to sign for it. Without it the node follows, and says why.
+            self.journal_lost = Some(NO_VOTING_KEY.into());
+            return Ok(());
+        }
         let hall: Hall = Agreement::start(config, journal, self.now);
         self.hall = Some(Box::new(hall));
         Ok(())

@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 pub(super) enum Question {
     /// «What follows this height?»
     Follow { height: u64, head: [u8; 8] },
+    /// «Show me the block at this height, which has what I wait for.»
+    Proof { height: u64 },
     /// «Send me this part of that snapshot.»
     Snapshot { head: BlockId, chunk: u32 },
 }

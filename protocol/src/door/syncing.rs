@@ -6,7 +6,7 @@ use super::core::Core;
 use super::effects::Effects;
 use super::finality::HEAD_KEY;
 use super::input::{Error, Event};
-use super::message::Message;
+use super::message::{Message, Standing};
 use super::rations::Question;
 use super::record::{Record, Table};
 use crate::encoding::encoded_len;
@@ -36,14 +36,21 @@ impl Core {
         effects.persist(Record { table: Table::Meta, key: ADMITTED_KEY.to_vec(), value });
         effects.persist(Record { table: Table::Meta, key: APPLICATION_KEY.to_vec(), value: None });
         effects.tell(Event::Admitted { node: self.me, height });
-        self.fetch_snapshot_from(from, effects);
+        // Not of whoever was first to bring the news: anybody may bring it.
+        self.fetch_snapshot(None, effects);
+        if self.fetch.is_none() {
+            self.fetch_snapshot_from(from, effects);
+        }
         Ok(())
     }
 
-    /// Asks some connected endorser for its snapshot.
-    pub(super) fn fetch_snapshot(&mut self, effects: &mut Effects) {
-        let connected: Vec<PublicKey> =
+    /// Asks some connected endorser for its snapshot; another than `failed`, if there is one.
+    pub(super) fn fetch_snapshot(&mut self, failed: Option<PublicKey>, effects: &mut Effects) {
+        let mut connected: Vec<PublicKey> =
             self.connected.iter().copied().filter(|key| self.is_seated(key)).collect();
+        if connected.len() > 1 {
+            connected.retain(|key| Some(*key) != failed);
+        }
         if connected.is_empty() {
             return;
         }
@@ -69,6 +76,13 @@ impl Core {
         match question {
             Question::Follow { height, head } => self.answer_follow(from, height, &head, effects),
             Question::Snapshot { head, chunk } => self.answer_snapshot(from, head, chunk, effects),
+            Question::Proof { height } => {
+                let chain = self.chain.as_ref().and_then(|chain| chain.chain_of(height));
+                let chain = chain.ok_or(Error::Untimely("that block is not at hand any more"))?;
+                self.rations.sent(from, encoded_len(&chain), self.now);
+                effects.send(from, Arc::new(Message::Final(Arc::new(chain))));
+                Ok(())
+            }
         }
     }
 
@@ -117,6 +131,7 @@ impl Core {
             Some(tip) => proven_header(&genesis, tip).map_err(blame)?,
         };
         if self.chain.as_ref().is_some_and(|chain| chain.head().height >= header.height) {
+            self.fetch = None;
             return Err(Error::Untimely("the snapshot is older than what is held here"));
         }
         let Some(fetch) = &mut self.fetch else { return Err(Error::Untimely("no snapshot was asked for")) };
@@ -127,8 +142,14 @@ impl Core {
                 Ok(())
             }
             Fetched::Whole(header, chunks) => {
-                let state = self.workshop.restore(&founded, &header, &chunks).map_err(blame)?;
                 self.fetch = None;
+                let state = match self.workshop.restore(&founded, &header, &chunks) {
+                    Ok(state) => state,
+                    Err(fault) => {
+                        self.fetch_snapshot(Some(from), effects);
+                        return Err(blame(fault));
+                    }
+                };
                 self.begin_from(state, *header, &chunks, effects);
                 self.ask_what_follows(from, effects);
                 Ok(())
@@ -143,20 +164,22 @@ impl Core {
         chunks: &[Arc<SnapshotChunk>],
         effects: &mut Effects,
     ) {
-        for height in std::mem::take(&mut self.stored_heights) {
-            let key = height.to_be_bytes().to_vec();
-            effects.persist(Record { table: Table::Final, key, value: None });
-        }
-        effects.persist(Record { table: Table::Final, key: HEAD_KEY.to_vec(), value: None });
-        let of = chunks.len() as u32;
-        for index in of..std::mem::replace(&mut self.stored_chunks, of) {
-            effects.persist(Record { table: Table::Base, key: index.to_be_bytes().to_vec(), value: None });
-        }
+        // The new base before the old blocks go: whoever is killed in between has a base that does not fit and fetches another, or blocks that
+        // it knows already; never the old base without the removals since.
         for chunk in chunks {
             let key = chunk.index.to_be_bytes().to_vec();
             let value = Some(self.workshop.chunk_record(chunk));
             effects.persist(Record { table: Table::Base, key, value });
         }
+        let of = chunks.len() as u32;
+        for index in of..std::mem::replace(&mut self.stored_chunks, of) {
+            effects.persist(Record { table: Table::Base, key: index.to_be_bytes().to_vec(), value: None });
+        }
+        for height in std::mem::take(&mut self.stored_heights) {
+            let key = height.to_be_bytes().to_vec();
+            effects.persist(Record { table: Table::Final, key, value: None });
+        }
+        effects.persist(Record { table: Table::Final, key: HEAD_KEY.to_vec(), value: None });
         // There may be somebody gone in it whom the state that it replaces did not know as such.
         effects.sync_all();
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);
@@ -166,6 +189,17 @@ impl Core {
         let (period, jitter) = (self.follow_period_ms(), self.jitter());
         self.follower = Follower::new(self.now, jitter, period);
         effects.tell(Event::Synced { height });
+        // Whoever went while this node was away, and is connected.
+        let gone: Vec<PublicKey> = self
+            .connected
+            .iter()
+            .copied()
+            .filter(|key| self.standing_of(key) == Standing::Gone && !self.is_seated(key))
+            .collect();
+        for key in gone {
+            self.connected.remove(&key);
+            self.tell_denied(key, effects);
+        }
     }
 
     pub(super) fn follow_period_ms(&self) -> u64 {

@@ -96,6 +96,8 @@ pub enum NotTaken {
     Known,
     /// Blocks are missing between ours and it.
     Gap,
+    /// A block of it that is final here has another body here. Nobody is to blame: endorsements are no part of what is certified.
+    OtherBody,
     /// Two blocks of one height are both certified (SPEC 8.12).
     Forked {
         /// The height.
@@ -318,6 +320,7 @@ impl Chain {
         check_certificate(&self.state, &chain.certificate, &tip, tip_id).map_err(NotTaken::Wrong)?;
         check_links(chain, &ids).map_err(NotTaken::Wrong)?;
         self.check_fork(chain, &ids)?;
+        self.check_known_bodies(chain)?;
         if tip.height <= self.head().height {
             return Err(NotTaken::Known);
         }
@@ -365,6 +368,11 @@ impl Chain {
                 .map_err(|fault| NotTaken::DoesNotExecute { height: tip.height, fault })?;
         }
 
+        if executed.is_empty() && !beats {
+            // A certified header alone, of a block with entries: nothing of it can be taken.
+            return Err(NotTaken::Gap);
+        }
+
         let mut taken = Taken::default();
         for (block, state) in executed {
             let last = taken.blocks.len() + 1 == fresh.len();
@@ -383,6 +391,22 @@ impl Chain {
             taken.complete = true;
         }
         Ok(taken)
+    }
+
+    /// Blocks of the chain that are final here already must have the bodies that they have here: certificate and links say nothing of
+    /// entries, and nobody executes them again.
+    fn check_known_bodies(&self, chain: &FinalChain) -> Result<(), NotTaken> {
+        let known = chain.blocks.iter().filter(|block| block.header.height <= self.state.last().height);
+        for block in known {
+            let same = match self.tail.get(block.header.height) {
+                Some(held) => Arc::ptr_eq(&held.block, block) || **held.block == **block,
+                None => block.has_its_entries(),
+            };
+            if !same {
+                return Err(NotTaken::OtherBody);
+            }
+        }
+        Ok(())
     }
 
     /// Whether some header of the chain contradicts what is final here.

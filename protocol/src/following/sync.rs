@@ -71,6 +71,7 @@ pub struct SnapshotFetch {
     of: u32,
     chunks: BTreeMap<u32, Arc<SnapshotChunk>>,
     bytes: usize,
+    begun: Timestamp,
     retry: Timestamp,
 }
 
@@ -99,8 +100,14 @@ impl SnapshotFetch {
             of: 0,
             chunks: BTreeMap::new(),
             bytes: 0,
+            begun: now,
             retry: now.plus(patience_ms),
         }
+    }
+
+    /// Whom it is fetched from.
+    pub fn from(&self) -> PublicKey {
+        self.from
     }
 
     /// When to give up on that peer.
@@ -133,7 +140,9 @@ impl SnapshotFetch {
         }
         (self.head, self.of) = (head, chunk.of);
         self.bytes = bytes;
-        self.retry = now.plus(patience_ms);
+        // Slow is as bad as silent: crumbs shall not keep us from asking another.
+        let whole = self.begun.plus(patience_ms + self.bytes as u64 / limits::SNAPSHOT_BYTES_PER_MS_MIN);
+        self.retry = now.plus(patience_ms).min(whole);
         self.chunks.insert(chunk.index, Arc::clone(chunk));
         if self.chunks.len() as u32 == self.of {
             return Fetched::Whole(Box::new(header.clone()), self.chunks.values().cloned().collect());

@@ -230,8 +230,9 @@ impl Newcomer {
                 header.clone()
             }
         };
-        let freshness = known.founded.charter.timing.freshness_ms;
-        let stale = now.since(header.time) > freshness;
+        // On a head that endorsers find too old as a basis (5.6), no draft would come of it: whoever shows one first shall not win.
+        let timing = &known.founded.charter.timing;
+        let stale = now.since(header.time) > timing.freshness_ms.min(timing.basis_ms / 2);
         if header.height < self.application.anchor.height || stale {
             return vec![Step::Declined(
                 by,

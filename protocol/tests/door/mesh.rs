@@ -107,6 +107,8 @@ pub struct Mesh {
     pub cut: BTreeSet<(PublicKey, PublicKey)>,
     /// Bytes of direct messages, by receiver.
     pub bytes: BTreeMap<PublicKey, usize>,
+    /// Parts of snapshots that were sent.
+    pub snapshots: usize,
     /// Every direct message, from whom and to whom, whether or not it arrived.
     pub sent: Vec<(PublicKey, PublicKey, Arc<Message>)>,
     /// What was published, when and by whom, whether or not there is gossip.
@@ -136,6 +138,7 @@ impl Mesh {
             gossip: true,
             cut: BTreeSet::new(),
             bytes: BTreeMap::new(),
+            snapshots: 0,
             sent: Vec::new(),
             published: Vec::new(),
             check: BatchCheck::new(rand_chacha::ChaCha8Rng::from_seed([9; 32])),
@@ -266,6 +269,7 @@ impl Mesh {
         let outbox = unsettled.settled();
         node.events.extend(outbox.events);
         for (to, message) in outbox.sends {
+            self.snapshots += usize::from(matches!(*message, Message::Snapshot(_)));
             self.sent.push((key, to, Arc::clone(&message)));
             self.push(LATENCY_MS, to, What::Message { from: key, message });
         }

@@ -72,6 +72,7 @@ impl Run<'_> {
                     self.world.part(node, other);
                 }
             }
+            Event::Dismissed { height: _ } => {}
             Event::JoinFailed { why } => {
                 self.arrived.remove(&node);
                 self.outcome.failed.push((node, why));
