@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The chain of checks tells what was never acknowledged from what was lost. A commit that the machine's end cut short leaves a frame
-//! that is shorter than it says, at the very end: a *torn tail*, dropped without a word to anybody but the log. Everything else that
-//! does not verify is *damage*: had it been written once and synced, it would verify.
+//! that is shorter than it says, or lacks a page (pages that were never synced arrive in any order, and one that did not reads as zeros),
+//! at the very end: a *torn tail*, dropped without a word to anybody but the log. Everything else that does not verify is *damage*: had
+//! it been written once and synced, it would verify.
 //!
 //! What no file can know is that whole frames are missing at its end. The store keeps the newest sequence elsewhere too, and
 //! compares; a restored backup of everything is caught by the other endorsers (SPEC 8.14).
@@ -32,6 +33,8 @@ const MAGIC: &[u8; 15] = b"frith journal\n\0";
 const VERSION: u8 = 1;
 const CHECK: usize = 32;
 const HEAD: usize = MAGIC.len() + 1 + 32 + 32 + 16 + 8 + CHECK;
+/// What a file system writes at once, at least.
+const PAGE: usize = 4096;
 /// Length and sequence.
 const FRAME_HEAD: usize = 4 + 8;
 /// Longest body of a frame. What is longer was not written by us.
@@ -182,7 +185,7 @@ impl Journal {
         };
         let mut rest = rest;
         let end = loop {
-            match Frame::parse(rest, journal.sequence, &journal.last) {
+            match Frame::parse(rest, journal.length as usize, journal.sequence, &journal.last) {
                 Parsed::Frame(frame) => {
                     let Some(changes) = parse_records(frame.body) else {
                         break Parsed::Broken("a frame verifies and does not parse");
@@ -424,7 +427,8 @@ enum Parsed<'a> {
 }
 
 impl<'a> Frame<'a> {
-    fn parse(bytes: &'a [u8], sequence: u64, before: &Check) -> Parsed<'a> {
+    /// Reads the frame at the beginning of `bytes`, which lie in the file from `at` to its end.
+    fn parse(bytes: &'a [u8], at: usize, sequence: u64, before: &Check) -> Parsed<'a> {
         if bytes.is_empty() {
             return Parsed::End;
         }
@@ -432,8 +436,8 @@ impl<'a> Frame<'a> {
             return Parsed::Torn;
         };
         let body = u32::from_le_bytes(*length) as usize;
-        // A file that grew before its data arrived.
-        if bytes.iter().all(|byte| *byte == 0) {
+        // A file that grew before its data arrived: no frame of ours begins so.
+        if bytes.iter().take(FRAME_HEAD).all(|byte| *byte == 0) {
             return Parsed::Torn;
         }
         if body > BODY_MAX {
@@ -450,10 +454,20 @@ impl<'a> Frame<'a> {
         }
         let theirs = u64::from_le_bytes(rest[..8].try_into().expect("eight bytes"));
         if theirs != sequence.wrapping_add(1) || check(b'f', before, covered) != found {
+            if bytes.len() == length && lacks_a_page(bytes, at) {
+                return Parsed::Torn;
+            }
             return Parsed::Broken("a frame does not verify");
         }
         Parsed::Frame(Frame { length, body: &covered[FRAME_HEAD..], check: found })
     }
+}
+
+/// Whether a page of the file that begins in `bytes`, which lie from `at` on, is all zeros.
+fn lacks_a_page(bytes: &[u8], at: usize) -> bool {
+    let first = at.next_multiple_of(PAGE) - at;
+    let mut pages = bytes.get(first..).unwrap_or_default().chunks(PAGE);
+    pages.any(|page| page.iter().all(|byte| *byte == 0))
 }
 
 /// Whether a frame with a sequence above `after` verifies anywhere beyond `from`. It names the check before it by position, so the
@@ -466,7 +480,7 @@ fn later_frame(bytes: &[u8], from: usize, after: u64) -> bool {
             return false;
         }
         let before = Check::try_from(&bytes[at - CHECK..at]).expect("a check has its length");
-        matches!(Frame::parse(&bytes[at..], sequence - 1, &before), Parsed::Frame(_))
+        matches!(Frame::parse(&bytes[at..], at, sequence - 1, &before), Parsed::Frame(_))
     })
 }
 

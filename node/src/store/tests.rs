@@ -115,6 +115,30 @@ fn a_write_that_the_end_of_the_machine_cut_short_is_dropped_whatever_its_length(
 }
 
 #[test]
+fn a_write_of_which_any_page_did_not_arrive_is_a_torn_tail() {
+    let bench = Bench::new();
+    bench.commit(&[&[put(Table::Journal, "1", "acknowledged")]]);
+    let before = fs::read(bench.journal()).unwrap().len();
+    bench.commit(&[&[put(Table::Journal, "2", &"a block ".repeat(3_000))]]);
+    let whole = fs::read(bench.journal()).unwrap();
+    bench.forget_the_mark();
+    let pages: Vec<usize> = (0..whole.len()).step_by(4096).collect();
+    assert!(pages.len() > 5);
+    for page in pages {
+        let mut holed = whole.clone();
+        let end = (page + 4096).min(whole.len());
+        // What lay in the page before that write is there: it was synced.
+        holed[page.max(before).min(end)..end].fill(0);
+        fs::write(bench.journal(), &holed).unwrap();
+        let opened = bench.open();
+        assert_eq!(opened.damage, [], "without the page at {page}");
+        assert_eq!(shown(&opened.records), ["Meta charter=founding", "Journal 1=acknowledged"]);
+        drop(opened);
+        bench.forget_the_mark();
+    }
+}
+
+#[test]
 fn a_file_that_grew_before_its_data_arrived_is_a_torn_tail() {
     let bench = Bench::new();
     bench.commit(&[&[put(Table::Journal, "1", "acknowledged")]]);
