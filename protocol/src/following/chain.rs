@@ -238,7 +238,7 @@ impl Chain {
         path.reverse();
         let tip = path.last()?.1.block.header.clone();
         let with_entries = path.iter().filter(|(_, branch)| !branch.block.header.is_heartbeat());
-        let last_with_entries = with_entries.clone().last().map(|(id, _)| *id);
+        let last_with_entries = with_entries.clone().next_back().map(|(id, _)| *id);
         let blocks: Vec<_> = with_entries.map(|(_, branch)| branch.block.clone()).collect();
         let headers = if tip.is_heartbeat() { vec![tip] } else { Vec::new() };
         let proof = Arc::new(Proof { headers: headers.clone(), certificate: certificate.clone() });
