@@ -64,6 +64,13 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     bytes.0
 }
 
+/// Puts the canonical encoding of `value` behind what is in `bytes`: for whoever encodes much and keeps little.
+pub fn encode_onto<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
+    let mut onto = Bytes(std::mem::take(bytes));
+    encode_into(value, &mut onto);
+    *bytes = onto.0;
+}
+
 fn encode_into<T: Serialize + ?Sized>(value: &T, writer: &mut impl bincode::enc::write::Writer) {
     bincode::serde::encode_into_writer(value, writer, config::standard())
         .expect("our own types always encode");
@@ -210,7 +217,14 @@ pub(crate) fn digest_parts(label: Label, parts: &[&[u8]]) -> Hash {
 
 /// The labelled digest of the encoding of `value`.
 pub fn digest_of<T: Serialize + ?Sized>(label: Label, value: &T) -> Hash {
+    digest_after(label, &[], value)
+}
+
+/// The labelled digest of `before` and then the encoding of `value`. Whoever calls this sees to it that no two such pairs run together.
+pub(crate) fn digest_after<T: Serialize + ?Sized>(label: Label, before: &[u8], value: &T) -> Hash {
+    use bincode::enc::write::Writer as _;
     let mut digester = Digester { hasher: label.hasher(), buffer: [0; BUFFER_BYTES], used: 0 };
+    digester.write(before).expect("a hasher takes everything");
     encode_into(value, &mut digester);
     digester.hasher.update(&digester.buffer[..digester.used]);
     Hash(*digester.hasher.finalize().as_bytes())

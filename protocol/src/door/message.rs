@@ -184,6 +184,11 @@ impl Envelope {
         encoding::encode(&(VERSION, self.domain, &self.message))
     }
 
+    /// Puts those bytes behind what is in `bytes`.
+    pub fn write_onto(&self, bytes: &mut Vec<u8>) {
+        encoding::encode_onto(&(VERSION, self.domain, &self.message), bytes);
+    }
+
     /// How many bytes that are.
     pub fn wire_len(&self) -> usize {
         encoding::encoded_len(&(VERSION, self.domain, &self.message))

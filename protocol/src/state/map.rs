@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{Hash, Label, digest_parts, encode};
+use crate::encoding::{Hash, Label, digest_after, digest_parts, encode};
 
 /// A key of a map.
 pub(super) type Key = [u8; 32];
@@ -214,7 +214,9 @@ fn branch_hash(bit: u8, left: &Hash, right: &Hash) -> Hash {
 impl<V: Serialize> Node<V> {
     fn hash(&self) -> Hash {
         match self {
-            Node::Leaf { key, value, hash } => *hash.get_or_init(|| leaf_hash(key, &encode(&**value))),
+            Node::Leaf { key, value, hash } => {
+                *hash.get_or_init(|| digest_after(Label::MapLeaf, key, &**value))
+            }
             Node::Branch { bit, left, right, hash } => {
                 *hash.get_or_init(|| branch_hash(*bit, &left.hash(), &right.hash()))
             }

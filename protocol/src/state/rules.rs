@@ -82,23 +82,28 @@ impl Law {
 /// The digests that a statement is judged and applied by, computed once.
 pub(super) struct Facts {
     pub(super) subject: NodeId,
+    /// Where the key that it admits lies, if it admits.
+    key_slot: Option<Key>,
     /// The ticket that it spends, and where that lies.
     ticket: Option<(TicketId, Key)>,
 }
 
 impl Facts {
     pub(super) fn of(statement: &Statement) -> Facts {
-        let ticket = match &statement.kind {
-            Kind::Admit(admit) => match &admit.grounds {
-                Grounds::Ticket(terms) => {
-                    let id = terms.id();
-                    Some((id, ticket_slot(terms.expires, &id)))
-                }
-                Grounds::Approval => None,
-            },
-            Kind::Revoke(_) => None,
-        };
-        Facts { subject: statement.subject(), ticket }
+        let subject = statement.subject();
+        match &statement.kind {
+            Kind::Admit(admit) => {
+                let ticket = match &admit.grounds {
+                    Grounds::Ticket(terms) => {
+                        let id = terms.id();
+                        Some((id, ticket_slot(terms.expires, &id)))
+                    }
+                    Grounds::Approval => None,
+                };
+                Facts { subject, key_slot: Some(key_slot(&admit.subject.key)), ticket }
+            }
+            Kind::Revoke(_) => Facts { subject, key_slot: None, ticket: None },
+        }
     }
 }
 
@@ -182,7 +187,8 @@ impl Scene<'_> {
             return Err(Fault::WrongNumber { subject, theirs: admit.number, expected });
         }
         let key = admit.subject.key;
-        match self.maps.keys.get(&key_slot(&key)) {
+        let slot = facts.key_slot.expect("the facts are of an admission");
+        match self.maps.keys.get(&slot) {
             Some(&owner) if owner != subject => return Err(Fault::KeyTaken { key, owner }),
             Some(_) | None => {}
         }
@@ -321,7 +327,8 @@ impl Scene<'_> {
         let subject = facts.subject;
         let known = self.maps.standing.get(&subject.0).map(|standing| standing.keys.clone());
         if known.is_none() {
-            self.maps.keys.insert(key_slot(&admit.subject.key), subject);
+            let slot = facts.key_slot.expect("the facts are of an admission");
+            self.maps.keys.insert(slot, subject);
         }
         let by = match (&admit.grounds, facts.ticket) {
             (Grounds::Ticket(_), Some((id, slot))) => {

@@ -155,7 +155,12 @@ impl State {
 const ITEM_OVERHEAD_BYTES: usize = 1 + 32 + 9;
 
 fn items<V: Serialize>(name: MapName, map: &Map<V>) -> impl Iterator<Item = SnapshotItem> {
-    map.iter().map(move |(key, value)| SnapshotItem { map: name as u8, key: *key, value: encode(value) })
+    map.iter().map(move |(key, value)| {
+        // Kept for as long as the snapshot is served: no room to spare.
+        let mut value = encode(value);
+        value.shrink_to_fit();
+        SnapshotItem { map: name as u8, key: *key, value }
+    })
 }
 
 fn put<V: Serialize + DeserializeOwned>(map: &mut Map<V>, item: &SnapshotItem) -> Result<(), Fault> {

@@ -26,14 +26,15 @@ struct Inner {
 }
 
 impl Letter {
-    /// What `message` is on the wire of `domain`.
-    pub(super) fn new(domain: DomainId, message: Arc<Message>) -> Letter {
+    /// What `message` is on the wire of `domain`; it is encoded in `space`, which is filled again and again.
+    fn new(domain: DomainId, message: Arc<Message>, space: &mut Vec<u8>) -> Letter {
         let envelope = Envelope { domain, message };
-        let encoded = envelope.to_bytes();
-        let hash = blake3::hash(&encoded);
+        space.clear();
+        envelope.write_onto(space);
+        let hash = blake3::hash(space);
         let content = u128::from_le_bytes(hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes"));
         let checked = OnceCell::new();
-        Letter(Rc::new(Inner { message: envelope.message, bytes: encoded.len() as u64, content, checked }))
+        Letter(Rc::new(Inner { message: envelope.message, bytes: space.len() as u64, content, checked }))
     }
 
     /// What it says.
@@ -51,9 +52,11 @@ impl Letter {
     }
 }
 
-/// Letters that are sent again and again in envelopes of their own: parts of snapshots, by where they lie.
+/// Puts messages into letters. Some are sent again and again in envelopes of their own: parts of snapshots, which it knows by where they
+/// lie.
 #[derive(Debug, Default)]
 pub(super) struct Letters {
+    space: Vec<u8>,
     snapshots: Lookup<usize, Letter>,
     order: VecDeque<usize>,
 }
@@ -64,13 +67,15 @@ const SNAPSHOTS_KEPT: usize = 64;
 impl Letters {
     /// What `message` is on the wire of `domain`.
     pub(super) fn letter(&mut self, domain: DomainId, message: &Arc<Message>) -> Letter {
-        let Message::Snapshot(chunk) = &**message else { return Letter::new(domain, Arc::clone(message)) };
+        let Message::Snapshot(chunk) = &**message else {
+            return Letter::new(domain, Arc::clone(message), &mut self.space);
+        };
         // The letter that is kept holds the chunk: nothing else can come to lie there.
         let place = Arc::as_ptr(chunk) as usize;
         if let Some(letter) = self.snapshots.get(&place) {
             return letter.clone();
         }
-        let letter = Letter::new(domain, Arc::clone(message));
+        let letter = Letter::new(domain, Arc::clone(message), &mut self.space);
         self.snapshots.insert(place, letter.clone());
         self.order.push_back(place);
         if self.order.len() > SNAPSHOTS_KEPT {

@@ -95,7 +95,7 @@ impl Program {
         }
         for message in publishes {
             shared.checker.foresee(&message);
-            actions.publishes.push(Letter::new(shared.domain, message));
+            actions.publishes.push(shared.letters.letter(shared.domain, &message));
         }
         actions.told.extend(events);
     }

@@ -25,6 +25,12 @@ const CHUNKS_KEPT: usize = 64;
 /// bodies of one id may differ in their endorsements (SPEC 6.9).
 type Step = (BlockId, BlockId, Hash);
 
+/// A final block, and its proof if it has one of its own.
+type Proven = (Arc<Block>, Option<Arc<Proof>>);
+
+/// A record as it is stored.
+type Stored = Arc<[u8]>;
+
 /// The newest results, by what they are of.
 struct Shelf<K, V, const MOST: usize = KEPT> {
     by_key: Lookup<K, V>,
@@ -95,8 +101,8 @@ struct Shelves {
     genesis: Option<(Verified<Founded>, Beginning)>,
     proofs: Shelf<usize, (Arc<FinalChain>, Arc<Proof>)>,
     ids: Shelf<usize, (Arc<FinalChain>, Arc<[BlockId]>)>,
-    final_records: Shelf<(usize, usize), (Arc<Block>, Option<Arc<Proof>>, Arc<[u8]>)>,
-    chunk_records: Shelf<usize, (Arc<SnapshotChunk>, Arc<[u8]>), CHUNKS_KEPT>,
+    final_records: Shelf<(usize, usize), (Proven, Stored)>,
+    chunk_records: Shelf<usize, (Arc<SnapshotChunk>, Stored), CHUNKS_KEPT>,
     asked: u64,
     computed: u64,
 }
@@ -171,8 +177,8 @@ impl Workshop for SharedWorkshop {
     }
 
     fn final_record(&self, block: &Arc<Block>, proof: Option<&Arc<Proof>>) -> Arc<[u8]> {
-        let make = || (Arc::clone(block), proof.cloned(), PlainWorkshop.final_record(block, proof));
-        self.shelves().final_records.get_or((place(block), proof.map_or(0, place)), make).2
+        let make = || ((Arc::clone(block), proof.cloned()), PlainWorkshop.final_record(block, proof));
+        self.shelves().final_records.get_or((place(block), proof.map_or(0, place)), make).1
     }
 
     fn chunk_record(&self, chunk: &Arc<SnapshotChunk>) -> Arc<[u8]> {
