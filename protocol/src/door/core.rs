@@ -370,10 +370,12 @@ impl Core {
             let _ = self.asked(peer, question, effects);
         }
         let jitter = self.jitter();
-        if self.chain.is_some() && !self.connected.is_empty() && self.follower.is_due(now, jitter) {
-            if let Some(peer) = self.any_member_connected() {
-                self.ask_what_follows(peer, effects);
-            }
+        if self.chain.is_some()
+            && !self.connected.is_empty()
+            && self.follower.is_due(now, jitter)
+            && let Some(peer) = self.any_member_connected()
+        {
+            self.ask_what_follows(peer, effects);
         }
     }
 
