@@ -34,6 +34,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     pub(super) failed: Option<String>,
+    /// It was gone when it started.
+    pub(super) gone_already: bool,
     /// Endorsers that declined, and why.
     pub(super) declined: BTreeMap<PublicKey, String>,
 }
@@ -123,6 +125,7 @@ impl Host {
     pub(super) async fn begin(&mut self, answered: mpsc::Sender<Incoming>) {
         let status = self.core().status(self.clock.latest());
         if status.phase == Phase::Gone {
+            self.joining.gone_already = true;
             self.raise(gone_in_words(None));
         }
         if let Some(why) = status.journal_lost {
@@ -440,11 +443,14 @@ impl Host {
     /// Whether the node has done what it was to do.
     pub(super) fn ended(&self, until: Until) -> Option<Ended> {
         let gone = || (self.core().phase() == Phase::Gone).then(|| Ended::JoinFailed(gone_in_words(None)));
-        let failed = || self.joining.failed.clone().map(Ended::JoinFailed).or_else(gone);
+        let failed = || self.joining.failed.clone().map(Ended::JoinFailed);
         match until {
             Until::Told => None,
-            Until::JoinFails => failed(),
-            Until::JoinSettles => failed().or_else(|| self.is_member().then_some(Ended::Joined)),
+            // Whoever was a member and is revoked goes on answering its operator.
+            Until::JoinFails => failed().or_else(|| gone().filter(|_| self.joining.gone_already)),
+            Until::JoinSettles => {
+                failed().or_else(gone).or_else(|| self.is_member().then_some(Ended::Joined))
+            }
         }
     }
 
