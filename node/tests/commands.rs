@@ -96,9 +96,15 @@ impl Running {
     }
 
     /// Asks it to stop, and says how it ended.
-    fn stop(mut self) -> i32 {
+    fn stop(self) -> i32 {
+        self.stopped().0
+    }
+
+    /// The same, with what it said.
+    fn stopped(mut self) -> (i32, String) {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
-        self.child.wait().unwrap().code().unwrap()
+        let code = self.child.wait().unwrap().code().unwrap();
+        (code, self.log())
     }
 
     /// How it ends by itself, and what it said.
@@ -241,6 +247,44 @@ fn with_json_even_an_error_leaves_nothing_but_json_on_stdout() {
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(said["error"].as_str().unwrap().contains("no node is running here"));
     assert!(text(&output.stderr).starts_with("frith: "));
+}
+
+#[test]
+fn stdout_that_nobody_reads_ends_a_command_quietly_and_a_full_one_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    for args in [&["config"][..], &["config", "--help"], &["completions", "bash"], &["init", "--json"]] {
+        let dir = root.path().join(args.concat());
+        let mut reader = command(&dir, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(reader.stdout.take());
+        let closed = reader.wait_with_output().unwrap();
+        assert_eq!((closed.status.code(), text(&closed.stderr)), (Some(0), String::new()), "{args:?}");
+    }
+    for args in [&["config"][..], &["completions", "bash"], &["init", "--json"]] {
+        let dir = root.path().join("full").join(args.concat());
+        fs::create_dir_all(dir.parent().unwrap()).unwrap();
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command(&dir, args).stdout(full).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.starts_with("frith: stdout: cannot write to it: "), "{said}");
+    }
+    // Nor does it matter whether anybody hears what goes wrong.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command(root.path(), &["status"]).stderr(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn joining_that_is_stopped_before_membership_is_not_taken_for_membership() {
+    let root = tempfile::tempdir().unwrap();
+    let nobody = ticket(Timestamp(u64::MAX)).to_string();
+    let join = ["join", &nobody, "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let scripted = Running::start(&root.path().join("scripted"), &[&join[..], &["--exit"]].concat());
+    let (code, said) = scripted.stopped();
+    assert!(code == 5 && said.contains("told to stop before this node was a member"), "{code}: {said}");
+    // Whoever meant it to run on has stopped a node that runs.
+    let (code, said) = Running::start(&root.path().join("runs"), &join).stopped();
+    assert_eq!(code, 0, "{said}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::args::{IdArgs, InviteArgs, LeaveArgs, RevokeArgs};
 use super::look::{ask, read};
 use super::output::Out;
-use super::{CommandError, Done, Exit};
+use super::{CommandError, Done};
 use crate::control::views::ProposedView;
 use crate::control::{Client, Condition, Request};
 use crate::home::Home;
@@ -30,8 +30,8 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
                     short(&id)
                 ));
                 if wait_ms == 0 {
-                    out.result(&json!({ "id": id, "have": have, "needed": needed }), || id.to_string());
-                    return Ok(Exit::Holds);
+                    return out
+                        .result(&json!({ "id": id, "have": have, "needed": needed }), || id.to_string());
                 }
                 client
                     .ask(&Request::Wait { until: Condition::Countersigned { id }, timeout_ms: wait_ms })
@@ -47,8 +47,7 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
     };
     let ticket = client.ask(&Request::Ticket { id })?;
     warn_of_too_few_addresses(&ticket, out);
-    out.result(&ticket, || ticket["ticket"].as_str().unwrap_or_default().to_string());
-    Ok(Exit::Holds)
+    out.result(&ticket, || ticket["ticket"].as_str().unwrap_or_default().to_string())
 }
 
 /// Newcomers could wait for ever for endorsers that they cannot find.
@@ -63,11 +62,10 @@ pub(super) fn warn_of_too_few_addresses(printed: &Value, out: Out) {
 
 pub(super) fn endorse(home: &Home, args: IdArgs, out: Out) -> Done {
     let proposed: ProposedView = read(ask(home, &Request::Endorse { id: args.id })?)?;
-    show_progress(&proposed, "endorsed", out);
-    Ok(Exit::Holds)
+    show_progress(&proposed, "endorsed", out)
 }
 
-fn show_progress(proposed: &ProposedView, done: &str, out: Out) {
+fn show_progress(proposed: &ProposedView, done: &str, out: Out) -> Done {
     let ProposedView { id, have, needed } = proposed;
     out.result(proposed, || {
         let progress = if have < needed {
@@ -76,24 +74,23 @@ fn show_progress(proposed: &ProposedView, done: &str, out: Out) {
             String::new()
         };
         format!("{done} {}{progress}", short(id))
-    });
+    })
 }
 
 pub(super) fn deny(home: &Home, args: IdArgs, out: Out) -> Done {
     let proposed: ProposedView = read(ask(home, &Request::Deny { id: args.id })?)?;
-    out.result(&proposed, || format!("declined {}", short(&proposed.id)));
-    Ok(Exit::Holds)
+    out.result(&proposed, || format!("declined {}", short(&proposed.id)))
 }
 
 pub(super) fn revoke(home: &Home, args: RevokeArgs, out: Out) -> Done {
     let RevokeArgs { node, reason, note } = args;
     let request = Request::Revoke { node, reason: reason.into(), note };
     let proposed: ProposedView = read(ask(home, &request)?)?;
-    show_progress(&proposed, "proposed", out);
+    let shown = show_progress(&proposed, "proposed", out)?;
     if proposed.have < proposed.needed {
         out.note(&format!("the operators of other endorsers run: frith endorse {}", short(&proposed.id)));
     }
-    Ok(Exit::Holds)
+    Ok(shown)
 }
 
 pub(super) fn leave(home: &Home, args: LeaveArgs, out: Out) -> Done {
@@ -106,6 +103,5 @@ pub(super) fn leave(home: &Home, args: LeaveArgs, out: Out) -> Done {
     out.result(&json!({ "leaving": true }), || {
         "asked the endorsers to revoke this node; stop it once `frith status` says that it is gone"
             .to_string()
-    });
-    Ok(Exit::Holds)
+    })
 }

@@ -25,7 +25,7 @@ Look:        frith status · members · pending · log · why NODE
 Act:         frith invite · endorse ID · deny ID · revoke NODE · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
-            3 a safety invariant broke · 4 it did not come to be in time · 5 cut off by its budget";
+            4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
 
 /// A node of a trust mesh in which nobody is in charge: members vouch for one another.
 #[derive(Debug, Parser)]
@@ -257,7 +257,7 @@ pub(super) struct JoinArgs {
     /// A line for the operators who judge it.
     #[arg(long, default_value = "")]
     pub(super) note: String,
-    /// Exit once this node is a member, rather than go on running.
+    /// Exit once this node is a member, rather than go on running. Stopped before that, it exits with 5.
     #[arg(long)]
     pub(super) exit: bool,
     #[command(flatten)]

@@ -140,12 +140,13 @@ pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
     out.note(&format!("node {} joins domain {} {by}", owner.node, owner.domain));
     let until = if args.exit { Until::JoinSettles } else { Until::JoinFails };
     match live(home, config, until, leash)? {
-        Ended::Joined => {
-            out.result(&json!({ "joined": true, "node": owner.node, "domain": owner.domain }), || {
+        Ended::Joined => out
+            .result(&json!({ "joined": true, "node": owner.node, "domain": owner.domain }), || {
                 format!("node {} is a member of domain {}", owner.node, owner.domain)
-            });
-            Ok(Exit::Holds)
-        }
+            }),
+        Ended::Stopped if args.exit => Err(CommandError::cut_off(
+            "it was told to stop before this node was a member; it goes on where it was with the same command",
+        )),
         Ended::Stopped => Ok(Exit::Holds),
         Ended::JoinFailed(why) => Err(CommandError::failed(format!("this node cannot join: {why}"))),
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::act::warn_of_too_few_addresses;
 use super::args::{LogArgs, NodeArgs, WaitArgs, WaitFor};
 use super::output::{Out, table};
-use super::{CommandError, Done, Exit};
+use super::{CommandError, Done};
 use crate::control::views::{BlockView, MemberView, MembersView, PendingView, WhyView};
 use crate::control::{Client, ClientError, Condition, Request};
 use crate::home::Home;
@@ -41,8 +41,7 @@ fn text(value: &Value) -> String {
 
 pub(super) fn status(home: &Home, out: Out) -> Done {
     let status = ask(home, &Request::Status {})?;
-    out.result(&status, || status_text(&status));
-    Ok(Exit::Holds)
+    out.result(&status, || status_text(&status))
 }
 
 fn status_text(status: &Value) -> String {
@@ -131,8 +130,7 @@ pub(super) fn members(home: &Home, out: Out) -> Done {
             ]
         }));
         table(&rows)
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 fn until(at: Timestamp) -> String {
@@ -164,8 +162,7 @@ pub(super) fn pending(home: &Home, out: Out) -> Done {
             )
         };
         pending.iter().map(line).collect()
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 pub(super) fn log(home: &Home, args: LogArgs, out: Out) -> Done {
@@ -189,8 +186,7 @@ pub(super) fn log(home: &Home, args: LogArgs, out: Out) -> Done {
             }
         }
         text
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
@@ -205,21 +201,18 @@ pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
             text.push_str("  But this node's head is older than the freshness bound: what it says may be out of date.\n");
         }
         text
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 pub(super) fn anchor(home: &Home, out: Out) -> Done {
     let anchor = ask(home, &Request::Anchor {})?;
     warn_of_too_few_addresses(&anchor, out);
-    out.result(&anchor, || text(&anchor["anchor"]));
-    Ok(Exit::Holds)
+    out.result(&anchor, || text(&anchor["anchor"]))
 }
 
 pub(super) fn metrics(home: &Home, out: Out) -> Done {
     let metrics = ask(home, &Request::Metrics {})?;
-    out.result(&metrics, || text(&metrics["prometheus"]));
-    Ok(Exit::Holds)
+    out.result(&metrics, || text(&metrics["prometheus"]))
 }
 
 pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
@@ -247,6 +240,5 @@ pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
     };
     let left = deadline.saturating_duration_since(Instant::now());
     client.ask(&Request::Wait { until, timeout_ms: left.as_millis() as u64 })?;
-    out.result(&json!({ "holds": true }), String::new);
-    Ok(Exit::Holds)
+    out.result(&json!({ "holds": true }), String::new)
 }

@@ -23,6 +23,7 @@ use crate::runtime::RunError;
 use crate::store::StoreError;
 use args::{Command, FoundCommand, Frith};
 use output::Out;
+pub(crate) use output::to_stdout;
 
 /// How a command ended, as its exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Exit {
     Usage = 2,
     /// Something did not come to be in time.
     Liveness = 4,
+    /// It was told to stop before it had done what it was to do.
+    CutOff = 5,
 }
 
 /// Why a command did not do what it was asked for.
@@ -53,6 +56,11 @@ impl CommandError {
     /// It was tried, and failed.
     pub(crate) fn failed(why: impl ToString) -> CommandError {
         CommandError { exit: Exit::Failed, why: why.to_string() }
+    }
+
+    /// It was told to stop before it was done.
+    pub(crate) fn cut_off(why: impl ToString) -> CommandError {
+        CommandError { exit: Exit::CutOff, why: why.to_string() }
     }
 }
 
@@ -148,13 +156,11 @@ fn dispatch(frith: Frith, out: Out) -> Done {
             Ok(()) => Ok(Exit::Holds),
             Err(why) => Err(CommandError::failed(why)),
         },
-        Command::Config => {
-            print!("{}", Config::default().to_commented_toml());
-            Ok(Exit::Holds)
-        }
+        Command::Config => output::print(&Config::default().to_commented_toml()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Frith::command(), "frith", &mut std::io::stdout());
-            Ok(Exit::Holds)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Frith::command(), "frith", &mut script);
+            output::print(&String::from_utf8_lossy(&script))
         }
     }
 }
@@ -164,14 +170,13 @@ fn no_dir() -> CommandError {
 }
 
 /// Writes a file that others should not find half-written, or to stdout.
-fn write_out(path: Option<&PathBuf>, text: &str) -> Result<(), CommandError> {
+fn write_out(path: Option<&PathBuf>, text: &str) -> Done {
     match path {
-        None => {
-            print!("{text}");
-            Ok(())
-        }
-        Some(path) => std::fs::write(path, text)
-            .map_err(|why| CommandError::usage(format!("{}: cannot write it: {why}", path.display()))),
+        None => output::print(text),
+        Some(path) => match std::fs::write(path, text) {
+            Ok(()) => Ok(Exit::Holds),
+            Err(why) => Err(CommandError::usage(format!("{}: cannot write it: {why}", path.display()))),
+        },
     }
 }
 

@@ -38,8 +38,8 @@ pub fn run(json: bool) -> Result<(), String> {
     drop(story);
     let removed = dir.close().map_err(|why| format!("cannot remove the temporary directory: {why}"));
     let ended = ended.and(removed);
-    stage.close(&ended);
-    ended
+    let told = stage.close(&ended);
+    ended.and(told)
 }
 
 struct Story {
