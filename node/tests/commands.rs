@@ -288,6 +288,77 @@ fn joining_that_is_stopped_before_membership_is_not_taken_for_membership() {
 }
 
 #[test]
+fn what_waits_is_shown_whole_and_what_is_over_only_when_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    // Two of three admit.
+    let dirs = found(root.path(), &["left", "middle", "right"]);
+    let left = Running::start(&dirs[0], &["run"]);
+    let address = json(&dirs[0], &["status"])["net"]["listening"][0].as_str().unwrap().to_string();
+    let [middle, right] = [&dirs[1], &dirs[2]].map(|dir| Running::start(dir, &["run", "--peer", &address]));
+    // Only then does the anchor lead to all three.
+    left.until("it knows where both others are", |status| status["remembered"] == 2);
+    let anchor = ok(&dirs[0], &["anchor"]);
+    let asks = root.path().join("asks");
+    // It asks for no role, and then for one: two requests, of which one can become true.
+    let join = ["join", anchor.trim(), "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let first = Running::start(&asks, &join);
+    right.wait(&["pending"]);
+    assert_eq!(first.stop(), 0);
+    let newcomer = Running::start(&asks, &[&join[..], &["--role", "member"]].concat());
+    let id = json(&asks, &["status"])["node"].as_str().unwrap().to_string();
+    let second = |dir: &Path| {
+        let all = json(dir, &["pending"]);
+        let found =
+            all.as_array().unwrap().iter().find(|one| one["what"].as_str().unwrap().contains("as member"));
+        found.map(|one| one["id"].as_str().unwrap().to_string())
+    };
+    for (node, dir) in [&left, &middle, &right].into_iter().zip(&dirs) {
+        node.until("the second request waits", |_| second(dir).is_some());
+        let shown = ok(dir, &["pending"]);
+        assert!(
+            shown.contains(&format!("admit {id} as member")) && shown.contains("waits for you"),
+            "{shown}"
+        );
+    }
+    let waits = second(&dirs[0]).unwrap();
+    ok(&dirs[0], &["endorse", &waits[..8]]);
+    let (code, why) = refusal(&dirs[0], &["deny", &waits]);
+    assert!(code == 1 && why == "frith: it is endorsed already, and what is signed stays signed\n", "{why}");
+    let dead = json(&dirs[2], &["pending"]);
+    let dead = dead.as_array().unwrap().iter().find(|one| one["id"] != waits.as_str()).unwrap()["id"]
+        .as_str()
+        .unwrap();
+    ok(&dirs[1], &["endorse", &waits[..8]]);
+
+    // The third need not decide any more.
+    right.wait(&["admitted", &id[..8]]);
+    assert_eq!(json(&dirs[2], &["pending"]), Value::Array(vec![]));
+    assert_eq!(json(&dirs[2], &["status"])["pending"], 0);
+    let all = ok(&dirs[2], &["pending", "--all"]);
+    assert!(all.contains(&format!("{} is a member already", &id[..8])), "{all}");
+    let (code, why) = refusal(&dirs[2], &["endorse", dead]);
+    assert!(code == 1 && why.contains("is a member already, since height"), "{why}");
+    let (code, why) = refusal(&dirs[2], &["endorse", &waits]);
+    assert!(code == 1 && why.contains("it is in the log already, at height"), "{why}");
+
+    // Who let it in is said also when it is out again.
+    ok(&dirs[0], &["revoke", &id]);
+    right.wait(&["gone", &id[..8]]);
+    let why = ok(&dirs[2], &["why", &id]);
+    assert!(why.contains("Admitted at height") && why.contains("by approval"), "{why}");
+    drop(newcomer);
+
+    let (code, why) = refusal(&dirs[0], &["wait", "peers", "9", "--timeout", "0s"]);
+    let expected =
+        "frith: it did not come to be in time: at least 9 connected peers; the node is endorsing, at height ";
+    assert!(code == 4 && why.starts_with(expected), "{why}");
+    let (code, why) = refusal(&dirs[0], &["wait", "gone", "beef"]);
+    assert!(code == 2 && why.contains("at least 6 hex digits"), "{why}");
+    let (code, why) = refusal(&dirs[0], &["log", "--limit", "0"]);
+    assert!(code == 2 && why.contains("at least 1"), "{why}");
+}
+
+#[test]
 fn what_is_missing_or_there_already_is_said_with_the_command_that_helps() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("node");

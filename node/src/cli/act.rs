@@ -34,7 +34,10 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
                         .result(&json!({ "id": id, "have": have, "needed": needed }), || id.to_string());
                 }
                 client
-                    .ask(&Request::Wait { until: Condition::Countersigned { id }, timeout_ms: wait_ms })
+                    .ask(&Request::Wait {
+                        until: Condition::Countersigned { id: id.to_string() },
+                        timeout_ms: wait_ms,
+                    })
                     .inspect_err(|_| {
                         out.note(&format!(
                             "once it is countersigned, print it: frith invite --ticket {}",

@@ -73,7 +73,7 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     Members,
     /// What waits for operators.
     #[command(after_help = "Example: frith pending --dir D, then: frith endorse ID --dir D")]
-    Pending,
+    Pending(PendingArgs),
     /// The log's blocks that carry entries, newest first.
     #[command(after_help = "Example: frith log --limit 5 --dir D")]
     Log(LogArgs),
@@ -287,9 +287,16 @@ pub(super) struct InviteArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct PendingArgs {
+    /// Also what is decided, spent or came to nothing, and was not forgotten yet.
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct LogArgs {
     /// At most so many blocks.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
     pub(super) limit: usize,
     /// Only blocks below this height.
     #[arg(long)]
@@ -354,19 +361,24 @@ pub(super) enum WaitFor {
     Pending,
     /// Until a ticket that was proposed here can be printed.
     Countersigned {
-        /// Its whole id.
+        /// Its id, or the first digits of it.
         id: String,
     },
     /// Until a node is a member here.
     Admitted {
-        /// Its whole identity.
+        /// Its identity, or the first digits of it.
         node: String,
     },
     /// Until a node is gone here.
     Gone {
-        /// Its whole identity.
+        /// Its identity, or the first digits of it.
         node: String,
     },
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|e| format!("{e}"))?;
+    if number == 0 { Err("at least 1".into()) } else { Ok(number) }
 }
 
 /// Why somebody is revoked, as a word.

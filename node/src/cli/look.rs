@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::act::warn_of_too_few_addresses;
-use super::args::{LogArgs, NodeArgs, WaitArgs, WaitFor};
+use super::args::{LogArgs, NodeArgs, PendingArgs, WaitArgs, WaitFor};
 use super::output::{Out, table};
 use super::{CommandError, Done};
 use crate::control::views::{BlockView, MemberView, MembersView, PendingView, WhyView};
@@ -142,14 +142,29 @@ fn until(at: Timestamp) -> String {
     }
 }
 
-pub(super) fn pending(home: &Home, out: Out) -> Done {
-    let pending: Vec<PendingView> = read(ask(home, &Request::Pending {})?)?;
+pub(super) fn pending(home: &Home, args: PendingArgs, out: Out) -> Done {
+    let all: Vec<PendingView> = read(ask(home, &Request::Pending {})?)?;
+    let known = all.len();
+    let pending: Vec<PendingView> = all.into_iter().filter(|one| args.all || one.over.is_none()).collect();
+    if pending.len() < known && !out.json {
+        let over = known - pending.len();
+        let (are, them) = if over == 1 { ("is", "it") } else { ("are", "them") };
+        out.note(&format!(
+            "{over} more {are} decided or came to nothing; to see {them}: frith pending --all"
+        ));
+    }
     out.result(&pending, || {
         if pending.is_empty() {
             return "nothing waits\n".into();
         }
         let line = |one: &PendingView| {
-            let state = if one.met { "met" } else { &one.decision };
+            let state = match (&one.over, one.decision.as_str()) {
+                (Some(why), _) => why,
+                (None, "open") => "waits for you",
+                (None, "endorsed") => "endorsed here, waits for others",
+                (None, "declined") => "declined here",
+                (None, other) => other,
+            };
             let note =
                 if one.note.is_empty() { String::new() } else { format!("\n  they say: {}", one.note) };
             format!(
@@ -216,19 +231,14 @@ pub(super) fn metrics(home: &Home, out: Out) -> Done {
 }
 
 pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
-    let node = |text: &str| text.parse::<NodeId>().map_err(CommandError::usage);
-    let hash = |text: &str| {
-        read(Value::from(text))
-            .map_err(|_| CommandError::usage(format!("an id is 64 hex digits, not {text:?}")))
-    };
-    let until = match &args.until {
+    let until = match args.until {
         WaitFor::Member => Condition::Member {},
-        WaitFor::Height { height } => Condition::Height { at_least: *height },
-        WaitFor::Peers { count } => Condition::Peers { at_least: *count },
+        WaitFor::Height { height } => Condition::Height { at_least: height },
+        WaitFor::Peers { count } => Condition::Peers { at_least: count },
         WaitFor::Pending => Condition::Waiting { at_least: 1 },
-        WaitFor::Countersigned { id } => Condition::Countersigned { id: hash(id)? },
-        WaitFor::Admitted { node: text } => Condition::Admitted { node: node(text)? },
-        WaitFor::Gone { node: text } => Condition::Gone { node: node(text)? },
+        WaitFor::Countersigned { id } => Condition::Countersigned { id },
+        WaitFor::Admitted { node } => Condition::Admitted { node },
+        WaitFor::Gone { node } => Condition::Gone { node },
     };
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let mut client = loop {

@@ -141,7 +141,7 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Join(args) => live::join(home()?, args, out),
         Command::Status => look::status(&home()?, out),
         Command::Members => look::members(&home()?, out),
-        Command::Pending => look::pending(&home()?, out),
+        Command::Pending(args) => look::pending(&home()?, args, out),
         Command::Log(args) => look::log(&home()?, args, out),
         Command::Why(args) => look::why(&home()?, args, out),
         Command::Anchor => look::anchor(&home()?, out),

@@ -58,6 +58,9 @@ pub struct PendingView {
     pub needed: usize,
     /// Whether it has them.
     pub met: bool,
+    /// Why no operator need look at it any more, if that is so: it is decided, spent, or came to nothing.
+    #[serde(default)]
+    pub over: Option<String>,
     /// When it lapses.
     pub expires: Timestamp,
 }

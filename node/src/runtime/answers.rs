@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use frith_protocol::door::{Command, Error, Input};
 use frith_protocol::encoding::Hash;
-use frith_protocol::joining::Ticket;
+use frith_protocol::joining::{Decision, Proposal, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
 use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject, TicketTerms};
 use frith_protocol::time::Timestamp;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::explain::{find, state_of};
+use super::explain::{find, over, state_of};
 use super::host::Host;
 use super::waits::Paper;
 use crate::control::views::ProposedView;
@@ -39,11 +39,11 @@ impl Host {
             }
             Request::Metrics {} => Ok(json!({ "prometheus": self.network.metrics() })),
             Request::Members { after } => self.members(after, now).map(|view| to_value(&view)),
-            Request::Pending {} => Ok(to_value(&self.pending())),
+            Request::Pending {} => Ok(to_value(&self.pending(now))),
             Request::Log { below, limit } => self.log(below, limit).map(|view| to_value(&view)),
             Request::Why { node } => self.why(&node, now).map(|view| to_value(&view)),
-            Request::Endorse { id } => self.decide(&id, Command::Endorse),
-            Request::Deny { id } => self.decide(&id, Command::Decline),
+            Request::Endorse { id } => self.endorse(&id, now),
+            Request::Deny { id } => self.decline(&id),
             Request::Revoke { node, reason, note } => self.revoke(&node, reason, note, now),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
             Request::Invite { roles, uses, lifetime_ms, note } => {
@@ -62,10 +62,34 @@ impl Host {
         })
     }
 
-    fn decide(&mut self, id: &str, command: fn(Hash) -> Command) -> Reply {
-        let id = find("proposal", id, self.core().proposals().map(|(id, _)| *id))?;
-        self.act(command(id))?;
+    fn endorse(&mut self, id: &str, now: Timestamp) -> Reply {
+        let proposal = self.proposal(id)?;
+        let (id, over) = (proposal.id(), over(self.core(), proposal, now));
+        // One that has all its endorsements takes another: it may be of use if an endorser loses its office before the block.
+        if let Some(why) = over.filter(|_| !proposal.met) {
+            return Err(Refusal::refused(format!("there is nothing to endorse any more: {why}")));
+        }
+        self.act(Command::Endorse(id))?;
         Ok(to_value(&self.proposed(id)))
+    }
+
+    fn decline(&mut self, id: &str) -> Reply {
+        let proposal = self.proposal(id)?;
+        let id = proposal.id();
+        if proposal.decision == Decision::Endorsed {
+            return Err(Refusal::refused("it is endorsed already, and what is signed stays signed"));
+        }
+        self.act(Command::Decline(id))?;
+        Ok(to_value(&self.proposed(id)))
+    }
+
+    /// The proposal whose id begins so.
+    fn proposal(&self, id: &str) -> Result<&Proposal, Refusal> {
+        let core = self.core();
+        let id = find("proposal", id, core.proposals().map(|(id, _)| *id))
+            .map_err(|refusal| self.in_the_log(id).map_or(refusal, Refusal::refused))?;
+        let (_, proposal) = core.proposals().find(|(of, _)| **of == id).expect("it was found a moment ago");
+        Ok(proposal)
     }
 
     /// How far a proposal is. One that is not there any more has become what it was to become.
@@ -201,6 +225,8 @@ impl Host {
         let core = self.core();
         let mut status = to_value(&core.status(now));
         let fields = status.as_object_mut().expect("a status is an object");
+        // Without those over which nothing is left to decide.
+        fields.insert("pending".into(), self.open_proposals().into());
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("running_ms".into(), (self.started.elapsed().as_millis() as u64).into());
         fields.insert("remembered".into(), self.contacts.remembered().into());
