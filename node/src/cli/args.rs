@@ -7,6 +7,7 @@ use clap_complete::Shell;
 use frith_protocol::state::Reason;
 use libp2p::Multiaddr;
 
+use crate::addresses::{parse, parse_dialable};
 use crate::config::{LogFormat, Overrides};
 use crate::words::span_ms;
 
@@ -46,7 +47,9 @@ pub(super) struct Frith {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a node's identity: its keys, and a configuration to edit.
-    #[command(after_help = "Example: frith init --dir D --address /dns4/a.example/udp/5747/quic-v1")]
+    #[command(after_help = "\
+Examples: frith init --dir D --address /dns4/a.example/udp/5747/quic-v1
+          frith init --dir D --address /dns4/a.example/tcp/7000 --listen /ip4/0.0.0.0/tcp/7000      another port")]
     Init(InitArgs),
     /// Found a domain on several machines, by files that can be mailed.
     #[command(subcommand)]
@@ -106,8 +109,8 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     /// Show the whole story on this machine: real nodes, real sockets, real stores. Under a minute; leaves nothing behind.
     #[command(after_help = "Examples: frith demo\n          frith demo --json | jq .steps[].name")]
     Demo,
-    /// Print the configuration with its defaults, commented.
-    #[command(after_help = "Example: frith config > D/frith.toml")]
+    /// Print the configuration of the node in D, commented; without --dir, the defaults.
+    #[command(after_help = "Examples: frith config > D/frith.toml\n          frith config --dir D")]
     Config,
     /// Print completions for a shell.
     #[command(after_help = "Example: frith completions bash > /etc/bash_completion.d/frith")]
@@ -120,10 +123,10 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
     /// Where others reach this node. May be repeated; written into D/frith.toml.
-    #[arg(long = "address", value_name = "ADDR")]
+    #[arg(long = "address", value_name = "ADDR", value_parser = parse_dialable)]
     pub(super) addresses: Vec<Multiaddr>,
-    /// Where it listens. May be repeated; written into D/frith.toml.
-    #[arg(long, value_name = "ADDR")]
+    /// Where it listens, if not at port 5747 of all interfaces. May be repeated; written into D/frith.toml.
+    #[arg(long, value_name = "ADDR", value_parser = parse)]
     pub(super) listen: Vec<Multiaddr>,
 }
 
@@ -149,7 +152,7 @@ Thresholds that are left open get the smallest safe value. A charter that could 
 #[derive(Debug, Args)]
 pub(super) struct CardArgs {
     /// Where others reach this founder, instead of what D/frith.toml says. May be repeated.
-    #[arg(long = "address", value_name = "ADDR")]
+    #[arg(long = "address", value_name = "ADDR", value_parser = parse_dialable)]
     pub(super) addresses: Vec<Multiaddr>,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
@@ -217,13 +220,13 @@ pub(super) struct OpenArgs {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Where to listen. May be repeated.
-    #[arg(long, value_name = "ADDR", env = "FRITH_LISTEN", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "FRITH_LISTEN", value_delimiter = ',', value_parser = parse)]
     pub(super) listen: Option<Vec<Multiaddr>>,
     /// Where others reach this node, if that is not where it listens. May be repeated.
-    #[arg(long, value_name = "ADDR", env = "FRITH_EXTERNAL", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "FRITH_EXTERNAL", value_delimiter = ',', value_parser = parse_dialable)]
     pub(super) external: Option<Vec<Multiaddr>>,
     /// An address to try besides those that the node remembers. May be repeated.
-    #[arg(long = "peer", value_name = "ADDR", env = "FRITH_PEERS", value_delimiter = ',')]
+    #[arg(long = "peer", value_name = "ADDR", env = "FRITH_PEERS", value_delimiter = ',', value_parser = parse_dialable)]
     pub(super) peers: Option<Vec<Multiaddr>>,
     /// Look for nodes of the domain in the local network.
     #[arg(long, env = "FRITH_MDNS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::args::{CardArgs, DraftArgs, InitArgs, OpenArgs, SignArgs};
 use super::output::Out;
 use super::{CommandError, Done, write_out};
+use crate::addresses::{unheard, warning};
 use crate::config::{Config, Overrides};
 use crate::founding::{self, Card, Draft, DraftOptions, FounderSignature, parse_role, parse_timing};
 use crate::home::Home;
@@ -24,6 +25,9 @@ pub(super) fn init(home: &Home, args: InitArgs, out: Out) -> Done {
         let mut config = Config { external: args.addresses, ..Config::default() };
         if !args.listen.is_empty() {
             config.listen = args.listen;
+        }
+        if let Some(warning) = warning(&unheard(&config.external, &config.listen)) {
+            out.note(&format!("warning: {warning}"));
         }
         fs::write(&path, config.to_commented_toml())
             .map_err(|why| CommandError::usage(format!("{}: cannot write it: {why}", path.display())))?;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{JoinArgs, RunArgs};
 use super::output::Out;
 use super::{CommandError, Done, Exit};
+use crate::addresses::{unheard, warning};
 use crate::config::Config;
 use crate::home::Home;
 use crate::keys::{self, KeyError};
@@ -30,6 +31,9 @@ pub(super) fn run(home: Home, args: RunArgs) -> Done {
 /// Runs the node, until a signal or as `until` says; on a `leash`, also until stdin is closed.
 fn live(home: Home, config: Config, until: Until, leash: bool) -> Result<Ended, CommandError> {
     crate::log::start(&config.log)?;
+    if let Some(warning) = warning(&unheard(&config.external, &config.listen)) {
+        tracing::warn!("{warning}");
+    }
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -34,14 +34,19 @@ impl Out {
     pub(super) fn error(self, why: &str) {
         tell(&format!("frith: {why}"));
         if self.json {
-            // That it failed is known already, and said by the exit code.
-            drop(to_stdout(&format!("{}\n", json!({ "error": why }))));
+            tell_json(why);
         }
     }
 }
 
+/// Why it came to nothing, for programs.
+pub(super) fn tell_json(why: &str) {
+    // That it failed is known already, and said by the exit code.
+    drop(to_stdout(&format!("{}\n", json!({ "error": why }))));
+}
+
 /// A line on stderr. Where nobody can read it, it is not said.
-fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     drop(writeln!(io::stderr(), "{line}"));
 }
 
