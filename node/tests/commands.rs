@@ -405,6 +405,89 @@ fn frith_config_prints_a_file_that_frith_takes() {
 }
 
 #[test]
+fn frith_config_shows_what_is_set_in_the_nodes_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = new_node(root.path(), "set");
+    assert!(ok(&dir, &["config"]).contains("\"/ip4/127.0.0.1/tcp/0\""));
+    let other = root.path().display().to_string();
+    assert!(!ok(&dir, &["config", "--dir", &other]).contains("127.0.0.1"));
+}
+
+#[test]
+fn an_address_at_which_nobody_would_find_the_node_is_refused_or_warned_of() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("node");
+    let (code, why) = refusal(&dir, &["init", "--address", "/ip4/192.0.2.1/udp/5747"]);
+    assert!(code == 2 && why.contains("nobody can dial /ip4/192.0.2.1/udp/5747"), "{why}");
+    assert!(!dir.exists());
+    let other_port = frith(&dir, &["init", "--address", "/ip4/192.0.2.1/udp/15747/quic-v1"]);
+    let said = text(&other_port.stderr);
+    assert!(other_port.status.success() && said.contains("this node listens at no such port"), "{said}");
+    let heard = frith(&root.path().join("heard"), &["init", "--address", "/ip4/192.0.2.1/udp/5747/quic-v1"]);
+    assert_eq!(text(&heard.stderr), "");
+}
+
+#[test]
+fn a_bad_word_from_the_environment_is_told_from_one_on_the_command_line() {
+    let root = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| command(root.path(), args).env("FRITH_LISTEN", "foo").output().unwrap();
+    let output = run(&["run"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("said by FRITH_LISTEN") && said.contains("like /ip4/192.0.2.1/udp"), "{said}");
+    let said = text(&run(&["run", "--listen", "bar"]).stderr);
+    assert!(said.contains("'bar'") && !said.contains("said by FRITH_LISTEN"), "{said}");
+    // Programs that asked for JSON get it.
+    let output = run(&["run", "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told["error"].as_str().unwrap().contains("'foo'"), "{told}");
+}
+
+#[test]
+fn a_file_where_the_directory_should_be_is_said_to_be_one() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    fs::write(&file, "").unwrap();
+    let (code, why) = refusal(&file, &["init"]);
+    assert!(code == 2 && why.contains("it is no directory"), "{why}");
+}
+
+#[test]
+fn the_key_of_a_ticket_lies_there_as_long_as_the_ticket_is_good_and_no_longer() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = found_alone(root.path(), "alone");
+    let kept = || {
+        let names = fs::read_dir(dir.join("keys")).unwrap().map(|file| file.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().starts_with("ticket-")).count()
+    };
+    let founder = Running::start(&dir, &["run"]);
+    let ticket = json(&dir, &["invite", "--role", "member"]);
+    let other = json(&dir, &["invite", "--role", "member"])["id"].as_str().unwrap().to_string();
+    let id = ticket["id"].as_str().unwrap();
+    // As often as it is wanted.
+    for _ in 0..2 {
+        assert_eq!(json(&dir, &["invite", "--ticket", id])["ticket"], ticket["ticket"]);
+    }
+    assert_eq!(kept(), 2);
+    let join =
+        ["join", ticket["ticket"].as_str().unwrap(), "--exit", "--json", "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let joined: Value = serde_json::from_str(&ok(&root.path().join("guest"), &join)).unwrap();
+    founder.wait(&["admitted", joined["node"].as_str().unwrap()]);
+    assert_eq!(kept(), 1, "the ticket is spent");
+    let (code, why) = refusal(&dir, &["invite", "--ticket", id]);
+    assert!(code == 1 && why.contains("the ticket is spent"), "{why}");
+    assert_eq!(founder.stop(), 0);
+
+    // One whose proposal lapsed while the node was down, as far as can be told from its name.
+    let (lapsed, good) = (format!("ticket-{id}.key"), format!("ticket-{other}.key"));
+    fs::copy(dir.join("keys").join(&good), dir.join("keys").join(&lapsed)).unwrap();
+    let founder = Running::start(&dir, &["run"]);
+    assert!(!dir.join("keys").join(&lapsed).exists() && dir.join("keys").join(&good).exists());
+    ok(&dir, &["invite", "--ticket", &other]);
+    assert_eq!(founder.stop(), 0);
+}
+
+#[test]
 fn a_port_in_use_is_an_error_that_names_the_address() {
     let root = tempfile::tempdir().unwrap();
     let dir = found_alone(root.path(), "port");
@@ -412,6 +495,7 @@ fn a_port_in_use_is_an_error_that_names_the_address() {
     let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
     let (code, why) = refusal(&dir, &["run", "--listen", &address]);
     assert!(code == 2 && why.contains(&address), "{why}");
+    assert!(why.contains("`listen` in frith.toml") && why.contains("or --listen"), "{why}");
     assert!(!dir.join("control.sock").exists());
 }
 

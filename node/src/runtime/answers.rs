@@ -173,6 +173,23 @@ impl Host {
         proposed
     }
 
+    /// The key of a ticket is kept as long as the ticket can be printed here and may be of use to somebody, and no longer: whoever has it
+    /// has the ticket.
+    pub(super) fn forget_ticket_keys(&self) {
+        let core = self.core();
+        let alive = core.proposals().filter_map(|(_, proposal)| match &proposal.subject {
+            Subject::Ticket(terms) => {
+                let spent = core.state().is_some_and(|state| state.ticket_uses(terms) >= terms.uses);
+                (!spent).then(|| terms.id())
+            }
+            Subject::Statement(_) => None,
+        });
+        let alive = alive.collect();
+        if let Err(error) = tokio::task::block_in_place(|| keys::forget_ticket_keys_but(&self.home, &alive)) {
+            tracing::warn!(%error, "keys of tickets that are over may still lie here");
+        }
+    }
+
     fn answer_anchor(&mut self, asker: oneshot::Sender<Reply>) {
         match self.core().anchor(Vec::new()) {
             Some(anchor) => self.print(Paper::Anchor(anchor), asker),
@@ -211,7 +228,12 @@ impl Host {
         }
         let key = keys::ticket_key(&self.home, &terms.id()).map_err(|e| Refusal::refused(e.to_string()))?;
         let key = key.ok_or_else(|| {
-            Refusal::refused("the ticket was made at another node: only there lies its key; print it there")
+            let spent = core.state().is_some_and(|state| state.ticket_uses(terms) >= terms.uses);
+            Refusal::refused(if spent {
+                "the ticket is spent: its key is forgotten; make another"
+            } else {
+                "the ticket was made at another node: only there lies its key; print it there"
+            })
         })?;
         Ok(Ticket {
             terms: (*terms).clone(),

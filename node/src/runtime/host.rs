@@ -59,6 +59,8 @@ pub(super) struct Host {
     pub(super) waits: Vec<Wait>,
     /// The state changed in a way that may change who is what.
     standings_changed: bool,
+    /// A ticket may be over whose key lies here.
+    tickets_changed: bool,
     misbehaved: Vec<PublicKey>,
     /// Who was told on this connection that we speak another version.
     told_version: BTreeSet<PublicKey>,
@@ -94,6 +96,7 @@ impl Host {
             replies: Vec::new(),
             waits: Vec::new(),
             standings_changed: true,
+            tickets_changed: true,
             misbehaved: Vec::new(),
             told_version: BTreeSet::new(),
             save_at: now + SAVE_EVERY,
@@ -272,6 +275,9 @@ impl Host {
         for (token, verdict) in std::mem::take(&mut self.verdicts) {
             self.network.verdict(token, verdict).await;
         }
+        if std::mem::take(&mut self.tickets_changed) {
+            self.forget_ticket_keys();
+        }
         if std::mem::take(&mut self.standings_changed) {
             self.tell_standings().await;
         }
@@ -329,6 +335,7 @@ impl Host {
             Event::Final { height, block, entries } => {
                 if entries > 0 {
                     tracing::info!(height, ?block, entries, "final");
+                    self.tickets_changed = true;
                     self.standings_changed = true;
                 } else {
                     tracing::debug!(height, ?block, "final");
@@ -357,7 +364,10 @@ impl Host {
             Event::Met { id, subject: _, endorsements } => {
                 tracing::info!(%id, endorsements = endorsements.len(), "a proposal met its rule");
             }
-            Event::Lapsed { id } => tracing::info!(%id, "a proposal lapsed"),
+            Event::Lapsed { id } => {
+                tracing::info!(%id, "a proposal lapsed");
+                self.tickets_changed = true;
+            }
             Event::Accepted { statement } => tracing::debug!(?statement, "an entry waits for a block"),
             Event::Denied { key, node } => {
                 tracing::info!(%node, ?key, "gone: disconnected, and kept out");
