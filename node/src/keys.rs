@@ -51,7 +51,9 @@ impl KeyKind {
 pub enum KeyError {
     #[error(transparent)]
     Home(#[from] HomeError),
-    #[error("{path}: there are keys already; a directory holds one identity")]
+    #[error(
+        "{path}: there are keys already; a directory holds one identity: say another --dir for another node"
+    )]
     Exists { path: PathBuf },
     #[error("{path}: there are no keys yet; run: frith init --dir {dir}")]
     Missing { path: PathBuf, dir: PathBuf },

@@ -198,8 +198,11 @@ fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {
     let (code, why) =
         refusal(&late, &["join", ticket.to_str().unwrap(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"]);
     assert!(code == 1 && why.contains("spent"), "{code}: {why}");
+    assert_eq!(why.matches("cannot join").count(), 1, "{why}");
+    // Without a word about roles a ticket gives the only one that there is.
     // With another ticket it asks anew, in the same directory and under the same identity.
-    let another = ok(&alone, &["invite", "--role", "member"]);
+    let another = ok(&alone, &["invite"]);
+    assert_eq!(another.trim().parse::<Ticket>().unwrap().terms.roles, ["member"]);
     let identity = fs::read(late.join("inception.json")).unwrap();
     ok(&late, &["join", another.trim(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"]);
     assert_eq!(fs::read(late.join("inception.json")).unwrap(), identity);
@@ -211,6 +214,7 @@ fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {
         &["join", anchor.trim(), "--note", "rack\u{1b}[31m 7", "--listen", "/ip4/127.0.0.1/tcp/0"],
     );
     founder.wait(&["pending"]);
+    assert!(asks.log().contains("it asks for no role"), "{}", asks.log());
     let pending = json(&alone, &["pending"]);
     let asked = pending.as_array().unwrap().iter().find(|one| one["kind"] == "admission").unwrap();
     assert_eq!(asked["note"], "rack [31m 7", "control characters must not reach a terminal");
@@ -222,8 +226,12 @@ fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {
     assert_eq!(asks.stop(), 0);
 
     // The guest is a member also after a restart; then it leaves, and is gone.
-    let guest_runs = Running::start(&guest, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    let join = ["join", ticket.to_str().unwrap(), "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let guest_runs = Running::start(&guest, &join);
     guest_runs.wait(&["member"]);
+    assert!(
+        guest_runs.log().contains("was admitted to domain") && !guest_runs.log().contains("joins domain")
+    );
     let (code, why) = refusal(&guest, &["leave"]);
     assert!(code == 2 && why.contains("--yes"), "{why}");
     guest_runs.wait(&["peers", "1"]);
@@ -280,6 +288,9 @@ fn joining_that_is_stopped_before_membership_is_not_taken_for_membership() {
     let nobody = ticket(Timestamp(u64::MAX)).to_string();
     let join = ["join", &nobody, "--listen", "/ip4/127.0.0.1/tcp/0"];
     let scripted = Running::start(&root.path().join("scripted"), &[&join[..], &["--exit"]].concat());
+    // Whoever waits knows what for.
+    scripted.until("it says that nobody answers", |_| scripted.log().contains("nobody answers yet"));
+    assert!(scripted.log().contains("/ip4/127.0.0.1/tcp/1; it goes on trying"), "{}", scripted.log());
     let (code, said) = scripted.stopped();
     assert!(code == 5 && said.contains("told to stop before this node was a member"), "{code}: {said}");
     // Whoever meant it to run on has stopped a node that runs.
@@ -441,6 +452,28 @@ fn a_bad_word_from_the_environment_is_told_from_one_on_the_command_line() {
     let output = run(&["run", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(told["error"].as_str().unwrap().contains("'foo'"), "{told}");
+}
+
+#[test]
+fn a_draft_that_may_be_signed_already_is_not_written_over_unasked() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = new_node(root.path(), "node");
+    let file = |name: &str| root.path().join(name).display().to_string();
+    let (card, draft) = (file("card"), file("draft"));
+    ok(&dir, &["found", "card", "--out", &card]);
+    let drafting = ["found", "draft", &card, "--name", "home", "--out", &draft];
+    ok(&dir, &drafting);
+    let signed = fs::read_to_string(&draft).unwrap();
+    let (code, why) = refusal(&dir, &drafting);
+    assert!(code == 2 && why.contains("it is there already") && why.contains("--force"), "{why}");
+    assert_eq!(fs::read_to_string(&draft).unwrap(), signed);
+    let closed = [&drafting[..], &["--force", "--no-tickets", "--no-approval"]].concat();
+    let output = frith(&dir, &closed);
+    assert!(output.status.success() && text(&output.stderr).contains("admits nobody beyond its founders"));
+    assert_ne!(fs::read_to_string(&draft).unwrap(), signed);
+    let twice = [&drafting[..], &["--force", "--role", "member", "--role", "member=x"]].concat();
+    let (code, why) = refusal(&dir, &twice);
+    assert!(code == 2 && why.contains("the role \"member\" is named twice"), "{why}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::args::{IdArgs, InviteArgs, LeaveArgs, RevokeArgs};
 use super::look::{ask, read};
 use super::output::Out;
 use super::{CommandError, Done};
-use crate::control::views::ProposedView;
+use crate::control::views::{InvitedView, ProposedView};
 use crate::control::{Client, Condition, Request};
 use crate::home::Home;
 
@@ -21,9 +21,15 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
     let id = match ticket {
         Some(id) => id,
         None => {
-            let proposed: ProposedView =
+            let invited: InvitedView =
                 read(client.ask(&Request::Invite { roles, uses, lifetime_ms, note })?)?;
-            let ProposedView { id, have, needed } = proposed;
+            let InvitedView { proposed: ProposedView { id, have, needed }, roles, known_roles } = invited;
+            if roles.is_empty() {
+                let known = known_roles.join(", ");
+                out.note(&format!(
+                    "the ticket gives no role: whoever joins by it is a member and nothing more; --role gives one of: {known}"
+                ));
+            }
             if have < needed {
                 out.note(&format!(
                     "the ticket has {have} of {needed} countersignatures; the operators of other endorsers run: frith endorse {}",

@@ -139,7 +139,7 @@ pub(super) enum FoundCommand {
     #[command(after_help = "\
 Example: frith found draft a.card b.card c.card d.card --name home --faults 1 --admit 2 --role member --out home.draft
 
-Thresholds that are left open get the smallest safe value. A charter that could not be safe or live is refused.")]
+f is as large as the number of founders allows, unless it is given; thresholds that are left open get the smallest safe value. A charter that could not be safe or live is refused.")]
     Draft(DraftArgs),
     /// Sign a draft as one of its founders.
     #[command(after_help = "Example: frith found sign home.draft --dir D --out a.sig")]
@@ -167,7 +167,7 @@ pub(super) struct DraftArgs {
     /// What people call the domain.
     #[arg(long)]
     pub(super) name: String,
-    /// f: how many endorsers may be faulty. Needs 3f+1 of them.
+    /// f: how many endorsers may be faulty. Needs 3f+1 of them. [default: as many as that allows]
     #[arg(long, value_name = "F")]
     pub(super) faults: Option<u8>,
     /// How many endorsers it takes to admit a member, and to issue a ticket.
@@ -197,6 +197,9 @@ pub(super) struct DraftArgs {
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    /// Write over a file that is there. Signatures of the draft that it held are worth nothing for another.
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -254,7 +257,7 @@ pub(super) struct JoinArgs {
     /// The text of a ticket or an anchor, or the file that it is in; `-` reads it from stdin.
     #[arg(value_name = "TICKET|ANCHOR")]
     pub(super) text: String,
-    /// A role to ask for; with a ticket, all that it gives unless told otherwise. May be repeated.
+    /// A role to ask for. May be repeated. Without any, all that a ticket gives; by approval, none.
     #[arg(long = "role", value_name = "ROLE")]
     pub(super) roles: Vec<String>,
     /// A line for the operators who judge it.
@@ -269,7 +272,7 @@ pub(super) struct JoinArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct InviteArgs {
-    /// A role that whoever joins by it may have. May be repeated.
+    /// A role that whoever joins by it may have. May be repeated. Without any, the charter's only role; none, if it has several.
     #[arg(long = "role", value_name = "ROLE")]
     pub(super) roles: Vec<String>,
     /// How many may join by it.

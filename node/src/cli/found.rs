@@ -63,6 +63,12 @@ pub(super) fn card(home: &Home, args: CardArgs, out: Out) -> Done {
 }
 
 pub(super) fn draft(args: DraftArgs, out: Out) -> Done {
+    if let Some(out) = args.out.as_ref().filter(|out| !args.force && out.exists()) {
+        return Err(CommandError::usage(format!(
+            "{}: it is there already, and founders may have signed it; say another --out, or --force to write over it",
+            out.display()
+        )));
+    }
     let mut options = DraftOptions {
         name: args.name,
         faults: args.faults,
@@ -82,6 +88,11 @@ pub(super) fn draft(args: DraftArgs, out: Out) -> Done {
     let draft = founding::draft(&cards, options, now())?;
     let written = write_out(args.out.as_ref(), &draft.to_commented_toml())?;
     out.note(&draft.summary());
+    if args.no_tickets && args.no_approval {
+        out.note(
+            "warning    neither by ticket nor by approval: this charter admits nobody beyond its founders",
+        );
+    }
     Ok(written)
 }
 

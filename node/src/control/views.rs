@@ -112,6 +112,18 @@ pub struct WhyView {
     pub stale: bool,
 }
 
+/// A ticket that was proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitedView {
+    /// How far it is.
+    #[serde(flatten)]
+    pub proposed: ProposedView,
+    /// The roles that it gives: if none were asked for and the charter has only one, that one.
+    pub roles: Vec<String>,
+    /// The roles that the charter has.
+    pub known_roles: Vec<String>,
+}
+
 /// Something that was proposed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProposedView {

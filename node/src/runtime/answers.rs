@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use frith_protocol::door::{Command, Error, Input};
+use frith_protocol::door::{Command, Error, Input, Standing};
 use frith_protocol::encoding::Hash;
+use frith_protocol::fault::Fault;
 use frith_protocol::joining::{Decision, Proposal, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
 use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject, TicketTerms};
@@ -55,6 +56,9 @@ impl Host {
 
     fn act(&mut self, command: Command) -> Result<(), Refusal> {
         self.handle(Input::Command(command)).map_err(|error| match error {
+            Error::Refused(fault @ Fault::WouldStrandTheCharter { .. }) => Refusal::refused(format!(
+                "{fault}; this version cannot amend charters yet, so these endorsers must stay"
+            )),
             Error::Refused(fault) => Refusal::refused(fault.to_string()),
             Error::Untimely(why) => Refusal::refused(format!("not now: {why}")),
             Error::ApiMisuse(why) => Refusal::refused(format!("a fault of frith, please report it: {why}")),
@@ -147,8 +151,13 @@ impl Host {
                 "the charter allows tickets to be good for at most {longest}"
             )));
         }
+        if let ([], [only]) = (&roles[..], &charter.roles[..]) {
+            roles.push(only.name.clone());
+        }
         roles.sort();
         roles.dedup();
+        let given = roles.clone();
+        let known: Vec<String> = charter.roles.iter().map(|role| role.name.clone()).collect();
         let anchor = anchor.ok_or_else(|| Refusal::refused("there is no head yet"))?;
         let expires = now.plus(charter.timing.proposal_lifetime_ms.min(lifetime_ms));
         let key = keys::random_key().map_err(|e| Refusal::refused(e.to_string()))?;
@@ -167,10 +176,17 @@ impl Host {
         tokio::task::block_in_place(|| keys::keep_ticket_key(&self.home, &id, &key))
             .map_err(|e| Refusal::refused(e.to_string()))?;
         let proposed = self.propose(Subject::Ticket(terms), note, expires);
-        if proposed.is_err() {
-            keys::forget_ticket_key(&self.home, &id);
+        match proposed {
+            Ok(mut proposed) => {
+                proposed["roles"] = given.into();
+                proposed["known_roles"] = known.into();
+                Ok(proposed)
+            }
+            Err(refusal) => {
+                keys::forget_ticket_key(&self.home, &id);
+                Err(refusal)
+            }
         }
-        proposed
     }
 
     /// The key of a ticket is kept as long as the ticket can be printed here and may be of use to somebody, and no longer: whoever has it
@@ -257,9 +273,16 @@ impl Host {
         fields.insert("join_failed".into(), to_value(&self.joining.failed));
         fields.insert("declined".into(), to_value(&self.joining.declined));
         let network = self.network.clone();
+        let seated = core.endorser_keys();
         tokio::spawn(async move {
             let reply = match network.status().await {
-                Some(net) => {
+                Some(mut net) => {
+                    // To a newcomer without a state everybody is a stranger; whom the charter seats it knows.
+                    for peer in net.peers.iter_mut().filter(|peer| peer.standing == Standing::Stranger) {
+                        if seated.contains(&peer.key) {
+                            peer.standing = Standing::Endorser;
+                        }
+                    }
                     status["net"] = to_value(&net);
                     Ok(status)
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frith_protocol::door::{
-    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Router, Standing,
+    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Phase, Router, Standing,
     Unsettled,
 };
 use frith_protocol::fault::Fault;
@@ -25,6 +25,8 @@ use crate::store::{Damage, Store, StoreError};
 
 /// Alarms that `status` shows, the newest ones.
 const ALARMS_KEPT: usize = 16;
+/// A newcomer that has reached nobody for so long says so.
+const ALONE_AFTER: Duration = Duration::from_secs(5);
 /// What is learnt of addresses is written down this often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -33,7 +35,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Joining {
     pub(super) failed: Option<String>,
     /// Endorsers that declined, and why.
-    pub(super) declined: BTreeMap<PublicKey, String>,
+    pub(super) declined: BTreeMap<String, String>,
+    /// It was said that nobody answers.
+    said_alone: bool,
 }
 
 /// The core and everything that its effects reach.
@@ -131,8 +135,28 @@ impl Host {
         result
     }
 
+    /// The identity behind a key, as `frith members` names it; the key itself, if that is not known here.
+    pub(super) fn name_of(&self, key: &PublicKey) -> String {
+        let core = self.core();
+        let seats = core.charter().into_iter().flat_map(|charter| &charter.endorsers);
+        let mut seated = seats.filter(|seat| seat.inception.key == *key).map(|seat| seat.node_id());
+        let owner = core.state().and_then(|state| state.owner_of(key)).or_else(|| seated.next());
+        owner.map_or_else(|| format!("key {key}"), |node| node.to_string())
+    }
+
+    /// A newcomer that reaches nobody would wait in silence.
+    fn say_if_alone(&mut self) {
+        let is_alone = self.core().phase() == Phase::Joining && self.connected.is_empty();
+        if is_alone && !self.joining.said_alone && self.started.elapsed() > ALONE_AFTER {
+            self.joining.said_alone = true;
+            let tried = self.contacts.tried().join(", ");
+            tracing::warn!("nobody answers yet of whom this node was told: {tried}; it goes on trying");
+        }
+    }
+
     /// Deadlines may have passed.
     pub(super) fn tick(&mut self) {
+        self.say_if_alone();
         for effects in self.router.tick(self.clock.now()) {
             self.take(effects);
         }
@@ -207,7 +231,7 @@ impl Host {
     fn misbehaved(&mut self, key: PublicKey, fault: &Fault) {
         let standing = self.core().standing_of(&key);
         if standing > Standing::Stranger {
-            tracing::warn!(?key, ?standing, %fault, "a peer broke a rule");
+            tracing::warn!(peer = self.name_of(&key), ?standing, %fault, "a peer broke a rule");
             return;
         }
         // Quietly: strangers shall not fill our disk with log lines.
@@ -350,11 +374,12 @@ impl Host {
                 self.standings_changed = true;
             }
             Event::Declined { by, why } => {
-                tracing::warn!(?by, why, "an endorser declined this node's admission");
-                self.joining.declined.insert(by, why);
+                tracing::warn!(by = self.name_of(&by), why, "an endorser declined this node's admission");
+                self.joining.declined.insert(self.name_of(&by), why);
             }
             Event::JoinFailed { why } => {
-                tracing::error!(why, "this node cannot join any more");
+                // Whoever runs it says it, as the last word.
+                tracing::debug!(why, "this node cannot join any more");
                 self.joining.failed = Some(why);
             }
             Event::Waiting { id, note } => {
@@ -374,7 +399,9 @@ impl Host {
                 self.network.set_standing(key, Standing::Gone).await;
                 self.connected.entry(key).and_modify(|known| *known = Standing::Gone);
             }
-            Event::Misbehaved { key, why } => tracing::warn!(?key, why, "a peer broke a rule"),
+            Event::Misbehaved { key, why } => {
+                tracing::warn!(peer = self.name_of(&key), why, "a peer broke a rule");
+            }
             Event::Alarm(alarm) => self.alarm(&alarm),
         }
     }
