@@ -166,10 +166,13 @@ fn found(root: &Path, names: &[&str]) -> Vec<PathBuf> {
 fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {
     let root = tempfile::tempdir().unwrap();
     let alone = found_alone(root.path(), "alone");
-    let founder = Running::start(&alone, &["run"]);
+    let twice = ["--external", "/ip4/127.0.0.1/tcp/1", "--external", "/ip4/127.0.0.1/tcp/1"];
+    let founder = Running::start(&alone, &[&["run"][..], &twice].concat());
     founder.wait(&["height", "1"]);
 
     let status = json(&alone, &["status"]);
+    let announced = status["net"]["announced"].as_array().unwrap();
+    assert_eq!(announced.iter().filter(|one| **one == "/ip4/127.0.0.1/tcp/1").count(), 1, "{status}");
     assert_eq!((&status["phase"], &status["name"]), (&"endorsing".into(), &"alone".into()));
     assert_eq!(status["endorsers"]["liars_tolerated"], 0);
     assert!(ok(&alone, &["status"]).contains("bears 0 down and no liar"));

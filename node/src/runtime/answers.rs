@@ -1,5 +1,6 @@
 //! What the control socket is told, request by request.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use frith_protocol::door::{Command, Error, Input, Standing};
@@ -283,6 +284,9 @@ impl Host {
                             peer.standing = Standing::Endorser;
                         }
                     }
+                    // One may be both configured and listened at.
+                    let mut seen = BTreeSet::new();
+                    net.announced.retain(|address| seen.insert(address.clone()));
                     status["net"] = to_value(&net);
                     Ok(status)
                 }
