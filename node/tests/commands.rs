@@ -512,6 +512,8 @@ fn the_key_of_a_ticket_lies_there_as_long_as_the_ticket_is_good_and_no_longer() 
     assert_eq!(kept(), 1, "the ticket is spent");
     let (code, why) = refusal(&dir, &["invite", "--ticket", id]);
     assert!(code == 1 && why.contains("the ticket is spent"), "{why}");
+    ok(&dir, &["invite", "--role", "member", "--for", "5s"]);
+    founder.until("the key of a ticket that has expired is gone", |_| kept() == 1);
     assert_eq!(founder.stop(), 0);
 
     // One whose proposal lapsed while the node was down, as far as can be told from its name.
