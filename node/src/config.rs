@@ -10,6 +10,7 @@ use std::str::FromStr;
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
+use crate::addresses::check_dialable;
 use crate::words::{BadToml, from_toml};
 
 /// The port that nodes listen on unless told otherwise.
@@ -82,6 +83,8 @@ pub enum ConfigError {
     Io { path: PathBuf, why: io::Error },
     #[error(transparent)]
     Bad(#[from] BadToml),
+    #[error("{path}: {setting}: {why}")]
+    Undialable { path: PathBuf, setting: &'static str, why: String },
 }
 
 /// What flags and environment say; `None` where they say nothing. (clap puts flags before the environment.)
@@ -107,7 +110,18 @@ impl Config {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Config::default(),
             Err(why) => return Err(ConfigError::Io { path: path.to_path_buf(), why }),
         };
-        Ok(config.with(overrides))
+        let config = config.with(overrides);
+        // Flags and environment were looked at when they were read.
+        for (setting, addresses) in [("external", &config.external), ("peers", &config.peers)] {
+            for address in addresses {
+                check_dialable(address).map_err(|why| ConfigError::Undialable {
+                    path: path.to_path_buf(),
+                    setting,
+                    why,
+                })?;
+            }
+        }
+        Ok(config)
     }
 
     fn with(self, overrides: Overrides) -> Config {
@@ -230,6 +244,13 @@ mod tests {
         let (_dir, path) = written("[log]\nfromat = \"json\"\n");
         let text = Config::load(&path, Overrides::default()).unwrap_err().to_string();
         assert!(text.contains("line 2") && text.contains("did you mean `format`?"), "{text}");
+    }
+
+    #[test]
+    fn an_address_that_nobody_could_dial_is_refused_with_its_setting() {
+        let (_dir, path) = written("external = [\"/ip4/192.0.2.1/udp/5747\"]\n");
+        let text = Config::load(&path, Overrides::default()).unwrap_err().to_string();
+        assert!(text.contains("frith.toml: external: nobody can dial /ip4/192.0.2.1/udp/5747"), "{text}");
     }
 
     #[test]

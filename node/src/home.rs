@@ -33,6 +33,8 @@ pub enum HomeError {
     NotOurs { path: PathBuf, theirs: u32, ours: u32 },
     #[error("{path}: it is a link or no plain file; put the file itself there")]
     NotPlain { path: PathBuf },
+    #[error("{path}: it is no directory; a node lives in one of its own: say another --dir")]
+    NotADirectory { path: PathBuf },
 }
 
 impl HomeError {
@@ -85,6 +87,9 @@ impl Home {
     pub fn create(&self) -> Result<(), HomeError> {
         match fs::DirBuilder::new().mode(0o700).create(&self.dir) {
             Ok(()) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && !self.dir.is_dir() => {
+                Err(HomeError::NotADirectory { path: self.dir.clone() })
+            }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.check(),
             Err(e) => Err(HomeError::io(&self.dir, "create the directory")(e)),
         }

@@ -3,6 +3,7 @@
 //! The *next* key is written once and then only checked: a running node never reads it, and an operator does well to move its file to
 //! where no thief of the machine finds it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -50,7 +51,9 @@ impl KeyKind {
 pub enum KeyError {
     #[error(transparent)]
     Home(#[from] HomeError),
-    #[error("{path}: there are keys already; a directory holds one identity")]
+    #[error(
+        "{path}: there are keys already; a directory holds one identity: say another --dir for another node"
+    )]
     Exists { path: PathBuf },
     #[error("{path}: there are no keys yet; run: frith init --dir {dir}")]
     Missing { path: PathBuf, dir: PathBuf },
@@ -111,7 +114,8 @@ pub fn load(home: &Home) -> Result<NodeKeys, KeyError> {
         other @ (HomeError::Io { .. }
         | HomeError::TooOpen { .. }
         | HomeError::NotOurs { .. }
-        | HomeError::NotPlain { .. }) => Err(other),
+        | HomeError::NotPlain { .. }
+        | HomeError::NotADirectory { .. }) => Err(other),
     })?;
     let dir = home.keys();
     if !dir.exists() {
@@ -172,6 +176,23 @@ pub fn keep_ticket_key(home: &Home, ticket: &TicketId, key: &SecretKey) -> Resul
 pub fn ticket_key(home: &Home, ticket: &TicketId) -> Result<Option<SecretKey>, KeyError> {
     let path = ticket_path(home, ticket);
     if path.exists() { read_key(&path, KeyKind::Ticket).map(Some) } else { Ok(None) }
+}
+
+/// Forgets the keys of all tickets but these.
+///
+/// # Errors
+/// If they cannot be looked for.
+pub fn forget_ticket_keys_but(home: &Home, alive: &BTreeSet<TicketId>) -> Result<(), KeyError> {
+    let dir = home.keys();
+    for file in fs::read_dir(&dir).map_err(HomeError::io(&dir, "look for the keys of tickets"))? {
+        let name = file.map_err(HomeError::io(&dir, "look for the keys of tickets"))?.file_name();
+        let id =
+            name.to_str().and_then(|name| name.strip_prefix("ticket-")?.strip_suffix(".key")?.parse().ok());
+        if let Some(id) = id.filter(|id| !alive.contains(id)) {
+            forget_ticket_key(home, &id);
+        }
+    }
+    Ok(())
 }
 
 /// Forgets the key of a ticket that can no longer be used. It is no loss if the file is gone already.
@@ -448,5 +469,22 @@ mod tests {
         assert_eq!(ticket_key(&home, &id).unwrap().unwrap().seed(), key.seed());
         forget_ticket_key(&home, &id);
         assert!(ticket_key(&home, &id).unwrap().is_none());
+    }
+
+    #[test]
+    fn of_all_keys_only_those_of_tickets_that_are_over_are_forgotten() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        voting_or_new(&home).unwrap();
+        let (alive, over) = (TicketId([5; 32]), TicketId([6; 32]));
+        for id in [&alive, &over] {
+            keep_ticket_key(&home, id, &random_key().unwrap()).unwrap();
+        }
+        fs::write(home.keys().join("ticket-notes.key"), "").unwrap();
+        forget_ticket_keys_but(&home, &BTreeSet::from([alive])).unwrap();
+        assert!(ticket_key(&home, &alive).unwrap().is_some());
+        assert!(ticket_key(&home, &over).unwrap().is_none());
+        assert!(home.keys().join("ticket-notes.key").exists());
+        load(&home).unwrap();
     }
 }

@@ -84,6 +84,11 @@ pub fn rough_span(ms: u64) -> String {
     format!("{} {name}", ms / unit)
 }
 
+/// A number of things: `1 peer`, `2 peers`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

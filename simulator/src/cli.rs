@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use frith_protocol::fault::Fault;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -99,10 +100,35 @@ pub fn main(cli: Cli) -> ExitCode {
         }
     };
     done.unwrap_or_else(|problem| {
-        eprintln!("frith-sim: {problem}");
+        tell(&format!("frith-sim: {problem}"));
         Exit::BadInput
     })
     .into()
+}
+
+/// A line on stderr. Where nobody can read it, it is not said.
+fn tell(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
+/// How a run ended whose telling may have gone wrong: what broke weighs more than that it could not be written down.
+fn ended(exit: Exit, told: Result<(), Problem>) -> Result<Exit, Problem> {
+    match told {
+        Err(problem) if exit != Exit::Holds => {
+            tell(&format!("frith-sim: {problem}"));
+            Ok(exit)
+        }
+        told => told.map(|()| exit),
+    }
+}
+
+/// That reports can be written into `folder`: better known before a long run than after it.
+fn check_writable(folder: &Path) -> Result<(), Problem> {
+    let probe = folder.join(".frith-sim");
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&probe, "probe"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    written.map_err(|e| format!("{}: no report can be written there: {e}", folder.display()).into())
 }
 
 /// What is wrong with what the command line asks for.
@@ -113,9 +139,16 @@ fn run_one(args: &RunArgs) -> Result<Exit, Problem> {
     if let Some(newcomers) = args.nodes {
         scenario = scenario.with_newcomers(newcomers)?;
     }
+    if let Some(folder) = &args.report {
+        check_writable(folder)?;
+    }
     let options = Options { seed: args.seed, threads: args.threads, plans: None };
-    let finished = watched(&scenario, &options)?;
-    show(&finished, args.json)?;
+    let finished = watched(&scenario, &options, &args.file)?;
+    ended(finished.exit, tell_all(args, &scenario, &finished))
+}
+
+fn tell_all(args: &RunArgs, scenario: &Scenario, finished: &Finished) -> Result<(), Problem> {
+    let shown = show(finished, args.json);
     if let Some(folder) = &args.report {
         std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let path = folder.join("report.txt");
@@ -126,9 +159,9 @@ fn run_one(args: &RunArgs) -> Result<Exit, Problem> {
     }
     if finished.exit != Exit::Holds {
         let folder = args.report.clone().unwrap_or_else(reports);
-        tell_replay(&Record::of(&scenario, args.nodes, &finished), &folder)?;
+        tell_replay(&Record::of(scenario, args.nodes, finished), &folder)?;
     }
-    Ok(finished.exit)
+    shown
 }
 
 /// Where records go if the command line names no place.
@@ -138,7 +171,7 @@ fn reports() -> PathBuf {
 
 fn tell_replay(record: &Record, folder: &Path) -> Result<(), Problem> {
     let path = record.write(folder)?;
-    eprintln!("To see it again: frith-sim replay {}", path.display());
+    tell(&format!("To see it again: frith-sim replay {}", path.display()));
     Ok(())
 }
 
@@ -147,28 +180,30 @@ fn show(finished: &Finished, json: bool) -> Result<(), Problem> {
     print(&text)?;
     if json {
         for violation in &finished.violations {
-            eprintln!("violation: {violation}");
+            tell(&format!("violation: {violation}"));
         }
         for what in &finished.disappointments {
-            eprintln!("not as expected: {what}");
+            tell(&format!("not as expected: {what}"));
         }
     }
     Ok(())
 }
 
 /// Prints to stdout; a reader who has seen enough is no error.
-fn print(text: &str) -> std::io::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+fn print(text: &str) -> Result<(), Problem> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        done => done,
+        done => done.map_err(|e| format!("stdout: cannot write to it: {e}").into()),
     }
 }
 
 /// Runs with a progress bar on a terminal, and in silence otherwise.
-fn watched(scenario: &Scenario, options: &Options) -> Result<Finished, Problem> {
+fn watched(scenario: &Scenario, options: &Options, origin: &Path) -> Result<Finished, Problem> {
+    let in_file = |fault: Fault| format!("{}: {fault}", origin.display());
     let progress = Progress::default();
     if !std::io::stderr().is_terminal() {
-        return Ok(run(scenario, options, &progress)?);
+        return Ok(run(scenario, options, &progress).map_err(in_file)?);
     }
     let done = AtomicBool::new(false);
     let bar = ProgressBar::with_draw_target(
@@ -193,24 +228,27 @@ fn watched(scenario: &Scenario, options: &Options) -> Result<Finished, Problem> 
         finished
     });
     bar.finish_and_clear();
-    Ok(finished?)
+    Ok(finished.map_err(in_file)?)
 }
 
 fn replay(file: &Path, json: bool) -> Result<Exit, Problem> {
     let record = Record::read(file)?;
     let (scenario, options) = record.scenario()?;
-    let finished = watched(&scenario, &options)?;
-    show(&finished, json)?;
+    let finished = watched(&scenario, &options, file)?;
+    let shown = show(&finished, json);
     let same = finished.report.trace_hash.to_string() == record.trace_hash;
     if same {
-        eprintln!("The same run as recorded: exit {}.", record.exit);
+        tell(&format!("The same run as recorded: exit {}.", record.exit));
     } else {
-        eprintln!(
-            "Another run than recorded: its trace was {}. This build differs from the one that wrote it (version {}).",
-            record.trace_hash, record.version
-        );
+        tell(&format!(
+            "Another run than recorded: its trace was {}. Either the file was changed since, or this build (version {}) differs from \
+             the one that wrote it (version {}).",
+            record.trace_hash,
+            env!("CARGO_PKG_VERSION"),
+            record.version
+        ));
     }
-    Ok(finished.exit)
+    ended(finished.exit, shown)
 }
 
 /// Scenario files below `folder`, ordered.
@@ -265,6 +303,9 @@ struct Failed {
 
 fn swarm(file: &Path, first: u64, seeds: u64, report: Option<&Path>, json: bool) -> Result<Exit, Problem> {
     let scenario = Scenario::read(file)?;
+    if let Some(folder) = report {
+        check_writable(folder)?;
+    }
     let all: Vec<u64> = (0..seeds).filter_map(|nth| first.checked_add(nth)).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let results = std::sync::Mutex::new(Vec::new());
@@ -287,13 +328,13 @@ fn swarm(file: &Path, first: u64, seeds: u64, report: Option<&Path>, json: bool)
     });
     let mut results = results.into_inner().expect("nobody panicked with it");
     results.sort_by_key(|(seed, _)| *seed);
-    let (mut worst, mut failures) = (Exit::Holds, Vec::new());
+    let (mut worst, mut failures, mut told) = (Exit::Holds, Vec::new(), Ok(()));
     for (seed, failed) in results {
         let Some(finished) = failed else { continue };
-        let finished = finished?;
+        let finished = finished.map_err(|fault| format!("{}: {fault}", file.display()))?;
         let record = Record::of(&scenario, None, &finished);
-        eprintln!("seed {seed}: {}", finished.exit.meaning());
-        tell_replay(&record, report.map_or_else(reports, Path::to_owned).as_path())?;
+        tell(&format!("seed {seed}: {}", finished.exit.meaning()));
+        told = told.and(tell_replay(&record, report.map_or_else(reports, Path::to_owned).as_path()));
         if severity(finished.exit) > severity(worst) {
             worst = finished.exit;
         }
@@ -302,11 +343,12 @@ fn swarm(file: &Path, first: u64, seeds: u64, report: Option<&Path>, json: bool)
     if json {
         let held = seeds - failures.len() as u64;
         let all = serde_json::json!({ "scenario": scenario.name, "seeds": seeds, "held": held, "failed": failures });
-        print(&format!("{all}\n"))?;
+        told = told.and(print(&format!("{all}\n")));
     } else {
-        print(&format!("{}: {} of {seeds} seeds hold\n", scenario.name, seeds - failures.len() as u64))?;
+        let held = seeds - failures.len() as u64;
+        told = told.and(print(&format!("{}: {held} of {seeds} seeds hold\n", scenario.name)));
     }
-    Ok(worst)
+    ended(worst, told)
 }
 
 /// Which of two endings is worse.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::args::{IdArgs, InviteArgs, LeaveArgs, RevokeArgs};
 use super::look::{ask, read};
 use super::output::Out;
-use super::{CommandError, Done, Exit};
-use crate::control::views::ProposedView;
+use super::{CommandError, Done};
+use crate::control::views::{InvitedView, ProposedView};
 use crate::control::{Client, Condition, Request};
 use crate::home::Home;
 
@@ -21,20 +21,29 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
     let id = match ticket {
         Some(id) => id,
         None => {
-            let proposed: ProposedView =
+            let invited: InvitedView =
                 read(client.ask(&Request::Invite { roles, uses, lifetime_ms, note })?)?;
-            let ProposedView { id, have, needed } = proposed;
+            let InvitedView { proposed: ProposedView { id, have, needed }, roles, known_roles } = invited;
+            if roles.is_empty() {
+                let known = known_roles.join(", ");
+                out.note(&format!(
+                    "the ticket gives no role: whoever joins by it is a member and nothing more; --role gives one of: {known}"
+                ));
+            }
             if have < needed {
                 out.note(&format!(
                     "the ticket has {have} of {needed} countersignatures; the operators of other endorsers run: frith endorse {}",
                     short(&id)
                 ));
                 if wait_ms == 0 {
-                    out.result(&json!({ "id": id, "have": have, "needed": needed }), || id.to_string());
-                    return Ok(Exit::Holds);
+                    return out
+                        .result(&json!({ "id": id, "have": have, "needed": needed }), || id.to_string());
                 }
                 client
-                    .ask(&Request::Wait { until: Condition::Countersigned { id }, timeout_ms: wait_ms })
+                    .ask(&Request::Wait {
+                        until: Condition::Countersigned { id: id.to_string() },
+                        timeout_ms: wait_ms,
+                    })
                     .inspect_err(|_| {
                         out.note(&format!(
                             "once it is countersigned, print it: frith invite --ticket {}",
@@ -47,8 +56,7 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
     };
     let ticket = client.ask(&Request::Ticket { id })?;
     warn_of_too_few_addresses(&ticket, out);
-    out.result(&ticket, || ticket["ticket"].as_str().unwrap_or_default().to_string());
-    Ok(Exit::Holds)
+    out.result(&ticket, || ticket["ticket"].as_str().unwrap_or_default().to_string())
 }
 
 /// Newcomers could wait for ever for endorsers that they cannot find.
@@ -63,11 +71,10 @@ pub(super) fn warn_of_too_few_addresses(printed: &Value, out: Out) {
 
 pub(super) fn endorse(home: &Home, args: IdArgs, out: Out) -> Done {
     let proposed: ProposedView = read(ask(home, &Request::Endorse { id: args.id })?)?;
-    show_progress(&proposed, "endorsed", out);
-    Ok(Exit::Holds)
+    show_progress(&proposed, "endorsed", out)
 }
 
-fn show_progress(proposed: &ProposedView, done: &str, out: Out) {
+fn show_progress(proposed: &ProposedView, done: &str, out: Out) -> Done {
     let ProposedView { id, have, needed } = proposed;
     out.result(proposed, || {
         let progress = if have < needed {
@@ -76,24 +83,23 @@ fn show_progress(proposed: &ProposedView, done: &str, out: Out) {
             String::new()
         };
         format!("{done} {}{progress}", short(id))
-    });
+    })
 }
 
 pub(super) fn deny(home: &Home, args: IdArgs, out: Out) -> Done {
     let proposed: ProposedView = read(ask(home, &Request::Deny { id: args.id })?)?;
-    out.result(&proposed, || format!("declined {}", short(&proposed.id)));
-    Ok(Exit::Holds)
+    out.result(&proposed, || format!("declined {}", short(&proposed.id)))
 }
 
 pub(super) fn revoke(home: &Home, args: RevokeArgs, out: Out) -> Done {
     let RevokeArgs { node, reason, note } = args;
     let request = Request::Revoke { node, reason: reason.into(), note };
     let proposed: ProposedView = read(ask(home, &request)?)?;
-    show_progress(&proposed, "proposed", out);
+    let shown = show_progress(&proposed, "proposed", out)?;
     if proposed.have < proposed.needed {
         out.note(&format!("the operators of other endorsers run: frith endorse {}", short(&proposed.id)));
     }
-    Ok(Exit::Holds)
+    Ok(shown)
 }
 
 pub(super) fn leave(home: &Home, args: LeaveArgs, out: Out) -> Done {
@@ -107,6 +113,5 @@ pub(super) fn leave(home: &Home, args: LeaveArgs, out: Out) -> Done {
         "asked the endorsers to revoke this node; stop it once `frith status` says that it is gone. (An endorser becomes \
          `restrained`: it keeps its vote until the charter is amended, so leave it running.)"
             .to_string()
-    });
-    Ok(Exit::Holds)
+    })
 }

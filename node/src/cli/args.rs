@@ -7,6 +7,7 @@ use clap_complete::Shell;
 use frith_protocol::state::Reason;
 use libp2p::Multiaddr;
 
+use crate::addresses::{parse, parse_dialable};
 use crate::config::{LogFormat, Overrides};
 use crate::words::span_ms;
 
@@ -25,7 +26,7 @@ Look:        frith status · members · pending · log · why NODE
 Act:         frith invite · endorse ID · deny ID · revoke NODE · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
-            3 a safety invariant broke · 4 it did not come to be in time · 5 cut off by its budget";
+            4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
 
 /// A node of a trust mesh in which nobody is in charge: members vouch for one another.
 #[derive(Debug, Parser)]
@@ -46,7 +47,9 @@ pub(super) struct Frith {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a node's identity: its keys, and a configuration to edit.
-    #[command(after_help = "Example: frith init --dir D --address /dns4/a.example/udp/5747/quic-v1")]
+    #[command(after_help = "\
+Examples: frith init --dir D --address /dns4/a.example/udp/5747/quic-v1
+          frith init --dir D --address /dns4/a.example/tcp/7000 --listen /ip4/0.0.0.0/tcp/7000      another port")]
     Init(InitArgs),
     /// Found a domain on several machines, by files that can be mailed.
     #[command(subcommand)]
@@ -73,7 +76,7 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     Members,
     /// What waits for operators.
     #[command(after_help = "Example: frith pending --dir D, then: frith endorse ID --dir D")]
-    Pending,
+    Pending(PendingArgs),
     /// The log's blocks that carry entries, newest first.
     #[command(after_help = "Example: frith log --limit 5 --dir D")]
     Log(LogArgs),
@@ -106,8 +109,8 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     /// Show the whole story on this machine: real nodes, real sockets, real stores. Under a minute; leaves nothing behind.
     #[command(after_help = "Examples: frith demo\n          frith demo --json | jq .steps[].name")]
     Demo,
-    /// Print the configuration with its defaults, commented.
-    #[command(after_help = "Example: frith config > D/frith.toml")]
+    /// Print the configuration of the node in D, commented; without --dir, the defaults.
+    #[command(after_help = "Examples: frith config > D/frith.toml\n          frith config --dir D")]
     Config,
     /// Print completions for a shell.
     #[command(after_help = "Example: frith completions bash > /etc/bash_completion.d/frith")]
@@ -120,10 +123,10 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
     /// Where others reach this node. May be repeated; written into D/frith.toml.
-    #[arg(long = "address", value_name = "ADDR")]
+    #[arg(long = "address", value_name = "ADDR", value_parser = parse_dialable)]
     pub(super) addresses: Vec<Multiaddr>,
-    /// Where it listens. May be repeated; written into D/frith.toml.
-    #[arg(long, value_name = "ADDR")]
+    /// Where it listens, if not at port 5747 of all interfaces. May be repeated; written into D/frith.toml.
+    #[arg(long, value_name = "ADDR", value_parser = parse)]
     pub(super) listen: Vec<Multiaddr>,
 }
 
@@ -136,7 +139,7 @@ pub(super) enum FoundCommand {
     #[command(after_help = "\
 Example: frith found draft a.card b.card c.card d.card --name home --faults 1 --admit 2 --role member --out home.draft
 
-Thresholds that are left open get the smallest safe value. A charter that could not be safe or live is refused.")]
+f is as large as the number of founders allows, unless it is given; thresholds that are left open get the smallest safe value. A charter that could not be safe or live is refused.")]
     Draft(DraftArgs),
     /// Sign a draft as one of its founders.
     #[command(after_help = "Example: frith found sign home.draft --dir D --out a.sig")]
@@ -149,7 +152,7 @@ Thresholds that are left open get the smallest safe value. A charter that could 
 #[derive(Debug, Args)]
 pub(super) struct CardArgs {
     /// Where others reach this founder, instead of what D/frith.toml says. May be repeated.
-    #[arg(long = "address", value_name = "ADDR")]
+    #[arg(long = "address", value_name = "ADDR", value_parser = parse_dialable)]
     pub(super) addresses: Vec<Multiaddr>,
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
@@ -164,7 +167,7 @@ pub(super) struct DraftArgs {
     /// What people call the domain.
     #[arg(long)]
     pub(super) name: String,
-    /// f: how many endorsers may be faulty. Needs 3f+1 of them.
+    /// f: how many endorsers may be faulty. Needs 3f+1 of them. [default: as many as that allows]
     #[arg(long, value_name = "F")]
     pub(super) faults: Option<u8>,
     /// How many endorsers it takes to admit a member, and to issue a ticket.
@@ -194,6 +197,9 @@ pub(super) struct DraftArgs {
     /// Write to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    /// Write over a file that is there. Signatures of the draft that it held are worth nothing for another.
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -217,13 +223,13 @@ pub(super) struct OpenArgs {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Where to listen. May be repeated.
-    #[arg(long, value_name = "ADDR", env = "FRITH_LISTEN", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "FRITH_LISTEN", value_delimiter = ',', value_parser = parse)]
     pub(super) listen: Option<Vec<Multiaddr>>,
     /// Where others reach this node, if that is not where it listens. May be repeated.
-    #[arg(long, value_name = "ADDR", env = "FRITH_EXTERNAL", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "FRITH_EXTERNAL", value_delimiter = ',', value_parser = parse_dialable)]
     pub(super) external: Option<Vec<Multiaddr>>,
     /// An address to try besides those that the node remembers. May be repeated.
-    #[arg(long = "peer", value_name = "ADDR", env = "FRITH_PEERS", value_delimiter = ',')]
+    #[arg(long = "peer", value_name = "ADDR", env = "FRITH_PEERS", value_delimiter = ',', value_parser = parse_dialable)]
     pub(super) peers: Option<Vec<Multiaddr>>,
     /// Look for nodes of the domain in the local network.
     #[arg(long, env = "FRITH_MDNS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
@@ -251,13 +257,13 @@ pub(super) struct JoinArgs {
     /// The text of a ticket or an anchor, or the file that it is in; `-` reads it from stdin.
     #[arg(value_name = "TICKET|ANCHOR")]
     pub(super) text: String,
-    /// A role to ask for; with a ticket, all that it gives unless told otherwise. May be repeated.
+    /// A role to ask for. May be repeated. Without any, all that a ticket gives; by approval, none.
     #[arg(long = "role", value_name = "ROLE")]
     pub(super) roles: Vec<String>,
     /// A line for the operators who judge it.
     #[arg(long, default_value = "")]
     pub(super) note: String,
-    /// Exit once this node is a member, rather than go on running.
+    /// Exit once this node is a member, rather than go on running. Stopped before that, it exits with 5.
     #[arg(long)]
     pub(super) exit: bool,
     #[command(flatten)]
@@ -266,7 +272,7 @@ pub(super) struct JoinArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct InviteArgs {
-    /// A role that whoever joins by it may have. May be repeated.
+    /// A role that whoever joins by it may have. May be repeated. Without any, the charter's only role; none, if it has several.
     #[arg(long = "role", value_name = "ROLE")]
     pub(super) roles: Vec<String>,
     /// How many may join by it.
@@ -287,9 +293,16 @@ pub(super) struct InviteArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct PendingArgs {
+    /// Also what is decided, spent or came to nothing, and was not forgotten yet.
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct LogArgs {
     /// At most so many blocks.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
     pub(super) limit: usize,
     /// Only blocks below this height.
     #[arg(long)]
@@ -354,19 +367,24 @@ pub(super) enum WaitFor {
     Pending,
     /// Until a ticket that was proposed here can be printed.
     Countersigned {
-        /// Its whole id.
+        /// Its id, or the first digits of it.
         id: String,
     },
     /// Until a node is a member here.
     Admitted {
-        /// Its whole identity.
+        /// Its identity, or the first digits of it.
         node: String,
     },
     /// Until a node is gone here.
     Gone {
-        /// Its whole identity.
+        /// Its identity, or the first digits of it.
         node: String,
     },
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|e| format!("{e}"))?;
+    if number == 0 { Err("at least 1".into()) } else { Ok(number) }
 }
 
 /// Why somebody is revoked, as a word.

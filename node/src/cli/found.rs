@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::args::{CardArgs, DraftArgs, InitArgs, OpenArgs, SignArgs};
 use super::output::Out;
-use super::{CommandError, Done, Exit, write_out};
+use super::{CommandError, Done, write_out};
+use crate::addresses::{unheard, warning};
 use crate::config::{Config, Overrides};
 use crate::founding::{self, Card, Draft, DraftOptions, FounderSignature, parse_role, parse_timing};
 use crate::home::Home;
@@ -25,21 +26,24 @@ pub(super) fn init(home: &Home, args: InitArgs, out: Out) -> Done {
         if !args.listen.is_empty() {
             config.listen = args.listen;
         }
+        if let Some(warning) = warning(&unheard(&config.external, &config.listen)) {
+            out.note(&format!("warning: {warning}"));
+        }
         fs::write(&path, config.to_commented_toml())
             .map_err(|why| CommandError::usage(format!("{}: cannot write it: {why}", path.display())))?;
     }
     let node = keys.inception.node_id();
-    out.result(&json!({ "node": node, "key": keys.inception.key, "dir": home.dir() }), || {
+    let shown = out.result(&json!({ "node": node, "key": keys.inception.key, "dir": home.dir() }), || {
         format!(
             "node {node}\n\nIts keys are in {}: keep them for yourself. keys/next.key is for the day on which the running key is \
              stolen; move it to where a thief of this machine would not find it.\n",
             home.keys().display()
         )
-    });
+    })?;
     if !written {
         out.note(&format!("{} was there already and is left as it is", path.display()));
     }
-    Ok(Exit::Holds)
+    Ok(shown)
 }
 
 pub(super) fn card(home: &Home, args: CardArgs, out: Out) -> Done {
@@ -55,11 +59,16 @@ pub(super) fn card(home: &Home, args: CardArgs, out: Out) -> Done {
     }
     let voting = keys::voting_or_new(home)?;
     let card = Card::new(&keys, voting.public(), addresses).map_err(CommandError::usage)?;
-    write_out(args.out.as_ref(), &card.to_toml())?;
-    Ok(Exit::Holds)
+    write_out(args.out.as_ref(), &card.to_toml())
 }
 
 pub(super) fn draft(args: DraftArgs, out: Out) -> Done {
+    if let Some(out) = args.out.as_ref().filter(|out| !args.force && out.exists()) {
+        return Err(CommandError::usage(format!(
+            "{}: it is there already, and founders may have signed it; say another --out, or --force to write over it",
+            out.display()
+        )));
+    }
     let mut options = DraftOptions {
         name: args.name,
         faults: args.faults,
@@ -77,18 +86,23 @@ pub(super) fn draft(args: DraftArgs, out: Out) -> Done {
     let read = |path: std::path::PathBuf| Card::read(&path).map(|card| (path, card));
     let cards = args.cards.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let draft = founding::draft(&cards, options, now())?;
-    write_out(args.out.as_ref(), &draft.to_commented_toml())?;
+    let written = write_out(args.out.as_ref(), &draft.to_commented_toml())?;
     out.note(&draft.summary());
-    Ok(Exit::Holds)
+    if args.no_tickets && args.no_approval {
+        out.note(
+            "warning    neither by ticket nor by approval: this charter admits nobody beyond its founders",
+        );
+    }
+    Ok(written)
 }
 
 pub(super) fn sign(home: &Home, args: SignArgs, out: Out) -> Done {
     let keys = keys::load(home)?;
     let draft = Draft::read(&args.draft)?;
     let signature = founding::sign(&draft, &args.draft, &keys)?;
-    write_out(args.out.as_ref(), &signature.to_toml())?;
+    let written = write_out(args.out.as_ref(), &signature.to_toml())?;
     out.note(&draft.summary());
-    Ok(Exit::Holds)
+    Ok(written)
 }
 
 pub(super) fn open(home: &Home, args: OpenArgs, out: Out) -> Done {
@@ -114,6 +128,5 @@ pub(super) fn open(home: &Home, args: OpenArgs, out: Out) -> Done {
             founded.charter.name,
             home.dir().display()
         )
-    });
-    Ok(Exit::Holds)
+    })
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{JoinArgs, RunArgs};
 use super::output::Out;
 use super::{CommandError, Done, Exit};
+use crate::addresses::{unheard, warning};
 use crate::config::Config;
 use crate::home::Home;
 use crate::keys::{self, KeyError};
@@ -30,6 +31,9 @@ pub(super) fn run(home: Home, args: RunArgs) -> Done {
 /// Runs the node, until a signal or as `until` says; on a `leash`, also until stdin is closed.
 fn live(home: Home, config: Config, until: Until, leash: bool) -> Result<Ended, CommandError> {
     crate::log::start(&config.log)?;
+    if let Some(warning) = warning(&unheard(&config.external, &config.listen)) {
+        tracing::warn!("{warning}");
+    }
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -135,29 +139,55 @@ pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
         Err(other) => return Err(other.into()),
     };
     let owner = Owner { node: keys.inception.node_id(), domain: anchor.domain };
-    prepare_store(&home, owner, &application)?;
+    let stage = prepare_store(&home, owner, &application)?;
     let by = if application.ticket.is_some() { "by ticket" } else { "by the operators' approval" };
-    out.note(&format!("node {} joins domain {} {by}", owner.node, owner.domain));
+    match stage {
+        Stage::Admitted => out.note(&format!(
+            "node {} was admitted to domain {} before: it runs on, and asks for nothing",
+            owner.node, owner.domain
+        )),
+        Stage::New | Stage::Asking => {
+            out.note(&format!("node {} joins domain {} {by}", owner.node, owner.domain));
+            if application.ticket.is_none() && application.roles.is_empty() {
+                out.note(
+                    "it asks for no role: once admitted it is a member and nothing more; --role asks for one",
+                );
+            }
+        }
+    }
+    if stage == Stage::Asking && application.ticket.is_none() && !application.note.is_empty() {
+        out.note("it asked before: operators who have that request already go on seeing the note that came with it");
+    }
     let until = if args.exit { Until::JoinSettles } else { Until::JoinFails };
     match live(home, config, until, leash)? {
-        Ended::Joined => {
-            out.result(&json!({ "joined": true, "node": owner.node, "domain": owner.domain }), || {
+        Ended::Joined => out
+            .result(&json!({ "joined": true, "node": owner.node, "domain": owner.domain }), || {
                 format!("node {} is a member of domain {}", owner.node, owner.domain)
-            });
-            Ok(Exit::Holds)
-        }
+            }),
+        Ended::Stopped if args.exit => Err(CommandError::cut_off(
+            "it was told to stop before this node was a member; it goes on where it was with the same command",
+        )),
         Ended::Stopped => Ok(Exit::Holds),
         Ended::JoinFailed(why) => Err(CommandError::failed(format!("this node cannot join: {why}"))),
     }
 }
 
+/// How far a node that is told to join has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    New,
+    Asking,
+    Admitted,
+}
+
 /// A store with this application in it, unless the node has come further than that already.
-fn prepare_store(home: &Home, owner: Owner, application: &Application) -> Result<(), CommandError> {
+fn prepare_store(home: &Home, owner: Owner, application: &Application) -> Result<Stage, CommandError> {
     let hints = Hints { of: Vec::new(), anybody: application.anchor.addresses.clone() };
     let (note, hints) = hints.note();
     let records = joining_records(application);
     if Store::owner_of(&home.store())? != Some(owner) {
-        return Ok(Store::create(&home.store(), owner, &records, &[(note, hints)])?);
+        Store::create(&home.store(), owner, &records, &[(note, hints)])?;
+        return Ok(Stage::New);
     }
     // Told to join before. If it had only asked so far, it asks anew, with what it was given now.
     let Opened { mut store, records: there, damage: _ } =
@@ -169,7 +199,8 @@ fn prepare_store(home: &Home, owner: Owner, application: &Application) -> Result
         store.commit(&records)?;
         store.set_note(note, &hints)?;
     }
-    Ok(store.close()?)
+    store.close()?;
+    Ok(if still_asking { Stage::Asking } else { Stage::Admitted })
 }
 
 /// What to ask for, with all that can be known to be wrong refused before anybody is asked.

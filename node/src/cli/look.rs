@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::act::warn_of_too_few_addresses;
-use super::args::{LogArgs, NodeArgs, WaitArgs, WaitFor};
+use super::args::{LogArgs, NodeArgs, PendingArgs, WaitArgs, WaitFor};
 use super::output::{Out, table};
-use super::{CommandError, Done, Exit};
+use super::{CommandError, Done};
 use crate::control::views::{BlockView, MemberView, MembersView, PendingView, WhyView};
 use crate::control::{Client, ClientError, Condition, Request};
 use crate::home::Home;
@@ -41,8 +41,7 @@ fn text(value: &Value) -> String {
 
 pub(super) fn status(home: &Home, out: Out) -> Done {
     let status = ask(home, &Request::Status {})?;
-    out.result(&status, || status_text(&status));
-    Ok(Exit::Holds)
+    out.result(&status, || status_text(&status))
 }
 
 fn status_text(status: &Value) -> String {
@@ -131,8 +130,7 @@ pub(super) fn members(home: &Home, out: Out) -> Done {
             ]
         }));
         table(&rows)
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 fn until(at: Timestamp) -> String {
@@ -144,14 +142,29 @@ fn until(at: Timestamp) -> String {
     }
 }
 
-pub(super) fn pending(home: &Home, out: Out) -> Done {
-    let pending: Vec<PendingView> = read(ask(home, &Request::Pending {})?)?;
+pub(super) fn pending(home: &Home, args: PendingArgs, out: Out) -> Done {
+    let all: Vec<PendingView> = read(ask(home, &Request::Pending {})?)?;
+    let known = all.len();
+    let pending: Vec<PendingView> = all.into_iter().filter(|one| args.all || one.over.is_none()).collect();
+    if pending.len() < known && !out.json {
+        let over = known - pending.len();
+        let (are, them) = if over == 1 { ("is", "it") } else { ("are", "them") };
+        out.note(&format!(
+            "{over} more {are} decided or came to nothing; to see {them}: frith pending --all"
+        ));
+    }
     out.result(&pending, || {
         if pending.is_empty() {
             return "nothing waits\n".into();
         }
         let line = |one: &PendingView| {
-            let state = if one.met { "met" } else { &one.decision };
+            let state = match (&one.over, one.decision.as_str()) {
+                (Some(why), _) => why,
+                (None, "open") => "waits for you",
+                (None, "endorsed") => "endorsed here, waits for others",
+                (None, "declined") => "declined here",
+                (None, other) => other,
+            };
             let note =
                 if one.note.is_empty() { String::new() } else { format!("\n  they say: {}", one.note) };
             format!(
@@ -164,8 +177,7 @@ pub(super) fn pending(home: &Home, out: Out) -> Done {
             )
         };
         pending.iter().map(line).collect()
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 pub(super) fn log(home: &Home, args: LogArgs, out: Out) -> Done {
@@ -189,8 +201,7 @@ pub(super) fn log(home: &Home, args: LogArgs, out: Out) -> Done {
             }
         }
         text
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
@@ -205,37 +216,29 @@ pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
             text.push_str("  But this node's head is older than the freshness bound: what it says may be out of date.\n");
         }
         text
-    });
-    Ok(Exit::Holds)
+    })
 }
 
 pub(super) fn anchor(home: &Home, out: Out) -> Done {
     let anchor = ask(home, &Request::Anchor {})?;
     warn_of_too_few_addresses(&anchor, out);
-    out.result(&anchor, || text(&anchor["anchor"]));
-    Ok(Exit::Holds)
+    out.result(&anchor, || text(&anchor["anchor"]))
 }
 
 pub(super) fn metrics(home: &Home, out: Out) -> Done {
     let metrics = ask(home, &Request::Metrics {})?;
-    out.result(&metrics, || text(&metrics["prometheus"]));
-    Ok(Exit::Holds)
+    out.result(&metrics, || text(&metrics["prometheus"]))
 }
 
 pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
-    let node = |text: &str| text.parse::<NodeId>().map_err(CommandError::usage);
-    let hash = |text: &str| {
-        read(Value::from(text))
-            .map_err(|_| CommandError::usage(format!("an id is 64 hex digits, not {text:?}")))
-    };
-    let until = match &args.until {
+    let until = match args.until {
         WaitFor::Member => Condition::Member {},
-        WaitFor::Height { height } => Condition::Height { at_least: *height },
-        WaitFor::Peers { count } => Condition::Peers { at_least: *count },
+        WaitFor::Height { height } => Condition::Height { at_least: height },
+        WaitFor::Peers { count } => Condition::Peers { at_least: count },
         WaitFor::Pending => Condition::Waiting { at_least: 1 },
-        WaitFor::Countersigned { id } => Condition::Countersigned { id: hash(id)? },
-        WaitFor::Admitted { node: text } => Condition::Admitted { node: node(text)? },
-        WaitFor::Gone { node: text } => Condition::Gone { node: node(text)? },
+        WaitFor::Countersigned { id } => Condition::Countersigned { id },
+        WaitFor::Admitted { node } => Condition::Admitted { node },
+        WaitFor::Gone { node } => Condition::Gone { node },
     };
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let mut client = loop {
@@ -247,6 +250,5 @@ pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
     };
     let left = deadline.saturating_duration_since(Instant::now());
     client.ask(&Request::Wait { until, timeout_ms: left.as_millis() as u64 })?;
-    out.result(&json!({ "holds": true }), String::new);
-    Ok(Exit::Holds)
+    out.result(&json!({ "holds": true }), String::new)
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Overrides};
 use crate::control::{BindError, ClientError, RefusalKind};
 use crate::founding::FoundingError;
 use crate::home::{Home, HomeError};
@@ -23,6 +23,7 @@ use crate::runtime::RunError;
 use crate::store::StoreError;
 use args::{Command, FoundCommand, Frith};
 use output::Out;
+pub(crate) use output::to_stdout;
 
 /// How a command ended, as its exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Exit {
     Usage = 2,
     /// Something did not come to be in time.
     Liveness = 4,
+    /// It was told to stop before it had done what it was to do.
+    CutOff = 5,
 }
 
 /// Why a command did not do what it was asked for.
@@ -53,6 +56,11 @@ impl CommandError {
     /// It was tried, and failed.
     pub(crate) fn failed(why: impl ToString) -> CommandError {
         CommandError { exit: Exit::Failed, why: why.to_string() }
+    }
+
+    /// It was told to stop before it was done.
+    pub(crate) fn cut_off(why: impl ToString) -> CommandError {
+        CommandError { exit: Exit::CutOff, why: why.to_string() }
     }
 }
 
@@ -78,6 +86,9 @@ impl From<RunError> for CommandError {
     fn from(error: RunError) -> CommandError {
         match error {
             RunError::NotStored(_) | RunError::NetGone => CommandError::failed(error),
+            RunError::Net(NetError::Listen { .. }) => CommandError::usage(format!(
+                "{error}; to listen elsewhere: `listen` in frith.toml in the node's directory, or --listen"
+            )),
             RunError::Keys(_)
             | RunError::Store(_)
             | RunError::Open { .. }
@@ -108,7 +119,10 @@ type Done = Result<Exit, CommandError>;
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let frith = Frith::parse();
+    let frith = match Frith::try_parse() {
+        Ok(frith) => frith,
+        Err(said) => return not_understood(&said),
+    };
     let out = Out { json: frith.json };
     let exit = match dispatch(frith, out) {
         Ok(exit) => exit,
@@ -118,6 +132,43 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit as u8)
+}
+
+/// Help that was asked for, or what is wrong with the arguments.
+fn not_understood(said: &clap::Error) -> ExitCode {
+    // Nobody may be reading.
+    drop(said.print());
+    if !said.use_stderr() {
+        return ExitCode::from(Exit::Holds as u8);
+    }
+    if let Some(variable) = said_by(said) {
+        output::tell(&format!("(That was said by {variable} in the environment.)"));
+    }
+    if std::env::args_os().any(|word| word == "--json") {
+        let why = said.render().to_string();
+        let why = why.trim_start_matches("error: ").lines().next().unwrap_or_default();
+        output::tell_json(why);
+    }
+    ExitCode::from(Exit::Usage as u8)
+}
+
+/// The variable of the environment that an error is about, if no flag said the same.
+fn said_by(error: &clap::Error) -> Option<String> {
+    let Some(clap::error::ContextValue::String(wrong)) = error.get(clap::error::ContextKind::InvalidArg)
+    else {
+        return None;
+    };
+    let mut frith = Frith::command();
+    // Before that, an argument does not know how it is written.
+    frith.build();
+    let arg = frith
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .find(|arg| arg.get_env().is_some() && arg.to_string() == *wrong)?;
+    let flag = format!("--{}", arg.get_long()?);
+    let by_flag = |word: std::ffi::OsString| word.to_string_lossy().starts_with(&flag);
+    let variable = arg.get_env()?.to_string_lossy().into_owned();
+    (!std::env::args_os().any(by_flag)).then_some(variable)
 }
 
 fn dispatch(frith: Frith, out: Out) -> Done {
@@ -133,7 +184,7 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Join(args) => live::join(home()?, args, out),
         Command::Status => look::status(&home()?, out),
         Command::Members => look::members(&home()?, out),
-        Command::Pending => look::pending(&home()?, out),
+        Command::Pending(args) => look::pending(&home()?, args, out),
         Command::Log(args) => look::log(&home()?, args, out),
         Command::Why(args) => look::why(&home()?, args, out),
         Command::Anchor => look::anchor(&home()?, out),
@@ -149,12 +200,17 @@ fn dispatch(frith: Frith, out: Out) -> Done {
             Err(why) => Err(CommandError::failed(why)),
         },
         Command::Config => {
-            print!("{}", Config::default().to_commented_toml());
-            Ok(Exit::Holds)
+            // That of the node, if one is named and has any.
+            let config = match dir {
+                Some(dir) => Config::load(&Home::at(dir).config(), Overrides::default())?,
+                None => Config::default(),
+            };
+            output::print(&config.to_commented_toml())
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Frith::command(), "frith", &mut std::io::stdout());
-            Ok(Exit::Holds)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Frith::command(), "frith", &mut script);
+            output::print(&String::from_utf8_lossy(&script))
         }
     }
 }
@@ -164,14 +220,13 @@ fn no_dir() -> CommandError {
 }
 
 /// Writes a file that others should not find half-written, or to stdout.
-fn write_out(path: Option<&PathBuf>, text: &str) -> Result<(), CommandError> {
+fn write_out(path: Option<&PathBuf>, text: &str) -> Done {
     match path {
-        None => {
-            print!("{text}");
-            Ok(())
-        }
-        Some(path) => std::fs::write(path, text)
-            .map_err(|why| CommandError::usage(format!("{}: cannot write it: {why}", path.display()))),
+        None => output::print(text),
+        Some(path) => match std::fs::write(path, text) {
+            Ok(()) => Ok(Exit::Holds),
+            Err(why) => Err(CommandError::usage(format!("{}: cannot write it: {why}", path.display()))),
+        },
     }
 }
 

@@ -1,7 +1,11 @@
 //! What goes where: results to stdout, as text or as JSON alone; everything else to stderr.
 
+use std::io::{self, Write as _};
+
 use serde::Serialize;
 use serde_json::json;
+
+use super::{CommandError, Done, Exit};
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug)]
@@ -12,29 +16,52 @@ pub(super) struct Out {
 
 impl Out {
     /// A result, in the form that was asked for.
-    pub(super) fn result(self, json: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
-            println!("{}", serde_json::to_string(json).expect("results are plain JSON"));
-        } else {
-            let text = text();
-            print!("{text}");
-            if !text.ends_with('\n') && !text.is_empty() {
-                println!();
-            }
+    pub(super) fn result(self, json: &impl Serialize, text: impl FnOnce() -> String) -> Done {
+        let mut shown =
+            if self.json { serde_json::to_string(json).expect("results are plain JSON") } else { text() };
+        if !shown.ends_with('\n') && !shown.is_empty() {
+            shown.push('\n');
         }
+        print(&shown)
     }
 
     /// A remark for whoever sits there.
     pub(super) fn note(self, text: &str) {
-        eprintln!("{text}");
+        tell(text);
     }
 
     /// Why it came to nothing.
     pub(super) fn error(self, why: &str) {
-        eprintln!("frith: {why}");
+        tell(&format!("frith: {why}"));
         if self.json {
-            println!("{}", json!({ "error": why }));
+            tell_json(why);
         }
+    }
+}
+
+/// Why it came to nothing, for programs.
+pub(super) fn tell_json(why: &str) {
+    // That it failed is known already, and said by the exit code.
+    drop(to_stdout(&format!("{}\n", json!({ "error": why }))));
+}
+
+/// A line on stderr. Where nobody can read it, it is not said.
+pub(super) fn tell(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// Text on stdout, as all that a command does.
+pub(super) fn print(text: &str) -> Done {
+    to_stdout(text).map_err(|why| CommandError::failed(format!("stdout: cannot write to it: {why}")))?;
+    Ok(Exit::Holds)
+}
+
+/// Text on stdout. A reader that has seen enough and went away is no error; a disk that is full is one.
+pub(crate) fn to_stdout(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
     }
 }
 

@@ -14,7 +14,8 @@ mod server;
 mod tests;
 pub mod views;
 
-use frith_protocol::encoding::Hash;
+use std::fmt;
+
 use frith_protocol::identity::NodeId;
 use frith_protocol::state::Reason;
 use serde::{Deserialize, Serialize};
@@ -58,22 +59,22 @@ pub enum Request {
     },
     /// Why is this node what it is here? By its identity or the beginning of it.
     Why {
-        /// At least eight hex digits.
+        /// At least six hex digits.
         node: String,
     },
     /// Endorse what waits under this digest, or the beginning of it.
     Endorse {
-        /// At least eight hex digits.
+        /// At least six hex digits.
         id: String,
     },
     /// Decline it.
     Deny {
-        /// At least eight hex digits.
+        /// At least six hex digits.
         id: String,
     },
     /// Revoke a node for good, as soon as enough endorsers agree.
     Revoke {
-        /// At least eight hex digits.
+        /// At least six hex digits.
         node: String,
         /// For those who look later.
         reason: Reason,
@@ -126,13 +127,13 @@ pub enum Condition {
     Member {},
     /// A node is a member here.
     Admitted {
-        /// Which.
-        node: NodeId,
+        /// At least six hex digits.
+        node: String,
     },
     /// A node is gone here.
     Gone {
-        /// Which.
-        node: NodeId,
+        /// At least six hex digits.
+        node: String,
     },
     /// So many peers are connected.
     Peers {
@@ -148,14 +149,34 @@ pub enum Condition {
     Deliberating {},
     /// A ticket that was made here is countersigned.
     Countersigned {
-        /// The digest of its terms.
-        id: Hash,
+        /// The digest of its terms, or the beginning of it.
+        id: String,
     },
     /// It is known where so many endorsers are, this node not counted.
     Addresses {
         /// How many.
         at_least: usize,
     },
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Height { at_least } => write!(f, "a head at height {at_least} or above"),
+            Condition::Member {} => f.write_str("this node as a member"),
+            Condition::Admitted { node } => write!(f, "{node} as a member"),
+            Condition::Gone { node } => write!(f, "{node} gone"),
+            Condition::Peers { at_least } => write!(f, "at least {at_least} connected peers"),
+            Condition::Waiting { at_least } => {
+                write!(f, "at least {at_least} things that wait for the operator")
+            }
+            Condition::Deliberating {} => f.write_str("an entry that waits for a block"),
+            Condition::Countersigned { id } => write!(f, "the ticket {id} countersigned"),
+            Condition::Addresses { at_least } => {
+                write!(f, "the addresses of at least {at_least} other endorsers")
+            }
+        }
+    }
 }
 
 /// A request on its line.

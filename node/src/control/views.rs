@@ -58,6 +58,9 @@ pub struct PendingView {
     pub needed: usize,
     /// Whether it has them.
     pub met: bool,
+    /// Why no operator need look at it any more, if that is so: it is decided, spent, or came to nothing.
+    #[serde(default)]
+    pub over: Option<String>,
     /// When it lapses.
     pub expires: Timestamp,
 }
@@ -107,6 +110,18 @@ pub struct WhyView {
     pub entries: Vec<(u64, EntryView)>,
     /// Whether the answer rests on a head older than the freshness bound.
     pub stale: bool,
+}
+
+/// A ticket that was proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitedView {
+    /// How far it is.
+    #[serde(flatten)]
+    pub proposed: ProposedView,
+    /// The roles that it gives: if none were asked for and the charter has only one, that one.
+    pub roles: Vec<String>,
+    /// The roles that the charter has.
+    pub known_roles: Vec<String>,
 }
 
 /// Something that was proposed.

@@ -38,8 +38,8 @@ pub fn run(json: bool) -> Result<(), String> {
     drop(story);
     let removed = dir.close().map_err(|why| format!("cannot remove the temporary directory: {why}"));
     let ended = ended.and(removed);
-    stage.close(&ended);
-    ended
+    let told = stage.close(&ended);
+    ended.and(told)
 }
 
 struct Story {
@@ -199,7 +199,7 @@ impl Story {
         for name in ["birch", "cedar"] {
             self.endorse(name, &id)?;
         }
-        self.node("ash").wait(Condition::Countersigned { id })?;
+        self.node("ash").wait(Condition::Countersigned { id: id.to_string() })?;
         let pending: Vec<PendingView> = parse(self.node("ash").ask(&Request::Pending {})?)?;
         let signed = pending.iter().find(|one| one.id == id).map_or(0, |one| one.endorsed_by.len());
         expect(signed == 3, || format!("{signed} signatures instead of 3"))?;
@@ -235,7 +235,7 @@ impl Story {
         t.claim(format!("{} hold the certificate of their own admission", BY_TICKET.join(", ")));
         for name in BY_TICKET {
             let node = self.id(name);
-            self.all(&Condition::Admitted { node })?;
+            self.all(&Condition::Admitted { node: node.to_string() })?;
         }
         let members = number(&self.node("doug").status()?["members"]);
         expect(members == 7, || format!("doug counts {members} members instead of 7"))?;
@@ -269,7 +269,7 @@ impl Story {
         t.claim("two operators say yes: still no member");
         self.endorse("doug", &id)?;
         self.node("hazel").wait(Condition::Member {})?;
-        self.all(&Condition::Admitted { node: hazel })?;
+        self.all(&Condition::Admitted { node: hazel.to_string() })?;
         t.claim("a third says yes: hazel is a member everywhere");
         Ok(())
     }
@@ -297,12 +297,12 @@ impl Story {
         t.claim("neither of the two takes it for a member");
         self.node("doug").start(None)?;
         self.node("iris").wait(Condition::Member {})?;
-        self.all(&Condition::Admitted { node: iris })?;
+        self.all(&Condition::Admitted { node: iris.to_string() })?;
         t.claim("doug comes back: iris is a member everywhere");
         self.node("cedar").start(None)?;
         let height = self.height("ash")?;
         self.node("cedar").wait(Condition::Height { at_least: height })?;
-        self.node("cedar").wait(Condition::Admitted { node: iris })?;
+        self.node("cedar").wait(Condition::Admitted { node: iris.to_string() })?;
         t.claim("cedar comes back, and learns what it missed");
         Ok(())
     }
@@ -316,7 +316,7 @@ impl Story {
         self.node("doug").kill()?;
         t.claim("doug is killed with SIGKILL while juniper's admission waits for its vote");
         self.node("juniper").wait(Condition::Member {})?;
-        self.all(&Condition::Admitted { node: juniper })?;
+        self.all(&Condition::Admitted { node: juniper.to_string() })?;
         t.claim("the three others finalise it without doug");
         let height = self.height("ash")? + 1;
         t.doing("the log goes on");
@@ -324,7 +324,7 @@ impl Story {
         t.claim(format!("the log goes on: height {height} is final"));
         self.node("doug").start(None)?;
         self.node("doug").wait(Condition::Height { at_least: height })?;
-        self.node("doug").wait(Condition::Admitted { node: juniper })?;
+        self.node("doug").wait(Condition::Admitted { node: juniper.to_string() })?;
         let status = self.node("doug").status()?;
         let sound = status["phase"] == "endorsing"
             && status["journal_lost"].is_null()
@@ -350,7 +350,7 @@ impl Story {
         self.endorse("cedar", &id)?;
         t.claim("ash and cedar revoke fir; two are enough");
         for node in self.nodes.iter_mut().filter(|node| node.name != "fir") {
-            node.wait(Condition::Gone { node: fir })?;
+            node.wait(Condition::Gone { node: fir.to_string() })?;
         }
         t.claim("fir is gone at all nine other nodes");
         t.doing("fir loses its connections");

@@ -1,5 +1,6 @@
 //! How the story is told: with colour and progress on a terminal, plainly into a pipe, as JSON for programs.
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(super) struct Stage {
     colour: bool,
     began: Instant,
     steps: Vec<Step>,
+    /// Why the story could not be told.
+    untold: RefCell<Option<Trouble>>,
 }
 
 /// What one step claims, told as soon as it was checked.
@@ -48,7 +51,7 @@ impl Stage {
         // With JSON on stdout, people read the story on stderr.
         let terminal = if json { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
         let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-        Stage { json, colour, began: Instant::now(), steps: Vec::new() }
+        Stage { json, colour, began: Instant::now(), steps: Vec::new(), untold: RefCell::default() }
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -57,11 +60,17 @@ impl Stage {
 
     /// A line of the story.
     pub(super) fn say(&self, line: &str) {
-        // A reader that went away is no reason to leave processes behind.
+        // Neither a reader that went away nor a full disk is a reason to leave processes behind.
         if self.json {
             drop(writeln!(std::io::stderr(), "{line}"));
         } else {
-            drop(writeln!(std::io::stdout(), "{line}"));
+            self.print(line);
+        }
+    }
+
+    fn print(&self, line: &str) {
+        if let Err(why) = crate::cli::to_stdout(&format!("{line}\n")) {
+            self.untold.borrow_mut().get_or_insert(format!("stdout: cannot write to it: {why}"));
         }
     }
 
@@ -92,8 +101,8 @@ impl Stage {
         played
     }
 
-    /// The end.
-    pub(super) fn close(self, ended: &Result<(), Trouble>) {
+    /// The end. Its error is why the story could not be told.
+    pub(super) fn close(mut self, ended: &Result<(), Trouble>) -> Result<(), Trouble> {
         let seconds = self.began.elapsed().as_secs_f32();
         match ended {
             Ok(()) => {
@@ -108,9 +117,10 @@ impl Stage {
         }
         if self.json {
             let ms = self.began.elapsed().as_millis() as u64;
-            let report = Report { ok: ended.is_ok(), ms, steps: self.steps };
-            println!("{}", serde_json::to_string(&report).expect("a report is plain JSON"));
+            let report = Report { ok: ended.is_ok(), ms, steps: std::mem::take(&mut self.steps) };
+            self.print(&serde_json::to_string(&report).expect("a report is plain JSON"));
         }
+        self.untold.take().map_or(Ok(()), Err)
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Draft {
     pub addresses: BTreeMap<NodeId, Vec<String>>,
 }
 
-/// What a draft is made from, besides the cards. What is left open gets the smallest value that is safe.
+/// What a draft is made from, besides the cards. `f` is as large as the number of founders allows unless it is
+/// given; thresholds that are left open get the smallest value that is safe.
 #[derive(Clone, Debug)]
 pub struct DraftOptions {
     /// What people call the domain.
@@ -121,6 +122,7 @@ pub fn parse_role(text: &str) -> Result<Role, FoundingError> {
     let mut capabilities: Vec<String> =
         capabilities.split(',').filter(|part| !part.is_empty()).map(str::to_string).collect();
     capabilities.sort();
+    capabilities.dedup();
     if name.is_empty() {
         return Err(FoundingError::BadRole { text: text.into() });
     }
@@ -145,6 +147,9 @@ pub fn draft(
     }
     let founders_role = roles[0].name.clone();
     roles.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = roles.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(FoundingError::TwiceTheRole { name: pair[0].name.clone() });
+    }
 
     let mut seats: BTreeMap<NodeId, (&PathBuf, &Card)> = BTreeMap::new();
     for (path, card) in cards {
@@ -223,20 +228,22 @@ impl Draft {
             charter.founds(),
         );
         let mut section = String::new();
-        // Each is said once, where what it is about begins: seats and roles follow one another in sections of one name.
-        let mut unsaid = COMMENTS.to_vec();
+        let mut seats = charter.endorsers.iter();
+        // What repeats, as seats do, is explained once.
+        let mut left: Vec<_> = COMMENTS.iter().collect();
         for line in body.lines() {
-            let place = if let Some(header) = line.strip_prefix('[') {
+            if let Some(header) = line.strip_prefix('[') {
                 section = header.trim_matches(['[', ']']).to_string();
-                Some("")
-            } else {
-                line.split_once(" = ").map(|(key, _)| key)
-            };
-            let said = unsaid.iter().position(|(at, name, _)| *at == section && Some(*name) == place);
-            if let Some((_, _, comment)) = said.map(|at| unsaid.remove(at)) {
+            }
+            let key = line.split_once(" = ").map_or("", |(key, _)| key);
+            if let Some(at) = left.iter().position(|(at, name, _)| *at == section && *name == key) {
+                let (_, _, comment) = left.swap_remove(at);
                 text.push_str(&format!("# {comment}\n"));
             }
             text.push_str(line);
+            if let Some(seat) = (line == "[[charter.endorsers]]").then(|| seats.next()).flatten() {
+                text.push_str(&format!("  # node {}", seat.node_id()));
+            }
             if let Some(ms) = line.split_once("_ms = ").and_then(|(_, ms)| ms.parse().ok()) {
                 text.push_str(&format!("  # {}", span(ms)));
             }
@@ -312,19 +319,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_a_draft_that_needs_a_comment_has_one_and_none_is_said_twice() {
-        let cards = [1, 2].map(|number| super::super::tests::founder(number).card);
-        let draft = draft(
-            &cards.map(|card| ("card".into(), card)),
-            DraftOptions { name: "home".into(), ..Default::default() },
-            Timestamp(7),
-        )
-        .unwrap();
+    fn every_line_of_a_draft_that_needs_a_comment_has_one() {
+        let cards = [1, 2].map(|nth| ("card".into(), super::super::tests::founder(nth).card));
+        let draft =
+            draft(&cards, DraftOptions { name: "home".into(), ..Default::default() }, Timestamp(7)).unwrap();
         let text = draft.to_commented_toml();
         for (section, key, comment) in COMMENTS {
             let times = text.matches(&format!("# {comment}\n")).count();
             assert_eq!(times, 1, "the comment of [{section}] {key} in:\n{text}");
         }
         assert!(text.contains("heartbeat_ms = 60000  # 1m"), "{text}");
+        let seat = format!("[[charter.endorsers]]  # node {}\n", draft.charter.endorsers[0].node_id());
+        assert!(text.contains(&seat), "{text}");
+        for (section, key, comment) in COMMENTS {
+            let times = text.matches(&format!("# {comment}\n")).count();
+            assert_eq!(times, 1, "[{section}] {key} in:\n{text}");
+        }
     }
 }

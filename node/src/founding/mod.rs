@@ -61,6 +61,8 @@ pub enum FoundingError {
     NotAll { all: usize, missing: String },
     #[error("no role can be read from {text:?}: write NAME or NAME=CAPABILITY,CAPABILITY")]
     BadRole { text: String },
+    #[error("the role {name:?} is named twice")]
+    TwiceTheRole { name: String },
     #[error("{0}")]
     BadTiming(String),
 }

@@ -1,10 +1,12 @@
 //! What the control socket is told, request by request.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use frith_protocol::door::{Command, Error, Input};
+use frith_protocol::door::{Command, Error, Input, Standing};
 use frith_protocol::encoding::Hash;
-use frith_protocol::joining::Ticket;
+use frith_protocol::fault::Fault;
+use frith_protocol::joining::{Decision, Proposal, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
 use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject, TicketTerms};
 use frith_protocol::time::Timestamp;
@@ -12,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::explain::{find, state_of};
+use super::explain::{find, over, state_of};
 use super::host::Host;
 use super::waits::Paper;
 use crate::control::views::ProposedView;
@@ -39,11 +41,11 @@ impl Host {
             }
             Request::Metrics {} => Ok(json!({ "prometheus": self.network.metrics() })),
             Request::Members { after } => self.members(after, now).map(|view| to_value(&view)),
-            Request::Pending {} => Ok(to_value(&self.pending())),
+            Request::Pending {} => Ok(to_value(&self.pending(now))),
             Request::Log { below, limit } => self.log(below, limit).map(|view| to_value(&view)),
             Request::Why { node } => self.why(&node, now).map(|view| to_value(&view)),
-            Request::Endorse { id } => self.decide(&id, Command::Endorse),
-            Request::Deny { id } => self.decide(&id, Command::Decline),
+            Request::Endorse { id } => self.endorse(&id, now),
+            Request::Deny { id } => self.decline(&id),
             Request::Revoke { node, reason, note } => self.revoke(&node, reason, note, now),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
             Request::Invite { roles, uses, lifetime_ms, note } => {
@@ -55,6 +57,9 @@ impl Host {
 
     fn act(&mut self, command: Command) -> Result<(), Refusal> {
         self.handle(Input::Command(command)).map_err(|error| match error {
+            Error::Refused(fault @ Fault::WouldStrandTheCharter { .. }) => Refusal::refused(format!(
+                "{fault}; this version cannot amend charters yet, so these endorsers must stay"
+            )),
             Error::Refused(fault) => Refusal::refused(fault.to_string()),
             Error::Untimely(why) => Refusal::refused(format!("not now: {why}")),
             Error::ApiMisuse(why) => Refusal::refused(format!("a fault of frith, please report it: {why}")),
@@ -62,10 +67,34 @@ impl Host {
         })
     }
 
-    fn decide(&mut self, id: &str, command: fn(Hash) -> Command) -> Reply {
-        let id = find("proposal", id, self.core().proposals().map(|(id, _)| *id))?;
-        self.act(command(id))?;
+    fn endorse(&mut self, id: &str, now: Timestamp) -> Reply {
+        let proposal = self.proposal(id)?;
+        let (id, over) = (proposal.id(), over(self.core(), proposal, now));
+        // One that has all its endorsements takes another: it may be of use if an endorser loses its office before the block.
+        if let Some(why) = over.filter(|_| !proposal.met) {
+            return Err(Refusal::refused(format!("there is nothing to endorse any more: {why}")));
+        }
+        self.act(Command::Endorse(id))?;
         Ok(to_value(&self.proposed(id)))
+    }
+
+    fn decline(&mut self, id: &str) -> Reply {
+        let proposal = self.proposal(id)?;
+        let id = proposal.id();
+        if proposal.decision == Decision::Endorsed {
+            return Err(Refusal::refused("it is endorsed already, and what is signed stays signed"));
+        }
+        self.act(Command::Decline(id))?;
+        Ok(to_value(&self.proposed(id)))
+    }
+
+    /// The proposal whose id begins so.
+    fn proposal(&self, id: &str) -> Result<&Proposal, Refusal> {
+        let core = self.core();
+        let id = find("proposal", id, core.proposals().map(|(id, _)| *id))
+            .map_err(|refusal| self.in_the_log(id).map_or(refusal, Refusal::refused))?;
+        let (_, proposal) = core.proposals().find(|(of, _)| **of == id).expect("it was found a moment ago");
+        Ok(proposal)
     }
 
     /// How far a proposal is. One that is not there any more has become what it was to become.
@@ -123,8 +152,13 @@ impl Host {
                 "the charter allows tickets to be good for at most {longest}"
             )));
         }
+        if let ([], [only]) = (&roles[..], &charter.roles[..]) {
+            roles.push(only.name.clone());
+        }
         roles.sort();
         roles.dedup();
+        let given = roles.clone();
+        let known: Vec<String> = charter.roles.iter().map(|role| role.name.clone()).collect();
         let anchor = anchor.ok_or_else(|| Refusal::refused("there is no head yet"))?;
         let expires = now.plus(charter.timing.proposal_lifetime_ms.min(lifetime_ms));
         let key = keys::random_key().map_err(|e| Refusal::refused(e.to_string()))?;
@@ -143,10 +177,34 @@ impl Host {
         tokio::task::block_in_place(|| keys::keep_ticket_key(&self.home, &id, &key))
             .map_err(|e| Refusal::refused(e.to_string()))?;
         let proposed = self.propose(Subject::Ticket(terms), note, expires);
-        if proposed.is_err() {
-            keys::forget_ticket_key(&self.home, &id);
+        match proposed {
+            Ok(mut proposed) => {
+                proposed["roles"] = given.into();
+                proposed["known_roles"] = known.into();
+                Ok(proposed)
+            }
+            Err(refusal) => {
+                keys::forget_ticket_key(&self.home, &id);
+                Err(refusal)
+            }
         }
-        proposed
+    }
+
+    /// The key of a ticket is kept as long as the ticket can be printed here and may be of use to somebody, and no longer: whoever has it
+    /// has the ticket.
+    pub(super) fn forget_ticket_keys(&self) {
+        let core = self.core();
+        let alive = core.proposals().filter_map(|(_, proposal)| match &proposal.subject {
+            Subject::Ticket(terms) => {
+                let spent = core.state().is_some_and(|state| state.ticket_uses(terms) >= terms.uses);
+                (!spent).then(|| terms.id())
+            }
+            Subject::Statement(_) => None,
+        });
+        let alive = alive.collect();
+        if let Err(error) = tokio::task::block_in_place(|| keys::forget_ticket_keys_but(&self.home, &alive)) {
+            tracing::warn!(%error, "keys of tickets that are over may still lie here");
+        }
     }
 
     fn answer_anchor(&mut self, asker: oneshot::Sender<Reply>) {
@@ -187,7 +245,12 @@ impl Host {
         }
         let key = keys::ticket_key(&self.home, &terms.id()).map_err(|e| Refusal::refused(e.to_string()))?;
         let key = key.ok_or_else(|| {
-            Refusal::refused("the ticket was made at another node: only there lies its key; print it there")
+            let spent = core.state().is_some_and(|state| state.ticket_uses(terms) >= terms.uses);
+            Refusal::refused(if spent {
+                "the ticket is spent: its key is forgotten; make another"
+            } else {
+                "the ticket was made at another node: only there lies its key; print it there"
+            })
         })?;
         Ok(Ticket {
             terms: (*terms).clone(),
@@ -201,6 +264,8 @@ impl Host {
         let core = self.core();
         let mut status = to_value(&core.status(now));
         let fields = status.as_object_mut().expect("a status is an object");
+        // Without those over which nothing is left to decide.
+        fields.insert("pending".into(), self.open_proposals().into());
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("running_ms".into(), (self.started.elapsed().as_millis() as u64).into());
         fields.insert("remembered".into(), self.contacts.remembered().into());
@@ -209,9 +274,19 @@ impl Host {
         fields.insert("join_failed".into(), to_value(&self.joining.failed));
         fields.insert("declined".into(), to_value(&self.joining.declined));
         let network = self.network.clone();
+        let seated = core.endorser_keys();
         tokio::spawn(async move {
             let reply = match network.status().await {
-                Some(net) => {
+                Some(mut net) => {
+                    // To a newcomer without a state everybody is a stranger; whom the charter seats it knows.
+                    for peer in net.peers.iter_mut().filter(|peer| peer.standing == Standing::Stranger) {
+                        if seated.contains(&peer.key) {
+                            peer.standing = Standing::Endorser;
+                        }
+                    }
+                    // One may be both configured and listened at.
+                    let mut seen = BTreeSet::new();
+                    net.announced.retain(|address| seen.insert(address.clone()));
                     status["net"] = to_value(&net);
                     Ok(status)
                 }

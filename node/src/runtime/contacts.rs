@@ -111,6 +111,17 @@ impl Contacts {
         store.set_note(RECORDS, &serde_json::to_vec(&records).expect("records are plain JSON"))
     }
 
+    /// The addresses that are tried from the start.
+    pub(super) fn tried(&self) -> Vec<String> {
+        self.hints
+            .of
+            .iter()
+            .flat_map(|(_, addresses)| addresses)
+            .chain(&self.hints.anybody)
+            .cloned()
+            .collect()
+    }
+
     /// Tries every hinted address. `answered` hears of whoever is there.
     pub(super) async fn begin(&self, network: &Network, answered: &mpsc::Sender<Incoming>) {
         for (key, addresses) in &self.hints.of {

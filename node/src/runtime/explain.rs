@@ -1,11 +1,13 @@
 //! What a core knows, as views: for `members`, `pending`, `log` and `why`.
 
+use std::collections::BTreeMap;
+
 use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Revoke, State, Statement, Subject,
-    TicketTerms,
+    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Revoke, State, Statement, StatementId,
+    Subject, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
@@ -18,8 +20,40 @@ use crate::words::rough_span;
 const PREFIX_MIN: usize = 6;
 
 /// Whether a proposal waits for this node's operator.
-pub(super) fn is_open(proposal: &Proposal) -> bool {
-    proposal.decision == Decision::Open && !proposal.met
+pub(super) fn is_open(core: &Core, proposal: &Proposal, now: Timestamp) -> bool {
+    proposal.decision == Decision::Open && over(core, proposal, now).is_none()
+}
+
+/// Why no operator need look at a proposal any more, if that is so.
+pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<String> {
+    let state = core.state()?;
+    let decided = || proposal.met.then(|| "it has all its endorsements".to_string());
+    match &proposal.subject {
+        Subject::Ticket(terms) if state.ticket_uses(terms) >= terms.uses => Some("it is spent".into()),
+        Subject::Ticket(terms) if terms.expires < now => Some("it has expired".into()),
+        Subject::Ticket(_) => proposal.met.then(|| "it is countersigned".into()),
+        Subject::Statement(Statement { kind: Kind::Admit(admit), .. }) => {
+            let node = admit.subject.node_id();
+            let is_too_old = now.since(admit.basis.time) > state.charter().timing.basis_ms / 2;
+            if let Some(gone) = state.gone_since(&node) {
+                Some(format!("{} is gone for good, since height {}", node.short(), gone.height))
+            } else if let Some(standing) = state.standing(&node).filter(|one| one.number >= admit.number) {
+                Some(format!("{} is a member already, since height {}", node.short(), standing.height))
+            } else if is_too_old {
+                Some("it is too old to endorse: its newcomer asks anew once it is back".into())
+            } else {
+                decided()
+            }
+        }
+        Subject::Statement(Statement { kind: Kind::Revoke(revoke), .. }) => {
+            match state.gone_since(&revoke.subject) {
+                Some(gone) => {
+                    Some(format!("{} is gone already, since height {}", revoke.subject.short(), gone.height))
+                }
+                None => decided(),
+            }
+        }
+    }
 }
 
 /// The one of `candidates` whose hex begins with `prefix`.
@@ -93,7 +127,7 @@ impl Host {
         })
     }
 
-    pub(super) fn pending(&self) -> Vec<PendingView> {
+    pub(super) fn pending(&self, now: Timestamp) -> Vec<PendingView> {
         let core = self.core();
         let view = |proposal: &Proposal| PendingView {
             id: proposal.id(),
@@ -113,6 +147,7 @@ impl Host {
             endorsed_by: proposal.endorsements.iter().map(|endorsement| endorsement.node).collect(),
             needed: core.state().map_or(0, |state| state.threshold_for(&proposal.subject)),
             met: proposal.met,
+            over: over(core, proposal, now),
             expires: proposal.expires,
         };
         core.proposals().map(|(_, proposal)| view(proposal)).collect()
@@ -132,6 +167,20 @@ impl Host {
                 entries: block.entries.iter().map(entry_view).collect(),
             })
             .collect())
+    }
+
+    /// What became of a proposal that is none any more, if it is in a block that this node still holds.
+    pub(super) fn in_the_log(&self, prefix: &str) -> Option<String> {
+        let blocks = self.core().chain().into_iter().flat_map(|chain| chain.recent_blocks());
+        let entries = blocks.flat_map(|held| {
+            let height = held.block.header.height;
+            held.block.entries.iter().map(move |entry| (height, entry))
+        });
+        let by_id: BTreeMap<StatementId, (u64, &Entry)> =
+            entries.map(|(height, entry)| (entry.statement.id(), (height, entry))).collect();
+        let (height, entry) = by_id[&find("statement", prefix, by_id.keys().copied()).ok()?];
+        let what = what_is_said(&entry.statement, NodeId::short);
+        Some(format!("it is in the log already, at height {height}: {what}"))
     }
 
     pub(super) fn why(&self, prefix: &str, now: Timestamp) -> Result<WhyView, Refusal> {
@@ -210,9 +259,14 @@ impl Host {
                 Effective::Yes | Effective::Unknown | Effective::Gone => {}
             }
         }
+        if let Some(gone) = state.gone_since(&node) {
+            because.push(self.how_it_came(state, node, gone.height, entries));
+        }
         for (_, proposal) in self.core().proposals() {
             match &proposal.subject {
-                Subject::Statement(statement) if statement.subject() == node && !proposal.met => {
+                Subject::Statement(statement)
+                    if statement.subject() == node && over(self.core(), proposal, now).is_none() =>
+                {
                     because.push(format!(
                         "Waiting: {} ({} of {} endorsements known here).",
                         what_is_asked(&proposal.subject, Some(state)),
@@ -236,6 +290,21 @@ impl Host {
         }
         because
     }
+
+    /// How a node that is gone had become a member, as far as this node still holds it.
+    fn how_it_came(&self, state: &State, node: NodeId, gone: u64, entries: &[(u64, EntryView)]) -> String {
+        if state.has_seat(&node) {
+            return "The charter has a seat for it: it stood without admission.".into();
+        }
+        let mut admissions = entries.iter().filter(|(_, entry)| entry.kind == "admission");
+        match admissions.find(|(height, _)| *height <= gone) {
+            Some((height, entry)) => {
+                let by: Vec<String> = entry.endorsed_by.iter().map(NodeId::short).collect();
+                format!("Admitted at height {height} ({}); endorsed by {}.", entry.what, by.join(", "))
+            }
+            None => "By whom it was admitted is in a block that this node does not hold any more.".into(),
+        }
+    }
 }
 
 fn kind_of(subject: &Subject) -> &'static str {
@@ -248,7 +317,8 @@ fn kind_of(subject: &Subject) -> &'static str {
 
 fn what_is_asked(subject: &Subject, state: Option<&State>) -> String {
     match subject {
-        Subject::Statement(statement) => what_is_said(statement),
+        // Whole, since operators compare it with what a newcomer's machine prints.
+        Subject::Statement(statement) => what_is_said(statement, NodeId::to_string),
         Subject::Ticket(terms) => {
             let TicketTerms { roles, uses, expires, .. } = terms;
             let spent = state.map_or(0, |state| state.ticket_uses(terms));
@@ -262,7 +332,7 @@ fn what_is_asked(subject: &Subject, state: Option<&State>) -> String {
     }
 }
 
-fn what_is_said(statement: &Statement) -> String {
+fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
     match &statement.kind {
         Kind::Admit(admit) => {
             let Admit { subject, roles, window, grounds, number, .. } = &**admit;
@@ -272,10 +342,10 @@ fn what_is_said(statement: &Statement) -> String {
                 Grounds::Approval => "by approval".into(),
             };
             let length = rough_span(window.until.since(window.from));
-            format!("admit {} as {} for {length}, {by}{again}", subject.node_id().short(), list(roles))
+            format!("admit {} as {} for {length}, {by}{again}", name(&subject.node_id()), list(roles))
         }
         Kind::Revoke(Revoke { subject, reason }) => {
-            format!("revoke {} for good{}", subject.short(), reason_words(*reason))
+            format!("revoke {} for good{}", name(subject), reason_words(*reason))
         }
     }
 }
@@ -298,7 +368,7 @@ fn entry_view(entry: &Entry) -> EntryView {
         statement: entry.statement.id(),
         kind: kind_of(&Subject::Statement(entry.statement.clone())).into(),
         subject: entry.statement.subject(),
-        what: what_is_said(&entry.statement),
+        what: what_is_said(&entry.statement, NodeId::short),
         endorsed_by: entry.endorsements.iter().map(|endorsement| endorsement.node).collect(),
     }
 }

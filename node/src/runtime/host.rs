@@ -27,6 +27,8 @@ use crate::store::{Damage, Store, StoreError};
 
 /// Alarms that `status` shows, the newest ones.
 const ALARMS_KEPT: usize = 16;
+/// A newcomer that has reached nobody for so long says so.
+const ALONE_AFTER: Duration = Duration::from_secs(5);
 /// What is learnt of addresses is written down this often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -37,7 +39,9 @@ pub(super) struct Joining {
     /// It was gone when it started.
     pub(super) gone_already: bool,
     /// Endorsers that declined, and why.
-    pub(super) declined: BTreeMap<PublicKey, String>,
+    pub(super) declined: BTreeMap<String, String>,
+    /// It was said that nobody answers.
+    said_alone: bool,
 }
 
 /// The core and everything that its effects reach.
@@ -63,6 +67,8 @@ pub(super) struct Host {
     pub(super) waits: Vec<Wait>,
     /// The state changed in a way that may change who is what.
     standings_changed: bool,
+    /// A ticket may be over whose key lies here.
+    tickets_changed: bool,
     misbehaved: Vec<PublicKey>,
     /// Who was told on this connection that we speak another version.
     told_version: BTreeSet<PublicKey>,
@@ -100,6 +106,7 @@ impl Host {
             replies: Vec::new(),
             waits: Vec::new(),
             standings_changed: true,
+            tickets_changed: true,
             misbehaved: Vec::new(),
             told_version: BTreeSet::new(),
             named: BTreeSet::new(),
@@ -149,8 +156,28 @@ impl Host {
         result
     }
 
+    /// The identity behind a key, as `frith members` names it; the key itself, if that is not known here.
+    pub(super) fn name_of(&self, key: &PublicKey) -> String {
+        let core = self.core();
+        let seats = core.charter().into_iter().flat_map(|charter| &charter.endorsers);
+        let mut seated = seats.filter(|seat| seat.inception.key == *key).map(|seat| seat.node_id());
+        let owner = core.state().and_then(|state| state.owner_of(key)).or_else(|| seated.next());
+        owner.map_or_else(|| format!("key {key}"), |node| node.to_string())
+    }
+
+    /// A newcomer that reaches nobody would wait in silence.
+    fn say_if_alone(&mut self) {
+        let is_alone = self.core().phase() == Phase::Joining && self.connected.is_empty();
+        if is_alone && !self.joining.said_alone && self.started.elapsed() > ALONE_AFTER {
+            self.joining.said_alone = true;
+            let tried = self.contacts.tried().join(", ");
+            tracing::warn!("nobody answers yet of whom this node was told: {tried}; it goes on trying");
+        }
+    }
+
     /// Deadlines may have passed.
     pub(super) fn tick(&mut self) {
+        self.say_if_alone();
         for effects in self.router.tick(self.clock.now()) {
             self.take(effects);
         }
@@ -227,7 +254,7 @@ impl Host {
         if standing > Standing::Stranger {
             // Once a connection: nobody shall fill our disk with log lines.
             if self.named.insert(key) {
-                tracing::warn!(?key, ?standing, %fault, "a peer broke a rule");
+                tracing::warn!(peer = self.name_of(&key), ?standing, %fault, "a peer broke a rule");
             }
             return;
         }
@@ -297,6 +324,9 @@ impl Host {
         for (token, verdict) in std::mem::take(&mut self.verdicts) {
             self.network.verdict(token, verdict).await;
         }
+        if std::mem::take(&mut self.tickets_changed) {
+            self.forget_ticket_keys();
+        }
         if std::mem::take(&mut self.standings_changed) {
             self.tell_standings().await;
         }
@@ -354,6 +384,7 @@ impl Host {
             Event::Final { height, block, entries } => {
                 if entries > 0 {
                     tracing::info!(height, ?block, entries, "final");
+                    self.tickets_changed = true;
                     self.standings_changed = true;
                 } else {
                     tracing::debug!(height, ?block, "final");
@@ -368,11 +399,12 @@ impl Host {
                 self.standings_changed = true;
             }
             Event::Declined { by, why } => {
-                tracing::warn!(?by, why, "an endorser declined this node's admission");
-                self.joining.declined.insert(by, why);
+                tracing::warn!(by = self.name_of(&by), why, "an endorser declined this node's admission");
+                self.joining.declined.insert(self.name_of(&by), why);
             }
             Event::JoinFailed { why } => {
-                tracing::error!(why, "this node cannot join any more");
+                // Whoever runs it says it, as the last word.
+                tracing::debug!(why, "this node cannot join any more");
                 self.joining.failed = Some(why);
             }
             Event::Waiting { id, note } => {
@@ -387,7 +419,10 @@ impl Host {
             Event::Met { id, subject: _, endorsements } => {
                 tracing::info!(%id, endorsements = endorsements.len(), "a proposal met its rule");
             }
-            Event::Lapsed { id } => tracing::debug!(%id, "a proposal lapsed"),
+            Event::Lapsed { id } => {
+                tracing::debug!(%id, "a proposal lapsed");
+                self.tickets_changed = true;
+            }
             Event::Accepted { statement } => tracing::debug!(?statement, "an entry waits for a block"),
             Event::Denied { key, node } => {
                 tracing::info!(%node, ?key, "gone: disconnected, and kept out");
@@ -397,7 +432,7 @@ impl Host {
             Event::Dismissed { height } => self.raise(gone_in_words(Some(height))),
             Event::Misbehaved { key, why } => {
                 if self.named.insert(key) {
-                    tracing::warn!(?key, why, "a peer broke a rule");
+                    tracing::warn!(peer = self.name_of(&key), why, "a peer broke a rule");
                 }
             }
             Event::Alarm(alarm) => self.alarm(&alarm),

@@ -9,7 +9,7 @@ use frith_protocol::limits::ADDRESSES_MAX;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::explain::is_open;
+use super::explain::{find, is_open};
 use super::host::Host;
 use crate::control::{Condition, Refusal, RefusalKind, Reply};
 use crate::net::NetStatus;
@@ -56,6 +56,12 @@ impl Paper {
 
 impl Host {
     pub(super) fn wait(&mut self, until: Condition, patience: Duration, asker: oneshot::Sender<Reply>) {
+        // What is only not known yet is waited for; what names nothing would be waited for in vain.
+        if let Some(Err(refusal)) = self.named(&until)
+            && refusal.kind == RefusalKind::Bad
+        {
+            return drop(asker.send(Err(refusal)));
+        }
         self.waits.push(Wait { until, deadline: Instant::now() + patience, asker, then: Then::Say });
     }
 
@@ -82,7 +88,7 @@ impl Host {
                 Then::Print(paper) => self.print_now(paper, asker),
                 Then::Say if holds => drop(asker.send(Ok(json!({})))),
                 Then::Say => {
-                    let why = format!("it did not come to be in time: {until:?}; {}", self.in_short());
+                    let why = format!("it did not come to be in time: {until}; {}", self.in_short());
                     drop(asker.send(Err(Refusal { kind: RefusalKind::TimedOut, why })));
                 }
             }
@@ -99,18 +105,42 @@ impl Host {
         match condition {
             Condition::Height { at_least } => core.head().is_some_and(|head| head.height >= *at_least),
             Condition::Member {} => self.is_member(),
-            Condition::Admitted { node } => core.state().is_some_and(|state| state.standing(node).is_some()),
-            Condition::Gone { node } => core.state().is_some_and(|state| state.is_gone(node)),
+            Condition::Admitted { .. } | Condition::Gone { .. } | Condition::Countersigned { .. } => {
+                matches!(self.named(condition), Some(Ok(true)))
+            }
             Condition::Peers { at_least } => self.connected.len() >= *at_least,
-            Condition::Waiting { at_least } => {
-                core.proposals().filter(|(_, proposal)| is_open(proposal)).count() >= *at_least
-            }
+            Condition::Waiting { at_least } => self.open_proposals() >= *at_least,
             Condition::Deliberating {} => core.status(self.clock.latest()).waiting > 0,
-            Condition::Countersigned { id } => {
-                core.proposals().any(|(of, proposal)| of == id && proposal.met)
-            }
             Condition::Addresses { at_least } => self.named_endorsers().len() >= *at_least,
         }
+    }
+
+    /// Of a condition that names a node or a ticket by its first digits: whether it holds of the one that is meant.
+    fn named(&self, condition: &Condition) -> Option<Result<bool, Refusal>> {
+        let core = self.core();
+        let members = || core.state().into_iter().flat_map(|state| state.members()).map(|(node, _)| node);
+        let gone = || core.state().into_iter().flat_map(|state| state.gone()).map(|(node, _)| node);
+        let known = |node: &str| find("node", node, members().chain(gone()));
+        match condition {
+            Condition::Admitted { node } => Some(known(node).map(|node| members().any(|one| one == node))),
+            Condition::Gone { node } => Some(known(node).map(|node| gone().any(|one| one == node))),
+            Condition::Countersigned { id } => {
+                let met = |id| core.proposals().any(|(of, proposal)| *of == id && proposal.met);
+                Some(find("ticket", id, core.proposals().map(|(id, _)| *id)).map(met))
+            }
+            Condition::Height { .. }
+            | Condition::Member {}
+            | Condition::Peers { .. }
+            | Condition::Waiting { .. }
+            | Condition::Deliberating {}
+            | Condition::Addresses { .. } => None,
+        }
+    }
+
+    /// How many proposals wait for this node's operator.
+    pub(super) fn open_proposals(&self) -> usize {
+        let (core, now) = (self.core(), self.clock.latest());
+        core.proposals().filter(|(_, proposal)| is_open(core, proposal, now)).count()
     }
 
     pub(super) fn is_member(&self) -> bool {
@@ -123,7 +153,9 @@ impl Host {
     fn in_short(&self) -> String {
         let core = self.core();
         let height = core.head().map_or("none".into(), |head| head.height.to_string());
-        format!("phase {:?}, height {height}, {} peers connected", core.phase(), self.connected.len())
+        let phase = format!("{:?}", core.phase()).to_lowercase();
+        let peers = crate::words::count(self.connected.len(), "peer");
+        format!("the node is {phase}, at height {height}, with {peers} connected")
     }
 
     // ---- where newcomers find endorsers ----

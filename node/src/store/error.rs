@@ -22,10 +22,13 @@ pub enum StoreError {
         "{path}: there is no store yet; found a domain (`frith found`) or join one (`frith join TICKET`)"
     )]
     Missing { path: PathBuf },
-    #[error("{path}: there is a store already, of domain {domain}; a directory holds one node in one domain")]
+    #[error(
+        "{path}: there is a store already, of domain {domain}; a directory holds one node in one domain: say another --dir"
+    )]
     Exists { path: PathBuf, domain: DomainId },
     #[error(
-        "{path}: the store belongs to node {theirs}, and the keys here are those of {ours}: keys or store were copied from elsewhere"
+        "{path}: the store belongs to node {theirs}, and the keys here are those of {ours}: keys or store were copied from elsewhere; put back \
+         the other of the two, or begin anew with another --dir"
     )]
     OtherNode { path: PathBuf, theirs: NodeId, ours: NodeId },
     #[error("{path}: the store is of domain {theirs}, not of {ours}")]
