@@ -36,8 +36,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     pub(super) failed: Option<String>,
-    /// It was gone when it started.
-    pub(super) gone_already: bool,
     /// Endorsers that declined, and why.
     pub(super) declined: BTreeMap<String, String>,
     /// It was said that nobody answers.
@@ -132,7 +130,6 @@ impl Host {
     pub(super) async fn begin(&mut self, answered: mpsc::Sender<Incoming>) {
         let status = self.core().status(self.clock.latest());
         if status.phase == Phase::Gone {
-            self.joining.gone_already = true;
             self.raise(gone_in_words(None));
         }
         if let Some(why) = status.journal_lost {
@@ -481,8 +478,8 @@ impl Host {
         let failed = || self.joining.failed.clone().map(Ended::JoinFailed);
         match until {
             Until::Told => None,
-            // Whoever was a member and is revoked goes on answering its operator.
-            Until::JoinFails => failed().or_else(|| gone().filter(|_| self.joining.gone_already)),
+            // Whoever is gone goes on answering its operator; nobody restarts it for nothing.
+            Until::JoinFails => failed(),
             Until::JoinSettles => {
                 failed().or_else(gone).or_else(|| self.is_member().then_some(Ended::Joined))
             }
