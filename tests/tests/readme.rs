@@ -157,7 +157,7 @@ fn rewrite(command: &[String], printed: &str) {
     let prompt = format!("$ {}\n", command.join(" "));
     let (before, after) = text.split_once(&prompt).expect("the command is there");
     let (_, rest) = after.split_once("```").expect("its block ends");
-    std::fs::write(readme(), format!("{before}{prompt}{}\n```{rest}", printed.trim())).unwrap();
+    std::fs::write(readme(), format!("{before}{prompt}{}\n```{rest}", printed.trim_matches('\n'))).unwrap();
 }
 
 /// Compares what the README shows below a command with what it prints. `FRITH_REWRITE=1` writes the one over the other instead.
