@@ -338,8 +338,8 @@ impl Core {
                 self.agree(agreement::Input::Connected(voter), effects);
             }
             // Whoever was away asks one endorser at once rather than wait for its timer.
-            if self.chain.is_some() && self.follower.gap(self.now) {
-                self.ask_what_follows(peer, effects);
+            if self.chain.is_some() {
+                self.ask_about_a_gap(peer, effects);
             }
         }
     }
@@ -415,12 +415,9 @@ impl Core {
 
     /// Whoever is gone is shown why, as far as the tail goes back, and nothing else (SPEC 5.18).
     fn dismiss(&mut self, peer: PublicKey, effects: &mut Effects) {
-        let proof = self.chain.as_ref().and_then(|chain| {
-            let gone = chain.state().gone_since(&chain.state().owner_of(&peer)?)?;
-            chain.chain_of(gone.height)
-        });
-        if let Some(proof) = proof {
-            effects.send(peer, Arc::new(Message::Final(Arc::new(proof))));
+        let gone = self.owner_of(&peer).and_then(|node| self.state()?.gone_since(&node));
+        if let Some(proof) = gone.and_then(|gone| self.proof_of(gone.height, &mut None)) {
+            effects.send(peer, proof);
         }
         self.tell_denied(peer, effects);
     }

@@ -308,15 +308,11 @@ impl Core {
                     self.dismissed(height, effects);
                     return Ok(());
                 }
-                if self.follower.gap(self.now) {
-                    self.ask_what_follows(from, effects);
-                }
+                self.ask_about_a_gap(from, effects);
                 Err(Error::Untimely("blocks are missing here before it"))
             }
             Err(NotTaken::OtherBody) => {
-                if self.follower.gap(self.now) {
-                    self.ask_what_follows(from, effects);
-                }
+                self.ask_about_a_gap(from, effects);
                 Err(Error::Untimely("a block of it has another body here"))
             }
             Err(NotTaken::Wrong(fault)) => Err(Error::PeerMisbehaved { culprit: from, fault }),
@@ -508,7 +504,7 @@ impl Core {
     }
 
     /// The block at `height` with its proof, made once.
-    fn proof_of(&self, height: u64, made: &mut Option<Arc<Message>>) -> Option<Arc<Message>> {
+    pub(super) fn proof_of(&self, height: u64, made: &mut Option<Arc<Message>>) -> Option<Arc<Message>> {
         if made.is_none() {
             let chain = self.chain.as_ref().and_then(|chain| chain.chain_of(height));
             *made = chain.map(|chain| Arc::new(Message::Final(Arc::new(chain))));
@@ -611,10 +607,17 @@ impl Core {
             self.rations.sent(to, encoded_len(&**chain), self.now);
         }
         effects.send(to, Arc::new(message));
-        if ahead && self.follower.gap(self.now) {
-            self.ask_what_follows(to, effects);
+        if ahead {
+            self.ask_about_a_gap(to, effects);
         }
         Ok(())
+    }
+
+    /// Asks one peer what follows our head, unless somebody was asked and has not answered.
+    pub(super) fn ask_about_a_gap(&mut self, peer: PublicKey, effects: &mut Effects) {
+        if self.follower.gap(self.now) {
+            self.ask_what_follows(peer, effects);
+        }
     }
 
     /// Asks one peer what follows our head.
