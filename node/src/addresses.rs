@@ -3,6 +3,8 @@
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
+use crate::net::is_dialled;
+
 /// An address to listen at.
 ///
 /// # Errors
@@ -30,15 +32,7 @@ pub fn parse_dialable(text: &str) -> Result<Multiaddr, String> {
 /// # Errors
 /// Why not, and what one looks like.
 pub fn check_dialable(address: &Multiaddr) -> Result<(), String> {
-    let mut parts = address.iter();
-    let is_host = match parts.next() {
-        Some(Protocol::Ip4(ip)) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
-        Some(Protocol::Ip6(ip)) => !ip.is_unspecified() && !ip.is_multicast(),
-        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)) => true,
-        Some(_) | None => false,
-    };
-    let without_host: Multiaddr = parts.filter(|part| !matches!(part, Protocol::P2p(_))).collect();
-    if is_host && port_of(&without_host).is_some_and(|(_, port)| port != 0) {
+    if is_dialled(address) {
         return Ok(());
     }
     Err(format!(

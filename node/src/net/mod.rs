@@ -291,6 +291,11 @@ impl NetEvents {
     }
 }
 
+/// Whether the transport dials such an address, with or without the peer that is expected there.
+pub fn is_dialled(address: &Multiaddr) -> bool {
+    names::dialable(&names::split_peer(address.clone()).0)
+}
+
 /// Starts the transport, on the current tokio runtime. When this returns, it listens.
 ///
 /// # Errors
