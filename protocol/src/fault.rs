@@ -27,6 +27,8 @@ pub enum Fault {
     NotAnEndorser { node: NodeId },
     #[error("endorser {node:?} is revoked (SPEC 4.4)")]
     EndorserGone { node: NodeId },
+    #[error("endorser {node:?} is suspended (SPEC 4.4)")]
+    EndorserSuspended { node: NodeId },
     #[error("{node:?} signed with a key that is not its current one (SPEC 4.4)")]
     NotTheCurrentKey { node: NodeId },
     #[error("{have} endorsements, and {need} are needed (SPEC 4.5, 4.7)")]
@@ -34,6 +36,10 @@ pub enum Fault {
 
     #[error("{subject:?} is gone for ever (SPEC 4.5, 4.7)")]
     SubjectGone { subject: NodeId },
+    #[error("{subject:?} is suspended (SPEC 4.5)")]
+    SubjectSuspended { subject: NodeId },
+    #[error("the suspension does not fit: {why} (SPEC 4.9, 4.10)")]
+    BadSuspension { why: &'static str },
     #[error("{subject:?} is unknown here (SPEC 4.7)")]
     SubjectUnknown { subject: NodeId },
     #[error("{subject:?} carries number {theirs}, and {expected} is next (SPEC 4.5)")]
@@ -96,6 +102,7 @@ impl Fault {
             Fault::NotInOrder { .. }
             | Fault::NotAnEndorser { .. }
             | Fault::EndorserGone { .. }
+            | Fault::EndorserSuspended { .. }
             | Fault::NotTheCurrentKey { .. }
             | Fault::TooFewEndorsements { .. }
             | Fault::BadSignature { .. }
@@ -105,6 +112,8 @@ impl Fault {
             Fault::UnknownVersion { .. }
             | Fault::OtherDomain { .. }
             | Fault::SubjectGone { .. }
+            | Fault::SubjectSuspended { .. }
+            | Fault::BadSuspension { .. }
             | Fault::SubjectUnknown { .. }
             | Fault::WrongNumber { .. }
             | Fault::KeyTaken { .. }

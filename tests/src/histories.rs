@@ -8,7 +8,7 @@ use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{Inception, NodeId, PublicKey, SecretKey};
 use frith_protocol::state::{
     Admit, Basis, Block, BlockId, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind, Reason,
-    Revoke, Statement, TicketTerms, Window,
+    Release, Revoke, Statement, Suspend, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
@@ -64,6 +64,7 @@ impl History {
         charter.faults = f;
         charter.thresholds.admit = threshold((f + 1).max(2.min(n as u8)));
         charter.thresholds.revoke = threshold(f + 1);
+        charter.thresholds.contain = threshold(f + 1);
         charter.thresholds.amend = threshold((n as u8 + f) / 2 + 1);
         charter.written = Timestamp(dice.between(0, DAY));
         charter.last_day = Timestamp(400 * DAY);
@@ -92,10 +93,11 @@ impl History {
 
     /// An entry for a block at `time`.
     pub fn entry(&mut self, time: Timestamp) -> Entry {
-        let kind = if self.dice.chance(3, 4) {
-            Kind::Admit(Box::new(self.admit(time)))
-        } else {
-            Kind::Revoke(self.revoke())
+        let kind = match self.dice.below(16) {
+            0..11 => Kind::Admit(Box::new(self.admit(time))),
+            11 | 12 => Kind::Suspend(self.suspend(time)),
+            13 => Kind::Release(self.release(time)),
+            _ => Kind::Revoke(self.revoke()),
         };
         let mut domain = DomainId(self.model.domain());
         if self.dice.chance(1, 50) {
@@ -118,12 +120,51 @@ impl History {
         self.others[self.dice.below(16)]
     }
 
-    fn revoke(&mut self) -> Revoke {
-        let reasons = [Reason::Unspecified, Reason::Compromised, Reason::Retired, Reason::Misbehaved];
+    fn reason(&mut self) -> Reason {
+        *self.dice.one_of(&[Reason::Unspecified, Reason::Compromised, Reason::Retired, Reason::Misbehaved])
+    }
+
+    fn somebody_standing(&mut self) -> NodeId {
         let standing: Vec<[u8; 32]> = self.model.facts().standing.keys().copied().collect();
-        let subject =
-            if self.dice.chance(4, 5) { NodeId(*self.dice.one_of(&standing)) } else { self.anybody().node };
-        Revoke { subject, reason: *self.dice.one_of(&reasons) }
+        if self.dice.chance(4, 5) { NodeId(*self.dice.one_of(&standing)) } else { self.anybody().node }
+    }
+
+    fn revoke(&mut self) -> Revoke {
+        Revoke { subject: self.somebody_standing(), reason: self.reason() }
+    }
+
+    fn suspend(&mut self, time: Timestamp) -> Suspend {
+        let subject = self.somebody_standing();
+        let before = self.model.facts().standing.get(&subject.0).map_or(0, |standing| standing.suspensions);
+        let until = match self.dice.below(8) {
+            0 => time,
+            1 => Timestamp(u64::MAX),
+            2 => time.plus(1),
+            _ => time.plus(self.dice.between(1, 90 * MINUTE)),
+        };
+        Suspend { subject, number: self.near(before + 1), until, reason: self.reason() }
+    }
+
+    fn release(&mut self, time: Timestamp) -> Release {
+        let facts = self.model.facts();
+        let suspended: Vec<[u8; 32]> =
+            facts.standing.iter().filter(|(_, it)| it.suspensions > 0).map(|(node, _)| *node).collect();
+        let subject = match suspended.is_empty() || self.dice.chance(1, 8) {
+            true => self.somebody_standing(),
+            false => NodeId(*self.dice.one_of(&suspended)),
+        };
+        let number = facts.standing.get(&subject.0).map_or(0, |standing| standing.suspensions);
+        let basis = self.admit(time).basis;
+        Release { subject, number: self.near(number), basis }
+    }
+
+    /// A number, or now and then one beside it.
+    fn near(&mut self, number: u64) -> u64 {
+        match self.dice.below(16) {
+            0 => number + 1,
+            1 => number.saturating_sub(1),
+            _ => number,
+        }
     }
 
     fn admit(&mut self, time: Timestamp) -> Admit {
@@ -257,10 +298,12 @@ impl History {
         let (need, subject) = match &statement.kind {
             Kind::Admit(_) => (self.founded.charter.thresholds.admit, None),
             Kind::Revoke(revoke) => (self.founded.charter.thresholds.revoke, Some(revoke.subject)),
+            Kind::Suspend(suspend) => (self.founded.charter.thresholds.contain, Some(suspend.subject)),
+            Kind::Release(release) => (self.founded.charter.thresholds.admit, Some(release.subject)),
         };
         let mut signers: Vec<Signer> =
             able.iter().take(usize::from(need)).map(|person| Signer::of(person)).collect();
-        // A member may leave by itself.
+        // A member may leave by itself; it may neither suspend nor release itself.
         let own = subject.and_then(|subject| people().iter().find(|person| person.node == subject));
         if let Some(own) = own
             && self.dice.chance(1, 3)
@@ -361,6 +404,8 @@ impl History {
         let need = match &kind {
             Kind::Admit(_) => thresholds.admit,
             Kind::Revoke(_) => thresholds.revoke,
+            Kind::Suspend(_) => thresholds.contain,
+            Kind::Release(_) => thresholds.admit,
         };
         let statement = Statement { domain: DomainId(self.model.domain()), kind };
         let id = Hash(hashes::digest_of("statement", &statement));

@@ -1,9 +1,9 @@
-//! `invite`, `endorse`, `deny`, `revoke`, `leave`: what an operator does.
+//! `invite`, `endorse`, `deny`, `revoke`, `suspend`, `release`, `leave`: what an operator does.
 
 use frith_protocol::encoding::Hash;
 use serde_json::{Value, json};
 
-use super::args::{IdArgs, InviteArgs, LeaveArgs, RevokeArgs};
+use super::args::{IdArgs, InviteArgs, LeaveArgs, ReleaseArgs, RevokeArgs, SuspendArgs};
 use super::look::{ask, read};
 use super::output::Out;
 use super::{CommandError, Done};
@@ -93,8 +93,21 @@ pub(super) fn deny(home: &Home, args: IdArgs, out: Out) -> Done {
 
 pub(super) fn revoke(home: &Home, args: RevokeArgs, out: Out) -> Done {
     let RevokeArgs { node, reason, note } = args;
-    let request = Request::Revoke { node, reason: reason.into(), note };
-    let proposed: ProposedView = read(ask(home, &request)?)?;
+    propose(home, &Request::Revoke { node, reason: reason.into(), note }, out)
+}
+
+pub(super) fn suspend(home: &Home, args: SuspendArgs, out: Out) -> Done {
+    let SuspendArgs { node, for_ms, reason, note } = args;
+    propose(home, &Request::Suspend { node, for_ms, reason: reason.into(), note }, out)
+}
+
+pub(super) fn release(home: &Home, args: ReleaseArgs, out: Out) -> Done {
+    let ReleaseArgs { node, note } = args;
+    propose(home, &Request::Release { node, note }, out)
+}
+
+fn propose(home: &Home, request: &Request, out: Out) -> Done {
+    let proposed: ProposedView = read(ask(home, request)?)?;
     let shown = show_progress(&proposed, "proposed", out)?;
     if proposed.have < proposed.needed {
         out.note(&format!("the operators of other endorsers run: frith endorse {}", short(&proposed.id)));

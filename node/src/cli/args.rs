@@ -23,7 +23,7 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
 Look:        frith status · members · pending · log · why NODE
-Act:         frith invite · endorse ID · deny ID · revoke NODE · leave
+Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
             4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
@@ -94,6 +94,12 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
         after_help = "Example: frith revoke 3fa921 --reason compromised --note 'stolen from rack 7' --dir D"
     )]
     Revoke(RevokeArgs),
+    /// Let a node's rights rest, as soon as enough endorsers agree: for a while, or until it is released.
+    #[command(after_help = "Example: frith suspend 3fa921 --for 8h --reason compromised --dir D")]
+    Suspend(SuspendArgs),
+    /// Give a suspended node its rights back, as soon as enough endorsers agree.
+    #[command(after_help = "Example: frith release 3fa921 --note 'found in the lab' --dir D")]
+    Release(ReleaseArgs),
     /// Leave the domain for good. This identity can never come back.
     #[command(after_help = "Example: frith leave --yes --dir D")]
     Leave(LeaveArgs),
@@ -328,6 +334,30 @@ pub(super) struct RevokeArgs {
     /// For those who look later.
     #[arg(long, value_enum, default_value_t = ReasonArg::Unspecified)]
     pub(super) reason: ReasonArg,
+    /// A line for the other operators.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SuspendArgs {
+    /// Its identity, or the first digits of it.
+    pub(super) node: String,
+    /// For how long; until it is released, if that is not said.
+    #[arg(long = "for", value_name = "SPAN", value_parser = span_ms)]
+    pub(super) for_ms: Option<u64>,
+    /// For those who look later.
+    #[arg(long, value_enum, default_value_t = ReasonArg::Unspecified)]
+    pub(super) reason: ReasonArg,
+    /// A line for the other operators.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReleaseArgs {
+    /// Its identity, or the first digits of it.
+    pub(super) node: String,
     /// A line for the other operators.
     #[arg(long, default_value = "")]
     pub(super) note: String,

@@ -82,6 +82,26 @@ pub enum Request {
         #[serde(default)]
         note: String,
     },
+    /// Let a node's rights rest, as soon as enough endorsers agree.
+    Suspend {
+        /// At least eight hex digits.
+        node: String,
+        /// For how long; until it is released, if that is not said.
+        for_ms: Option<u64>,
+        /// For those who look later.
+        reason: Reason,
+        /// A line for the other operators.
+        #[serde(default)]
+        note: String,
+    },
+    /// Let them rest no longer.
+    Release {
+        /// At least eight hex digits.
+        node: String,
+        /// A line for the other operators.
+        #[serde(default)]
+        note: String,
+    },
     /// Leave the domain for good.
     Leave {},
     /// Have a ticket countersigned.

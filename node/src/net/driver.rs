@@ -274,7 +274,8 @@ impl Driver {
         let Some(id) = peer_id_of(&key) else { return };
         let before = self.standing_of(&key);
         match standing {
-            Standing::Stranger => self.standings.remove(&key),
+            // Whoever is suspended reaches no more than a stranger; what it may say besides is for the core to know.
+            Standing::Stranger | Standing::Suspended => self.standings.remove(&key),
             Standing::Gone | Standing::Member | Standing::Endorser => self.standings.insert(key, standing),
         };
         self.leaving.remove(&key);
@@ -291,7 +292,7 @@ impl Driver {
                     self.swarm.behaviour_mut().gone.block_peer(id);
                 }
             }
-            Standing::Stranger => {
+            Standing::Stranger | Standing::Suspended => {
                 behaviour.gossip.close(&id);
                 behaviour.gone.unblock_peer(id);
                 if before >= Standing::Member {

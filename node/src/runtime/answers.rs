@@ -6,9 +6,13 @@ use std::time::Duration;
 use frith_protocol::door::{Command, Error, Input, Standing};
 use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
+use frith_protocol::following::Chain;
+use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
-use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject, TicketTerms};
+use frith_protocol::state::{
+    Basis, Kind, Reason, Release, Revoke, State, Statement, Subject, Suspend, TicketTerms,
+};
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -47,6 +51,8 @@ impl Host {
             Request::Endorse { id } => self.endorse(&id, now),
             Request::Deny { id } => self.decline(&id),
             Request::Revoke { node, reason, note } => self.revoke(&node, reason, note, now),
+            Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
+            Request::Release { node, note } => self.release(&node, note, now),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
             Request::Invite { roles, uses, lifetime_ms, note } => {
                 self.invite(roles, uses, lifetime_ms, note, now)
@@ -117,13 +123,49 @@ impl Host {
         Ok(to_value(&self.proposed(id)))
     }
 
-    fn revoke(&mut self, node: &str, reason: Reason, note: String, now: Timestamp) -> Reply {
+    fn propose_about(
+        &mut self,
+        node: &str,
+        note: String,
+        now: Timestamp,
+        kind: impl FnOnce(&State, Basis, NodeId) -> Result<Kind, Refusal>,
+    ) -> Reply {
         let state = state_of(self.core())?;
+        let basis = self.core().chain().map(Chain::basis);
+        let basis = basis.ok_or_else(|| Refusal::refused("this node has no head yet"))?;
         let lifetime = state.charter().timing.proposal_lifetime_ms;
         let known = state.members().map(|(node, _)| node).chain(state.gone().map(|(node, _)| node));
-        let subject = find("node", node, known)?;
-        let kind = Kind::Revoke(Revoke { subject, reason });
+        let kind = kind(state, basis, find("node", node, known)?)?;
         self.propose(Subject::Statement(Statement { domain: self.domain, kind }), note, now.plus(lifetime))
+    }
+
+    fn revoke(&mut self, node: &str, reason: Reason, note: String, now: Timestamp) -> Reply {
+        self.propose_about(node, note, now, |_, _, subject| Ok(Kind::Revoke(Revoke { subject, reason })))
+    }
+
+    fn suspend(
+        &mut self,
+        node: &str,
+        for_ms: Option<u64>,
+        reason: Reason,
+        note: String,
+        now: Timestamp,
+    ) -> Reply {
+        let until = for_ms.map_or(Timestamp(u64::MAX), |ms| now.plus(ms));
+        self.propose_about(node, note, now, |state, _, subject| {
+            let number = state.standing(&subject).map_or(0, |standing| standing.suspensions) + 1;
+            Ok(Kind::Suspend(Suspend { subject, number, until, reason }))
+        })
+    }
+
+    fn release(&mut self, node: &str, note: String, now: Timestamp) -> Reply {
+        self.propose_about(node, note, now, |state, basis, subject| {
+            let standing = state.standing(&subject).filter(|standing| standing.suspended(now).is_some());
+            let standing = standing.ok_or_else(|| {
+                Refusal::refused(format!("{} is not suspended: there is nothing to release", subject.short()))
+            })?;
+            Ok(Kind::Release(Release { subject, number: standing.suspensions, basis }))
+        })
     }
 
     fn invite(

@@ -6,8 +6,8 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Revoke, State, Statement, StatementId,
-    Subject, TicketTerms,
+    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, State, Statement, StatementId,
+    Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
@@ -92,6 +92,7 @@ fn effective_word(effective: Effective) -> &'static str {
         Effective::Unknown => "unknown",
         Effective::NotYet => "not yet",
         Effective::Lapsed => "lapsed",
+        Effective::Suspended => "suspended",
         Effective::Gone => "gone",
     }
 }
@@ -209,6 +210,7 @@ impl Host {
         let gone = state.gone_since(&node).map(|gone| (gone.height, gone.reason));
         let standing = match (gone, &member) {
             (Some(_), _) => Standing::Gone,
+            (None, Some(member)) if member.effective == "suspended" => Standing::Suspended,
             (None, Some(member)) if member.endorser => Standing::Endorser,
             (None, Some(member)) if member.effective == "yes" => Standing::Member,
             (None, Some(_) | None) => Standing::Stranger,
@@ -253,10 +255,19 @@ impl Host {
                     endorsers_at(standing.height, "admission")
                 )),
             }
+            if let Some(suspension) = standing.suspended(now) {
+                because.push(format!(
+                    "Suspended at height {}{}, {}; {}.",
+                    suspension.height,
+                    reason_words(suspension.reason),
+                    until_words(suspension.until, now),
+                    endorsers_at(suspension.height, "suspension")
+                ));
+            }
             match state.effective(&node, now) {
                 Effective::Lapsed => because.push("Its admission has lapsed: it must be renewed.".into()),
                 Effective::NotYet => because.push("Its admission has not begun.".into()),
-                Effective::Yes | Effective::Unknown | Effective::Gone => {}
+                Effective::Yes | Effective::Unknown | Effective::Gone | Effective::Suspended => {}
             }
         }
         if let Some(gone) = state.gone_since(&node) {
@@ -311,6 +322,8 @@ fn kind_of(subject: &Subject) -> &'static str {
     match subject {
         Subject::Statement(Statement { kind: Kind::Admit(_), .. }) => "admission",
         Subject::Statement(Statement { kind: Kind::Revoke(_), .. }) => "revocation",
+        Subject::Statement(Statement { kind: Kind::Suspend(_), .. }) => "suspension",
+        Subject::Statement(Statement { kind: Kind::Release(_), .. }) => "release",
         Subject::Ticket(_) => "ticket",
     }
 }
@@ -347,6 +360,19 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
         Kind::Revoke(Revoke { subject, reason }) => {
             format!("revoke {} for good{}", name(subject), reason_words(*reason))
         }
+        Kind::Suspend(Suspend { subject, until, reason, .. }) => {
+            let until = until_words(*until, super::now());
+            format!("suspend {}{}, {until}", name(subject), reason_words(*reason))
+        }
+        Kind::Release(Release { subject, .. }) => format!("release {} again", name(subject)),
+    }
+}
+
+fn until_words(until: Timestamp, now: Timestamp) -> String {
+    match until {
+        Timestamp(u64::MAX) => "until it is released".into(),
+        until if until <= now => "which is over".into(),
+        until => format!("for {} more", rough_span(until.since(now))),
     }
 }
 

@@ -364,8 +364,8 @@ impl Host {
         let seated = core.endorser_keys();
         for (key, known) in &mut self.connected {
             let mut standing = core.standing_of(key);
-            // A revoked endorser keeps its vote until the charter is amended (SPEC 4.7): its ballots must come through.
-            if standing == Standing::Gone && seated.contains(key) {
+            // A restrained endorser keeps its vote (SPEC 4.7, 4.9): its ballots must come through.
+            if matches!(standing, Standing::Gone | Standing::Suspended) && seated.contains(key) {
                 standing = Standing::Endorser;
             }
             if standing != *known {

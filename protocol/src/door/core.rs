@@ -20,7 +20,7 @@ use crate::identity::{Inception, KeySequence, NodeId, PublicKey, SecretKey, Sign
 use crate::joining::{Draft, Newcomer, Proposals, Waiting};
 use crate::limits;
 use crate::state::{
-    Block, BlockId, Charter, DomainId, Endorsement, Founded, SnapshotChunk, StatementId, TicketId,
+    Block, BlockId, Charter, DomainId, Effective, Endorsement, Founded, SnapshotChunk, StatementId, TicketId,
 };
 use crate::time::Timestamp;
 
@@ -135,7 +135,7 @@ pub enum Phase {
     Following,
     /// It follows and endorses.
     Endorsing,
-    /// It was revoked and has a seat: it keeps its vote, and nothing else, until the charter is amended.
+    /// It is suspended, or was revoked and has a seat. It follows; if it has a seat it keeps its vote, and nothing else.
     Restrained,
     /// It was revoked.
     Gone,
@@ -306,9 +306,12 @@ impl Core {
                 fault: Fault::NotAllowed { what: message.name() },
             });
         }
-        // A revoked endorser keeps its vote, and nothing else, until the charter is amended (SPEC 4.7).
+        // A restrained endorser keeps its vote, and nothing else, until it is released or the charter is amended (SPEC 4.7, 4.9).
         let allowed = match standing {
             Standing::Gone => matches!(message, Message::Talk(_)),
+            Standing::Suspended => {
+                standing >= message.needs() || matches!(message, Message::Talk(_)) && self.is_seated(&from)
+            }
             Standing::Stranger | Standing::Member | Standing::Endorser => standing >= message.needs(),
         };
         // Whoever has no state yet cannot know anybody's standing, and judges what it hears by its certificate.
@@ -453,10 +456,14 @@ impl Core {
         if state.standing(&node).is_none_or(|standing| standing.keys.current != *key) {
             return Standing::Stranger;
         }
-        if state.has_seat(&node) {
-            return Standing::Endorser;
+        match state.effective(&node, self.now) {
+            Effective::Suspended => Standing::Suspended,
+            Effective::Yes if state.has_seat(&node) => Standing::Endorser,
+            Effective::Yes => Standing::Member,
+            Effective::Unknown | Effective::NotYet | Effective::Lapsed | Effective::Gone => {
+                Standing::Stranger
+            }
         }
-        if state.effective(&node, self.now).is_yes() { Standing::Member } else { Standing::Stranger }
     }
 
     pub(super) fn is_seated(&self, key: &PublicKey) -> bool {
@@ -519,11 +526,16 @@ impl Core {
             None => Phase::Joining,
             Some(chain) => {
                 let state = chain.state();
-                match (state.has_seat(&self.me), state.is_gone(&self.me)) {
-                    (true, true) => Phase::Restrained,
-                    (true, false) => Phase::Endorsing,
-                    (false, true) => Phase::Gone,
-                    (false, false) => Phase::Following,
+                let seated = state.has_seat(&self.me);
+                match state.effective(&self.me, self.now) {
+                    Effective::Gone if !seated => Phase::Gone,
+                    Effective::Gone | Effective::Suspended => Phase::Restrained,
+                    Effective::Yes | Effective::Unknown | Effective::NotYet | Effective::Lapsed if seated => {
+                        Phase::Endorsing
+                    }
+                    Effective::Yes | Effective::Unknown | Effective::NotYet | Effective::Lapsed => {
+                        Phase::Following
+                    }
                 }
             }
         }

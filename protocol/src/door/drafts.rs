@@ -173,9 +173,14 @@ impl Core {
         match (&admit.grounds, &draft.shown) {
             (Grounds::Ticket(terms), Some(shown)) if charter.admission.tickets => {
                 let need = usize::from(charter.thresholds.admit);
-                // A ticket whose countersigner lost its office is void (SPEC 5.1): no newer draft makes it good.
-                if let Err(fault) = state.check_endorsers(&shown.countersignatures, need) {
-                    return never(fault);
+                // A ticket whose countersigner lost its office is void (SPEC 5.1): no newer draft makes it good. One that is suspended may be
+                // released.
+                match state.check_endorsers(time, &shown.countersignatures, need) {
+                    Ok(()) => {}
+                    Err(fault @ Fault::EndorserSuspended { .. }) => {
+                        return Judged::Decline(fault.to_string(), Retry::Later);
+                    }
+                    Err(fault) => return never(fault),
                 }
                 match state.judge_ticket(time, terms) {
                     Ok(()) if self.has_signed_too_often(terms) => Judged::Decline(

@@ -37,7 +37,10 @@ impl Core {
             Subject::Statement(statement) => match &statement.kind {
                 Kind::Admit(admit) => admit.basis.time.plus(charter.timing.basis_ms),
                 // A removal is good for as long as its subject is there: kept until it is in a block.
+                Kind::Release(release) => release.basis.time.plus(charter.timing.basis_ms),
                 Kind::Revoke(_) => Timestamp(u64::MAX),
+                // No longer than it would last.
+                Kind::Suspend(suspend) => suspend.until,
             },
         }
     }
@@ -50,7 +53,11 @@ impl Core {
     pub(super) fn check_may_endorse(&self) -> Result<(), Fault> {
         match self.phase() {
             Phase::Endorsing => Ok(()),
-            Phase::Restrained => Err(Fault::EndorserGone { node: self.me }),
+            Phase::Restrained => {
+                let gone = self.state().is_some_and(|state| state.is_gone(&self.me));
+                let node = self.me;
+                Err(if gone { Fault::EndorserGone { node } } else { Fault::EndorserSuspended { node } })
+            }
             Phase::Joining | Phase::Syncing | Phase::Following | Phase::Gone | Phase::Halted => {
                 Err(Fault::NotAnEndorser { node: self.me })
             }
@@ -75,9 +82,8 @@ impl Core {
         let time = self.now.max(chain.head().time.plus(1));
         match subject {
             Subject::Statement(statement) => {
-                match &statement.kind {
-                    Kind::Admit(admit) => self.check_basis(&admit.basis)?,
-                    Kind::Revoke(_) => {}
+                if let Some(basis) = statement.basis() {
+                    self.check_basis(basis)?;
                 }
                 chain.state().judge_statement(chain.head(), time, statement)
             }
@@ -199,7 +205,7 @@ impl Core {
             return Err(Error::Untimely("this node does not endorse"));
         };
         // At least its proposer's: whoever fills our queue signs for it. No fault if not: the sender's state may be older or newer.
-        if chain.state().check_endorsers(&circulated.endorsements, 1).is_err() {
+        if chain.state().check_endorsers(self.now, &circulated.endorsements, 1).is_err() {
             return Err(Error::Untimely("its endorsements are not of endorsers, as far as is known here"));
         }
         let subject = &circulated.subject;
@@ -242,9 +248,9 @@ impl Core {
     fn tell_if_met(&mut self, id: &Hash, effects: &mut Effects) {
         let Some(chain) = &self.chain else { return };
         let Some(proposal) = self.proposals.get_mut(id) else { return };
-        let state = chain.state();
+        let (state, now) = (chain.state(), self.now);
         // An entry carries no ballast (SPEC 4.4): whoever lost its office since it endorsed is left out.
-        let entitled = |endorsement: &&Endorsement| state.check_endorsers(&[**endorsement], 1).is_ok();
+        let entitled = |endorsement: &&Endorsement| state.check_endorsers(now, &[**endorsement], 1).is_ok();
         let endorsements: Vec<Endorsement> = proposal.endorsements.iter().filter(entitled).copied().collect();
         if proposal.met || endorsements.len() < state.threshold_for(&proposal.subject) {
             return;
@@ -305,7 +311,7 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
                 };
                 Some((admit.subject.node_id(), ticket))
             }
-            Kind::Revoke(_) => None,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => None,
         },
     }
 }

@@ -78,7 +78,7 @@ impl Core {
     pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
         let by_first_key = match &statement.kind {
             Kind::Admit(admit) => admit.subject.key == *from,
-            Kind::Revoke(_) => false,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => false,
         };
         by_first_key || self.owner_of(from) == Some(statement.subject())
     }
@@ -93,6 +93,13 @@ impl Core {
                 (standing.number == *number).then_some(standing.height)
             }
             Kind::Revoke(revoke) => state.gone_since(&revoke.subject).map(|gone| gone.height),
+            Kind::Suspend(suspend) => {
+                let standing = state.standing(&suspend.subject)?;
+                let newest = standing.suspension.filter(|_| standing.suspensions == suspend.number)?;
+                Some(newest.height)
+            }
+            // What is lifted leaves no trace of when.
+            Kind::Release(_) => None,
         }
     }
 
@@ -162,9 +169,12 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::GroundsNotAllowed { .. }
         | Fault::BadKey { .. }
         | Fault::NotAllowed { .. } => Some(Retry::Never),
+        // It may be released.
+        Fault::SubjectSuspended { .. } => Some(Retry::Later),
         // Whoever endorsed it may not any more: others can.
         Fault::NotAnEndorser { .. }
         | Fault::EndorserGone { .. }
+        | Fault::EndorserSuspended { .. }
         | Fault::NotTheCurrentKey { .. }
         | Fault::TooFewEndorsements { .. } => Some(Retry::NewerBasis),
         Fault::BadWindow { .. }
@@ -176,6 +186,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::BadSignature { .. }
         | Fault::NotInOrder { .. }
         | Fault::SubjectUnknown { .. }
+        | Fault::BadSuspension { .. }
         | Fault::WouldStrandTheCharter { .. }
         | Fault::BadCharter { .. }
         | Fault::WrongHeader { .. }

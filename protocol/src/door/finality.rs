@@ -484,6 +484,8 @@ impl Core {
         }
         match &entry.statement.kind {
             Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
+            Kind::Release(_) => {}
+            Kind::Suspend(_) => effects.sync_all(),
             Kind::Revoke(revoke) => {
                 effects.sync_all();
                 let Some(chain) = &self.chain else { return };

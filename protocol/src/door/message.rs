@@ -87,6 +87,8 @@ pub enum Standing {
     Gone,
     /// Unknown: may ask to join.
     Stranger,
+    /// A member whose rights rest: may follow, to learn when they do no longer.
+    Suspended,
     /// Effective member.
     Member,
     /// Named by the charter.
@@ -111,7 +113,7 @@ impl Message {
             | Message::Snapshot(_) => Standing::Member,
             // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
             Message::Final(_) => Standing::Stranger,
-            Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Member,
+            Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Suspended,
             Message::Talk(_) | Message::Circulate(_) => Standing::Endorser,
         }
     }

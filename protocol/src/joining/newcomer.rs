@@ -445,7 +445,7 @@ impl Newcomer {
         let block = chain.blocks.iter().find(|block| {
             block.entries.iter().any(|entry| match &entry.statement.kind {
                 Kind::Admit(admit) => admit.subject.node_id() == me,
-                Kind::Revoke(_) => false,
+                Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => false,
             })
         })?;
         // The statements are what the certified header names, whoever sent the body.

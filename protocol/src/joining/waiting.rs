@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Slot {
     Revoke(NodeId),
+    Suspend(NodeId),
+    Release(NodeId),
     Admit(NodeId),
 }
 
@@ -22,6 +24,8 @@ fn slot(entry: &Entry) -> Slot {
     match &entry.statement.kind {
         Kind::Admit(_) => Slot::Admit(subject),
         Kind::Revoke(_) => Slot::Revoke(subject),
+        Kind::Suspend(_) => Slot::Suspend(subject),
+        Kind::Release(_) => Slot::Release(subject),
     }
 }
 

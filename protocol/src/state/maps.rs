@@ -24,6 +24,28 @@ pub struct Standing {
     pub height: u64,
     /// On which grounds.
     pub by: AdmittedBy,
+    /// The number of its newest `Suspend`; 0 if there was none.
+    pub suspensions: u64,
+    /// That one, if it was not released. It may have lapsed.
+    pub suspension: Option<Suspension>,
+}
+
+/// Rights that rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Suspension {
+    /// Until when.
+    pub until: Timestamp,
+    /// The height of the block that says so.
+    pub height: u64,
+    /// The reason given.
+    pub reason: Reason,
+}
+
+impl Standing {
+    /// The suspension that is in force at `time`.
+    pub fn suspended(&self, time: Timestamp) -> Option<&Suspension> {
+        self.suspension.as_ref().filter(|suspension| time < suspension.until)
+    }
 }
 
 /// The keys of an identity, as far as a domain's log knows them.

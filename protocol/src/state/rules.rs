@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use super::charter::{Charter, CharterId, DomainId, Seat};
 use super::map::Key;
-use super::maps::{AdmittedBy, Gone, Keys, Maps, Standing, key_slot, ticket_slot};
+use super::maps::{AdmittedBy, Gone, Keys, Maps, Standing, Suspension, key_slot, ticket_slot};
 use super::statement::{
-    Admit, Endorsement, Entry, Grounds, Kind, Revoke, Statement, Subject, TicketId, TicketTerms, Window,
-    check_role_order,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Statement, Subject, Suspend, TicketId,
+    TicketTerms, Window, check_role_order,
 };
 use crate::fault::Fault;
 use crate::identity::NodeId;
@@ -57,6 +57,8 @@ impl Law {
         usize::from(match &statement.kind {
             Kind::Admit(_) => self.charter.thresholds.admit,
             Kind::Revoke(_) => self.charter.thresholds.revoke,
+            Kind::Suspend(_) => self.charter.thresholds.contain,
+            Kind::Release(_) => self.charter.thresholds.admit,
         })
     }
 
@@ -73,6 +75,8 @@ impl Law {
                 number: 0,
                 height: 0,
                 by: AdmittedBy::Seat,
+                suspensions: 0,
+                suspension: None,
             };
             maps.standing.insert(node.0, standing);
         }
@@ -102,7 +106,9 @@ impl Facts {
                 };
                 Facts { subject, key_slot: Some(key_slot(&admit.subject.key)), ticket }
             }
-            Kind::Revoke(_) => Facts { subject, key_slot: None, ticket: None },
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => {
+                Facts { subject, key_slot: None, ticket: None }
+            }
         }
     }
 }
@@ -131,6 +137,8 @@ impl Scene<'_> {
         match &statement.kind {
             Kind::Admit(admit) => self.judge_admit(admit, facts),
             Kind::Revoke(revoke) => self.judge_revoke(revoke),
+            Kind::Suspend(suspend) => self.judge_suspend(suspend),
+            Kind::Release(release) => self.judge_release(release),
         }
     }
 
@@ -139,7 +147,7 @@ impl Scene<'_> {
         match (&entry.statement.kind, endorsements) {
             // Whoever wants to go needs nobody's leave.
             (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => self.check_current_key(own),
-            (Kind::Revoke(_) | Kind::Admit(_), _) => {
+            (Kind::Revoke(_) | Kind::Admit(_) | Kind::Suspend(_) | Kind::Release(_), _) => {
                 self.check_endorsers(endorsements, self.law.statement_threshold(&entry.statement))
             }
         }
@@ -156,9 +164,33 @@ impl Scene<'_> {
                 return Err(Fault::NotAnEndorser { node });
             }
             self.check_current_key(endorsement)?;
+            if self.is_suspended(&node) {
+                return Err(Fault::EndorserSuspended { node });
+            }
         }
         let have = endorsements.len();
         if have < need { Err(Fault::TooFewEndorsements { have, need }) } else { Ok(()) }
+    }
+
+    fn is_suspended(&self, node: &NodeId) -> bool {
+        self.maps.standing.get(&node.0).is_some_and(|standing| standing.suspended(self.time).is_some())
+    }
+
+    /// How many endorsers could endorse now.
+    fn able(&self) -> usize {
+        let able = |seat: &&NodeId| self.maps.standing.contains(&seat.0) && !self.is_suspended(seat);
+        self.law.seats().filter(able).count()
+    }
+
+    /// Whether enough endorsers remain to amend the charter when `subject` is restrained (SPEC 4.7, 4.9).
+    fn check_leaves_enough(&self, subject: &NodeId) -> Result<(), Fault> {
+        if !self.law.has_seat(subject) {
+            return Ok(());
+        }
+        // Whoever is suspended already is missing already.
+        let left = self.able() - usize::from(!self.is_suspended(subject));
+        let amend = usize::from(self.law.charter.thresholds.amend);
+        if left < amend { Err(Fault::WouldStrandTheCharter { left, amend }) } else { Ok(()) }
     }
 
     fn check_current_key(&self, endorsement: &Endorsement) -> Result<(), Fault> {
@@ -182,6 +214,9 @@ impl Scene<'_> {
             return Err(Fault::SubjectGone { subject });
         }
         let standing = self.maps.standing.get(&subject.0);
+        if standing.is_some_and(|standing| standing.suspended(self.time).is_some()) {
+            return Err(Fault::SubjectSuspended { subject });
+        }
         let expected = standing.map_or(0, |standing| standing.number) + 1;
         if admit.number != expected {
             return Err(Fault::WrongNumber { subject, theirs: admit.number, expected });
@@ -201,17 +236,7 @@ impl Scene<'_> {
         }
         self.judge_window(&admit.window)?;
 
-        let basis = &admit.basis;
-        let bad_basis = |why| Err(Fault::BadBasis { why });
-        if basis.height >= self.height {
-            return bad_basis("it is not below the block");
-        }
-        if basis.time > self.time {
-            return bad_basis("it is later than the block");
-        }
-        if self.time.since(basis.time) > charter.timing.basis_ms {
-            return bad_basis("it is older than the charter allows");
-        }
+        self.judge_basis(&admit.basis)?;
         match (&admit.grounds, &facts.ticket) {
             (Grounds::Ticket(_), _) if !charter.admission.tickets => {
                 Err(Fault::GroundsNotAllowed { grounds: "ticket" })
@@ -226,6 +251,20 @@ impl Scene<'_> {
             (Grounds::Ticket(_), None) => unreachable!("the facts are of another statement"),
             (Grounds::Approval, _) => Ok(()),
         }
+    }
+
+    fn judge_basis(&self, basis: &Basis) -> Result<(), Fault> {
+        let bad = |why| Err(Fault::BadBasis { why });
+        if basis.height >= self.height {
+            return bad("it is not below the block");
+        }
+        if basis.time > self.time {
+            return bad("it is later than the block");
+        }
+        if self.time.since(basis.time) > self.law.charter.timing.basis_ms {
+            return bad("it is older than the charter allows");
+        }
+        Ok(())
     }
 
     fn judge_window(&self, window: &Window) -> Result<(), Fault> {
@@ -295,20 +334,45 @@ impl Scene<'_> {
     /// SPEC 4.7.
     fn judge_revoke(&self, revoke: &Revoke) -> Result<(), Fault> {
         let subject = revoke.subject;
+        self.standing_of(&subject)?;
+        self.check_leaves_enough(&subject)
+    }
+
+    /// SPEC 4.9.
+    fn judge_suspend(&self, suspend: &Suspend) -> Result<(), Fault> {
+        let standing = self.standing_of(&suspend.subject)?;
+        let (subject, theirs, expected) = (suspend.subject, suspend.number, standing.suspensions + 1);
+        if theirs != expected {
+            return Err(Fault::WrongNumber { subject, theirs, expected });
+        }
+        if suspend.until <= self.time {
+            return Err(Fault::BadSuspension { why: "it ends before the block" });
+        }
+        if standing.suspended(self.time).is_some_and(|longer| suspend.until < longer.until) {
+            return Err(Fault::BadSuspension { why: "it ends before the one that is in force: release it" });
+        }
+        self.check_leaves_enough(&subject)
+    }
+
+    /// SPEC 4.10.
+    fn judge_release(&self, release: &Release) -> Result<(), Fault> {
+        let standing = self.standing_of(&release.subject)?;
+        let (subject, theirs, expected) = (release.subject, release.number, standing.suspensions);
+        if theirs != expected {
+            return Err(Fault::WrongNumber { subject, theirs, expected });
+        }
+        if standing.suspended(self.time).is_none() {
+            return Err(Fault::BadSuspension { why: "the subject is not suspended" });
+        }
+        self.judge_basis(&release.basis)
+    }
+
+    fn standing_of(&self, subject: &NodeId) -> Result<&Standing, Fault> {
+        let subject = *subject;
         if self.maps.gone.contains(&subject.0) {
             return Err(Fault::SubjectGone { subject });
         }
-        if !self.maps.standing.contains(&subject.0) {
-            return Err(Fault::SubjectUnknown { subject });
-        }
-        if self.law.has_seat(&subject) {
-            let able = self.law.seats().filter(|seat| self.maps.standing.contains(&seat.0)).count();
-            let (left, amend) = (able - 1, usize::from(self.law.charter.thresholds.amend));
-            if left < amend {
-                return Err(Fault::WouldStrandTheCharter { left, amend });
-            }
-        }
-        Ok(())
+        self.maps.standing.get(&subject.0).ok_or(Fault::SubjectUnknown { subject })
     }
 
     /// What a valid statement changes.
@@ -320,13 +384,29 @@ impl Scene<'_> {
                 assert!(stood, "a revocation was applied to {subject:?}, which does not stand");
                 self.maps.gone.insert(subject.0, Gone { height: self.height, reason: *reason });
             }
+            Kind::Suspend(Suspend { subject, number, until, reason }) => {
+                let suspension = Suspension { until: *until, height: self.height, reason: *reason };
+                self.change(subject, |standing| {
+                    (standing.suspensions, standing.suspension) = (*number, Some(suspension));
+                });
+            }
+            Kind::Release(Release { subject, .. }) => {
+                self.change(subject, |standing| standing.suspension = None);
+            }
         }
+    }
+
+    fn change(&mut self, subject: &NodeId, change: impl FnOnce(&mut Standing)) {
+        let standing = self.maps.standing.get(&subject.0);
+        let mut standing = standing.expect("an entry is applied to whoever it was judged to stand").clone();
+        change(&mut standing);
+        self.maps.standing.insert(subject.0, standing);
     }
 
     fn apply_admit(&mut self, admit: &Admit, facts: &Facts) {
         let subject = facts.subject;
-        let known = self.maps.standing.get(&subject.0).map(|standing| standing.keys.clone());
-        if known.is_none() {
+        let before = self.maps.standing.get(&subject.0).cloned();
+        if before.is_none() {
             let slot = facts.key_slot.expect("the facts are of an admission");
             self.maps.keys.insert(slot, subject);
         }
@@ -340,13 +420,17 @@ impl Scene<'_> {
                 unreachable!("the facts are of another statement")
             }
         };
+        let (suspensions, suspension) =
+            before.as_ref().map_or((0, None), |standing| (standing.suspensions, standing.suspension));
         let standing = Standing {
-            keys: known.unwrap_or_else(|| Keys::of(&admit.subject)),
+            keys: before.map_or_else(|| Keys::of(&admit.subject), |standing| standing.keys),
             roles: admit.roles.clone(),
             window: admit.window,
             number: admit.number,
             height: self.height,
             by,
+            suspensions,
+            suspension,
         };
         self.maps.standing.insert(subject.0, standing);
     }

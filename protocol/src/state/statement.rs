@@ -40,6 +40,10 @@ pub enum Kind {
     Admit(Box<Admit>),
     /// This identity is out, for good.
     Revoke(Revoke),
+    /// This member's rights rest.
+    Suspend(Suspend),
+    /// They rest no longer.
+    Release(Release),
 }
 
 /// «This identity is a member, with these roles, in this window.» Renews and changes roles, too.
@@ -141,7 +145,31 @@ pub struct Revoke {
     pub reason: Reason,
 }
 
-/// Why somebody is revoked: for those who look later. Discriminants are wire format: append only.
+/// «This member's rights rest until then, or until it is released.»
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Suspend {
+    /// Who.
+    pub subject: NodeId,
+    /// 1 for the first, then one more each time.
+    pub number: u64,
+    /// When it lapses by itself; the end of time, if it shall not.
+    pub until: Timestamp,
+    /// Why. Binds nothing.
+    pub reason: Reason,
+}
+
+/// «Its rights rest no longer.»
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Release {
+    /// Who.
+    pub subject: NodeId,
+    /// Which suspension: an old release never lifts a newer one.
+    pub number: u64,
+    /// A recent final block: what the endorsers knew when they judged.
+    pub basis: Basis,
+}
+
+/// Why somebody is revoked or suspended: for those who look later. Discriminants are wire format: append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
@@ -166,14 +194,25 @@ impl Statement {
         match &self.kind {
             Kind::Admit(admit) => admit.subject.node_id(),
             Kind::Revoke(revoke) => revoke.subject,
+            Kind::Suspend(suspend) => suspend.subject,
+            Kind::Release(release) => release.subject,
+        }
+    }
+
+    /// The final block that it rests on, if it is a grant.
+    pub fn basis(&self) -> Option<&Basis> {
+        match &self.kind {
+            Kind::Admit(admit) => Some(&admit.basis),
+            Kind::Release(release) => Some(&release.basis),
+            Kind::Revoke(_) | Kind::Suspend(_) => None,
         }
     }
 
     /// Whether it takes away rather than gives: such go first in a block.
     pub fn is_denial(&self) -> bool {
         match &self.kind {
-            Kind::Admit(_) => false,
-            Kind::Revoke(_) => true,
+            Kind::Admit(_) | Kind::Release(_) => false,
+            Kind::Revoke(_) | Kind::Suspend(_) => true,
         }
     }
 }
@@ -182,7 +221,7 @@ impl Stateless for Statement {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
         match &self.kind {
             Kind::Admit(admit) => admit.inspect(sheet),
-            Kind::Revoke(_) => Ok(()),
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         }
     }
 }

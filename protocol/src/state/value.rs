@@ -54,6 +54,8 @@ pub enum Effective {
     NotYet,
     /// Its window is over.
     Lapsed,
+    /// Its rights rest.
+    Suspended,
     /// It is gone for ever.
     Gone,
 }
@@ -212,6 +214,7 @@ impl State {
         match self.standing(node) {
             None if self.is_gone(node) => Effective::Gone,
             None => Effective::Unknown,
+            Some(standing) if standing.suspended(now).is_some() => Effective::Suspended,
             Some(_) if self.has_seat(node) => Effective::Yes,
             Some(standing) if now < standing.window.from => Effective::NotYet,
             Some(standing) if standing.window.contains(now) => Effective::Yes,
@@ -224,12 +227,17 @@ impl State {
         self.0.law.threshold(subject)
     }
 
-    /// Whether `endorsements` are of at least `need` distinct endorsers who may endorse, and of no others (SPEC 4.4).
+    /// Whether `endorsements` are of at least `need` distinct endorsers who may endorse at `time`, and of no others (SPEC 4.4).
     ///
     /// # Errors
     /// A [`Fault`] that names the first who may not, or how many are missing.
-    pub fn check_endorsers(&self, endorsements: &[Endorsement], need: usize) -> Result<(), Fault> {
-        self.scene(self.0.last.height.saturating_add(1), self.0.last.time).check_endorsers(endorsements, need)
+    pub fn check_endorsers(
+        &self,
+        time: Timestamp,
+        endorsements: &[Endorsement],
+        need: usize,
+    ) -> Result<(), Fault> {
+        self.scene(self.0.last.height.saturating_add(1), time).check_endorsers(endorsements, need)
     }
 
     /// Whether `entry` would be valid in a block on `parent` at `time`.

@@ -9,4 +9,5 @@ mod keys;
 mod proofs;
 mod revocations;
 mod snapshot;
+mod suspensions;
 mod wire;

@@ -13,7 +13,9 @@ use frith_protocol::encoding::VERSION;
 use frith_protocol::identity::{PublicKey, Signature, verify};
 use frith_protocol::joining::{Answer, Circulated, Draft, Retry, Shown, Verdict, spend_digest};
 use frith_protocol::limits::MESSAGE_BYTES_MAX;
-use frith_protocol::state::{Block, BlockId, FinalChain, Grounds, Kind, Subject};
+use frith_protocol::state::{
+    Block, BlockId, FinalChain, Grounds, Kind, Reason, Release, Statement, Subject, Suspend,
+};
 
 use crate::domain::{Domain, Person, check, verified};
 
@@ -91,6 +93,17 @@ impl World {
         Draft { statement, shown: None, note: String::new() }
     }
 
+    fn suspension(&self) -> Statement {
+        let (subject, until) = (self.newcomer.node, self.domain.now().plus(60_000));
+        let suspend = Suspend { subject, number: 1, until, reason: Reason::Compromised };
+        self.domain.statement(Kind::Suspend(suspend))
+    }
+
+    fn release(&self) -> Statement {
+        let basis = self.domain.admit(&self.newcomer).basis;
+        self.domain.statement(Kind::Release(Release { subject: self.newcomer.node, number: 1, basis }))
+    }
+
     fn answer(&self, verdict: Verdict) -> Message {
         let statement = self.draft().statement.id();
         Message::Answer(Box::new(Answer { statement, verdict }))
@@ -137,6 +150,8 @@ impl World {
             ("answer_later", self.answer(declined(Retry::Later))),
             ("submit_admit", Message::Submit(Arc::new(domain.endorsed(statement)))),
             ("submit_revoke", Message::Submit(Arc::new(domain.revocation(self.newcomer.node)))),
+            ("submit_suspend", Message::Submit(Arc::new(domain.endorsed(self.suspension())))),
+            ("submit_release", Message::Submit(Arc::new(domain.endorsed(self.release())))),
             (
                 "refused",
                 Message::Refused {

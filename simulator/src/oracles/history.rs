@@ -157,6 +157,8 @@ impl History {
                 self.members.remove(&subject);
                 self.gone.insert(subject);
             }
+            // Neither makes a member, nor takes one away.
+            Kind::Suspend(_) | Kind::Release(_) => {}
         }
     }
 

@@ -26,6 +26,20 @@ pub struct Standing {
     pub height: u64,
     /// How.
     pub how: How,
+    /// The number of the newest `Suspend`.
+    pub suspensions: u64,
+    /// Until when, the height of its block, its reason; none if it was released.
+    pub suspension: Option<(Timestamp, u64, Reason)>,
+}
+
+impl Standing {
+    /// SPEC 4.9: in force at every time before its end.
+    pub fn is_suspended(&self, time: Timestamp) -> bool {
+        match self.suspension {
+            Some((until, _, _)) => time < until,
+            None => false,
+        }
+    }
 }
 
 /// Inception, key sequence, current key, commitment to the next.
@@ -115,6 +129,8 @@ impl Facts {
                 number: 0,
                 height: 0,
                 how: How::Seat,
+                suspensions: 0,
+                suspension: None,
             };
             facts.standing.insert(node, standing);
             facts.keys.insert(key_place(&seat.inception.key), Hash(node));
@@ -143,6 +159,17 @@ impl Facts {
                 self.standing.remove(&revoke.subject.0);
                 self.gone.insert(revoke.subject.0, Gone { height, reason: revoke.reason });
             }
+            Kind::Suspend(suspend) => {
+                if let Some(standing) = self.standing.get_mut(&suspend.subject.0) {
+                    standing.suspensions = suspend.number;
+                    standing.suspension = Some((suspend.until, height, suspend.reason));
+                }
+            }
+            Kind::Release(release) => {
+                if let Some(standing) = self.standing.get_mut(&release.subject.0) {
+                    standing.suspension = None;
+                }
+            }
         }
     }
 
@@ -160,6 +187,8 @@ impl Facts {
             None => keys_of(&admit.subject),
         };
         self.keys.insert(key_place(&keys.current), Hash(node));
+        let before = self.standing.get(&node);
+        let (suspensions, suspension) = before.map_or((0, None), |it| (it.suspensions, it.suspension));
         let standing = Standing {
             keys,
             roles: admit.roles.clone(),
@@ -167,6 +196,8 @@ impl Facts {
             number: admit.number,
             height,
             how,
+            suspensions,
+            suspension,
         };
         self.standing.insert(node, standing);
     }

@@ -236,7 +236,7 @@ fn check_body(entries: &[Entry]) -> Result<(), No> {
 
 fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
-        Kind::Admit(_) => false,
-        Kind::Revoke(_) => true,
+        Kind::Admit(_) | Kind::Release(_) => false,
+        Kind::Revoke(_) | Kind::Suspend(_) => true,
     }
 }

@@ -1,7 +1,9 @@
 //! When an entry is valid (SPEC 4).
 
 use frith_protocol::limits;
-use frith_protocol::state::{Admit, Endorsement, Entry, Grounds, Kind, Revoke, TicketTerms};
+use frith_protocol::state::{
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Suspend, TicketTerms,
+};
 use frith_protocol::time::Timestamp;
 
 use super::facts::{Facts, key_place, ticket_place};
@@ -26,7 +28,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
         unless(holds(key, &signed, signature), "1.5 signature of an endorsement")?;
     }
     match &entry.statement.kind {
-        Kind::Revoke(_) => Ok(()),
+        Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         Kind::Admit(admit) => {
             let inception = &admit.subject;
             unless(may_be_introduced(&inception.key), "1.6 first key")?;
@@ -60,10 +62,10 @@ pub(super) fn judge(
             check_admit(model, facts, height, time, admit)?;
             let need = usize::from(model.charter().thresholds.admit);
             unless(entry.endorsements.len() >= need, "4.5 too few endorsements")?;
-            check_endorsers(model, facts, &entry.endorsements)
+            check_endorsers(model, facts, time, &entry.endorsements)
         }
         Kind::Revoke(revoke) => {
-            check_revoke(model, facts, revoke)?;
+            check_revoke(model, facts, time, revoke)?;
             if let [only] = &entry.endorsements[..]
                 && only.node == revoke.subject
             {
@@ -71,18 +73,36 @@ pub(super) fn judge(
             }
             let need = usize::from(model.charter().thresholds.revoke);
             unless(entry.endorsements.len() >= need, "4.7 too few endorsements")?;
-            check_endorsers(model, facts, &entry.endorsements)
+            check_endorsers(model, facts, time, &entry.endorsements)
+        }
+        Kind::Suspend(suspend) => {
+            check_suspend(model, facts, time, suspend)?;
+            let need = usize::from(model.charter().thresholds.contain);
+            unless(entry.endorsements.len() >= need, "4.9 too few endorsements")?;
+            check_endorsers(model, facts, time, &entry.endorsements)
+        }
+        Kind::Release(release) => {
+            check_release(model, facts, height, time, release)?;
+            let need = usize::from(model.charter().thresholds.admit);
+            unless(entry.endorsements.len() >= need, "4.10 too few endorsements")?;
+            check_endorsers(model, facts, time, &entry.endorsements)
         }
     }
 }
 
 /// SPEC 4.4.
-fn check_endorsers(model: &Model, facts: &Facts, endorsements: &[Endorsement]) -> Result<(), No> {
+fn check_endorsers(
+    model: &Model,
+    facts: &Facts,
+    time: Timestamp,
+    endorsements: &[Endorsement],
+) -> Result<(), No> {
     for endorsement in endorsements {
         let seated =
             model.charter().endorsers.iter().any(|seat| node_id(&seat.inception) == endorsement.node.0);
         unless(seated, "4.4 no endorser")?;
         unless(!facts.gone.contains_key(&endorsement.node.0), "4.4 a revoked endorser")?;
+        unless(!is_suspended(facts, &endorsement.node.0, time), "4.4 a suspended endorser")?;
         check_current_key(facts, endorsement)?;
     }
     Ok(())
@@ -103,6 +123,7 @@ fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit
     let standing = facts.standing.get(&node);
 
     unless(!facts.gone.contains_key(&node), "4.5 the subject is gone")?;
+    unless(!is_suspended(facts, &node, time), "4.5 the subject is suspended")?;
     let next = standing.map_or(1, |standing| standing.number + 1);
     unless(*number == next, "4.5 number")?;
     let owner = facts.keys.get(&key_place(&subject.key));
@@ -116,9 +137,7 @@ fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit
     let lifetime = window.until.0 - window.from.0;
     unless(lifetime <= charter.timing.member_lifetime_ms, "4.5 window too long")?;
 
-    unless(basis.height < height, "4.5 basis not below the block")?;
-    unless(basis.time <= time, "4.5 basis later than the block")?;
-    unless(time.0 - basis.time.0 <= charter.timing.basis_ms, "4.5 basis too old")?;
+    check_basis(model, height, time, basis)?;
 
     unless(standing.is_some() || facts.standing.len() < limits::MEMBERS_MAX, "4.5 the domain is full")?;
     match grounds {
@@ -146,16 +165,62 @@ fn check_ticket(
     unless(used < terms.uses, "4.6 a spent ticket")
 }
 
+/// SPEC 4.5.
+fn check_basis(model: &Model, height: u64, time: Timestamp, basis: &Basis) -> Result<(), No> {
+    unless(basis.height < height, "4.5 basis not below the block")?;
+    unless(basis.time <= time, "4.5 basis later than the block")?;
+    unless(time.0 - basis.time.0 <= model.charter().timing.basis_ms, "4.5 basis too old")
+}
+
+fn is_suspended(facts: &Facts, node: &Bytes32, time: Timestamp) -> bool {
+    facts.standing.get(node).is_some_and(|standing| standing.is_suspended(time))
+}
+
+/// SPEC 4.7 and 4.9: with `subject` restrained, enough others remain.
+fn leaves_enough(model: &Model, facts: &Facts, time: Timestamp, subject: &Bytes32) -> bool {
+    let seats: Vec<Bytes32> = model.charter().endorsers.iter().map(|seat| node_id(&seat.inception)).collect();
+    let left = seats
+        .iter()
+        .filter(|seat| *seat != subject)
+        .filter(|seat| !facts.gone.contains_key(*seat))
+        .filter(|seat| !is_suspended(facts, seat, time))
+        .count();
+    !seats.contains(subject) || left >= usize::from(model.charter().thresholds.amend)
+}
+
 /// SPEC 4.7, but for the endorsements.
-fn check_revoke(model: &Model, facts: &Facts, revoke: &Revoke) -> Result<(), No> {
+fn check_revoke(model: &Model, facts: &Facts, time: Timestamp, revoke: &Revoke) -> Result<(), No> {
     unless(!facts.gone.contains_key(&revoke.subject.0), "4.7 gone already")?;
     unless(facts.standing.contains_key(&revoke.subject.0), "4.7 unknown")?;
-    let left = model
-        .charter()
-        .endorsers
-        .iter()
-        .map(|seat| node_id(&seat.inception))
-        .filter(|seat| *seat != revoke.subject.0 && !facts.gone.contains_key(seat))
-        .count();
-    unless(left >= usize::from(model.charter().thresholds.amend), "4.7 it would strand the charter")
+    unless(leaves_enough(model, facts, time, &revoke.subject.0), "4.7 it would strand the charter")
+}
+
+/// SPEC 4.9, but for the endorsements.
+fn check_suspend(model: &Model, facts: &Facts, time: Timestamp, suspend: &Suspend) -> Result<(), No> {
+    let Suspend { subject, number, until, reason: _ } = suspend;
+    unless(!facts.gone.contains_key(&subject.0), "4.9 gone")?;
+    let standing = facts.standing.get(&subject.0).ok_or("4.9 unknown")?;
+    unless(*number == standing.suspensions + 1, "4.9 number")?;
+    unless(*until > time, "4.9 over before it begins")?;
+    if standing.is_suspended(time) {
+        let (longer, _, _) = standing.suspension.expect("it is suspended");
+        unless(*until >= longer, "4.9 shorter than the one in force")?;
+    }
+    unless(leaves_enough(model, facts, time, &subject.0), "4.9 it would strand the charter")
+}
+
+/// SPEC 4.10, but for the endorsements.
+fn check_release(
+    model: &Model,
+    facts: &Facts,
+    height: u64,
+    time: Timestamp,
+    release: &Release,
+) -> Result<(), No> {
+    let Release { subject, number, basis } = release;
+    unless(!facts.gone.contains_key(&subject.0), "4.10 gone")?;
+    let standing = facts.standing.get(&subject.0).ok_or("4.10 unknown")?;
+    unless(*number == standing.suspensions, "4.10 number")?;
+    unless(standing.is_suspended(time), "4.10 not suspended")?;
+    check_basis(model, height, time, basis)
 }
