@@ -6,8 +6,8 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, State, Statement, StatementId,
-    Subject, Suspend, TicketTerms,
+    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, State, Statement,
+    StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
@@ -51,6 +51,20 @@ pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<S
                     Some(format!("{} is gone already, since height {}", revoke.subject.short(), gone.height))
                 }
                 None => decided(),
+            }
+        }
+        Subject::Statement(Statement { kind: Kind::Suspend(Suspend { subject, number, .. }), .. }) => {
+            match state.standing(subject) {
+                Some(standing) if standing.suspensions < *number => decided(),
+                Some(_) => Some(format!("{} was suspended since it was proposed", subject.short())),
+                None => Some(format!("{} is no member any more", subject.short())),
+            }
+        }
+        Subject::Statement(Statement { kind: Kind::Release(Release { subject, number, .. }), .. }) => {
+            let standing = state.standing(subject).filter(|standing| standing.suspensions == *number);
+            match standing.and_then(|standing| standing.suspended(now)) {
+                Some(_) => decided(),
+                None => Some(format!("{} is not suspended so any more", subject.short())),
             }
         }
     }
