@@ -161,8 +161,9 @@ impl Trial {
         // SPEC 4.8.
         let seats = &self.history.model.charter().endorsers;
         let seated = seats.iter().any(|seat| hashes::node_id(&seat.inception) == node.0);
-        let effective =
-            ours.is_some_and(|ours| seated || (ours.window.from <= now && now < ours.window.until));
+        let effective = ours
+            .filter(|ours| !ours.is_suspended(now))
+            .is_some_and(|ours| seated || (ours.window.from <= now && now < ours.window.until));
         let theirs = state.effective(node, now) == Effective::Yes;
         assert_eq!(theirs, effective, "seed {seed}: whether {node:?} is effective at {now}");
     }
