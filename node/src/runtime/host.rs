@@ -13,6 +13,7 @@ use frith_protocol::fault::Fault;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::joining::Origin;
 use frith_protocol::state::DomainId;
+use frith_protocol::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checks::Incoming;
@@ -65,6 +66,8 @@ pub(super) struct Host {
     pub(super) waits: Vec<Wait>,
     /// The state changed in a way that may change who is what.
     standings_changed: bool,
+    /// When, by time alone, somebody may become something else than the network knows it as.
+    look_again_at: Option<Timestamp>,
     /// A ticket may be over whose key lies here.
     tickets_changed: bool,
     misbehaved: Vec<PublicKey>,
@@ -104,6 +107,7 @@ impl Host {
             replies: Vec::new(),
             waits: Vec::new(),
             standings_changed: true,
+            look_again_at: None,
             tickets_changed: true,
             misbehaved: Vec::new(),
             told_version: BTreeSet::new(),
@@ -175,8 +179,14 @@ impl Host {
     /// Deadlines may have passed.
     pub(super) fn tick(&mut self) {
         self.say_if_alone();
-        for effects in self.router.tick(self.clock.now()) {
+        let now = self.clock.now();
+        for effects in self.router.tick(now) {
             self.take(effects);
+        }
+        if self.look_again_at.take_if(|at| *at <= now).is_some() {
+            // The core judges by the time that it was given last.
+            self.handle(Input::Tick).expect("time is nobody's fault");
+            self.standings_changed = true;
         }
     }
 
@@ -373,6 +383,9 @@ impl Host {
                 *known = standing;
             }
         }
+        // Windows and suspensions end without an entry that says so. This is exact, and a few look-ups whenever an entry comes; whoever is not
+        // connected is looked at when it connects. (Looking every few seconds would go through all members each time, and be late.)
+        self.look_again_at = core.may_change_at(self.connected.keys());
         self.contacts.keep(core, &self.network).await;
     }
 
@@ -466,7 +479,8 @@ impl Host {
 
     /// How long nothing need be done.
     pub(super) fn deadline(&self) -> Duration {
-        let core = self.router.next_deadline().map(|at| Duration::from_millis(at.since(self.clock.latest())));
+        let core = self.router.next_deadline().into_iter().chain(self.look_again_at).min();
+        let core = core.map(|at| Duration::from_millis(at.since(self.clock.latest())));
         let instant = Instant::now();
         let waits = self.next_wait().map(|at| at.saturating_duration_since(instant));
         core.into_iter().chain(waits).min().unwrap_or(LOOK_AT_CLOCK).min(LOOK_AT_CLOCK)

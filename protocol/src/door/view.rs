@@ -124,6 +124,14 @@ impl Core {
         fresh.then(|| chain.state().effective(node, now))
     }
 
+    /// When this node or one of `peers` may become something else although no entry says so: a window or a suspension is over then. The
+    /// core keeps no timer for it, since it judges everybody by the time of each input; a host that remembers standings looks again.
+    pub fn may_change_at<'a>(&self, peers: impl IntoIterator<Item = &'a PublicKey>) -> Option<Timestamp> {
+        let state = self.state()?;
+        let nodes = peers.into_iter().filter_map(|key| state.owner_of(key)).chain([self.me]);
+        nodes.filter_map(|node| state.may_change_at(&node, self.now)).min()
+    }
+
     /// All that collects endorsements here, by the digest that is endorsed.
     pub fn proposals(&self) -> impl Iterator<Item = (&Hash, &Proposal)> {
         self.proposals.iter()

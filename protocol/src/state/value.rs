@@ -222,6 +222,15 @@ impl State {
         }
     }
 
+    /// When, by time alone, [`State::effective`] may say something else of `node` than it does at `now`: not before then.
+    pub fn may_change_at(&self, node: &NodeId, now: Timestamp) -> Option<Timestamp> {
+        let standing = self.standing(node)?;
+        let lapses = standing.suspended(now).map(|suspension| suspension.until);
+        // An endorser's window never lapses.
+        let window = (!self.has_seat(node)).then_some([standing.window.from, standing.window.until]);
+        lapses.into_iter().chain(window.into_iter().flatten()).filter(|at| *at > now).min()
+    }
+
     /// How many endorsements meet the rule of `subject`.
     pub fn threshold_for(&self, subject: &Subject) -> usize {
         self.0.law.threshold(subject)

@@ -21,6 +21,13 @@ fn suspension(domain: &Domain, subject: NodeId, number: u64, until: Timestamp) -
     domain.endorsed(domain.statement(Kind::Suspend(suspend)))
 }
 
+/// The first founder, for the first time.
+fn suspended_by_the_others(domain: &Domain, subject: NodeId, until: Timestamp) -> Entry {
+    let suspend = Suspend { subject, number: 1, until, reason: Reason::Compromised };
+    let others: Vec<&Person> = domain.founders[1..].iter().collect();
+    endorsed_by(domain.statement(Kind::Suspend(suspend)), &others)
+}
+
 fn release(domain: &Domain, subject: NodeId, number: u64) -> Entry {
     let head = &domain.head;
     let basis = Basis { height: head.height, block: head.id(), time: head.time };
@@ -41,6 +48,26 @@ fn rule_4_9_a_suspended_members_rights_rest_until_then_and_no_longer() {
     assert_eq!(says(&domain, &member, until), Effective::Yes);
     let standing = domain.state.standing(&member.node).expect("it stands");
     assert_eq!((standing.number, standing.suspensions), (1, 1), "its admission is untouched");
+}
+
+#[test]
+fn rule_4_9_when_rights_may_change_by_time_alone_is_never_told_too_late() {
+    let (mut domain, member) = with_member(4);
+    let founder = domain.founders[0].node;
+    let (now, window) = (domain.now(), domain.state.standing(&member.node).expect("it stands").window);
+    assert_eq!(domain.state.may_change_at(&member.node, now), Some(window.until));
+    assert_eq!(domain.state.may_change_at(&founder, now), None, "a seat never lapses");
+    let until = now.plus(HOUR);
+    domain.advance(&[suspension(&domain, member.node, 1, until)]);
+    domain.advance(&[suspended_by_the_others(&domain, founder, until)]);
+    assert_eq!(domain.state.may_change_at(&member.node, now), Some(until));
+    assert_eq!(domain.state.may_change_at(&founder, now), Some(until));
+    assert_eq!(domain.state.may_change_at(&founder, until), None);
+    for from in [Timestamp(0), window.from, now, until, window.until] {
+        let at = domain.state.may_change_at(&member.node, from).unwrap_or(window.until.plus(HOUR));
+        let before = says(&domain, &member, from);
+        assert_eq!(says(&domain, &member, Timestamp(at.0 - 1)), before, "from {from}");
+    }
 }
 
 #[test]
@@ -122,10 +149,7 @@ fn rule_4_9_suspensions_stop_where_the_charter_could_be_amended_no_more_until_th
 fn rule_4_4_a_suspended_endorser_endorses_nothing_until_it_lapses() {
     let mut domain = Domain::new(4);
     let (node, until) = (domain.founders[0].node, domain.now().plus(HOUR));
-    let others: Vec<&Person> = domain.founders[1..].iter().collect();
-    let suspend = Suspend { subject: node, number: 1, until, reason: Reason::Compromised };
-    let entry = endorsed_by(domain.statement(Kind::Suspend(suspend)), &others);
-    domain.advance(&[entry]);
+    domain.advance(&[suspended_by_the_others(&domain, node, until)]);
     let admission = domain.admission(domain.admit(&Person::new(5)));
     assert!(admission.endorsements.iter().any(|endorsement| endorsement.node == node));
     assert_eq!(domain.judge(&admission), Err(Fault::EndorserSuspended { node }));
