@@ -131,9 +131,10 @@ impl Core {
             return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
         if let Err(fault) = self.check_may_endorse() {
-            // A seat that has no state yet, or has halted, may come round.
+            // A seat that has no state yet, or has halted, may come round; one that is suspended may be released.
             let retry = match self.phase() {
                 Phase::Syncing | Phase::Halted => Retry::Later,
+                Phase::Restrained if matches!(fault, Fault::EndorserSuspended { .. }) => Retry::Later,
                 Phase::Endorsing | Phase::Joining | Phase::Following | Phase::Restrained | Phase::Gone => {
                     Retry::Never
                 }

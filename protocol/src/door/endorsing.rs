@@ -36,8 +36,8 @@ impl Core {
             Subject::Ticket(terms) => terms.expires,
             Subject::Statement(statement) => match &statement.kind {
                 Kind::Admit(admit) => admit.basis.time.plus(charter.timing.basis_ms),
-                // A removal is good for as long as its subject is there: kept until it is in a block.
                 Kind::Release(release) => release.basis.time.plus(charter.timing.basis_ms),
+                // A removal is good for as long as its subject is there: kept until it is in a block.
                 Kind::Revoke(_) => Timestamp(u64::MAX),
                 // No longer than it would last.
                 Kind::Suspend(suspend) => suspend.until,
@@ -204,8 +204,10 @@ impl Core {
         let (Some(chain), Some(_)) = (&self.chain, &self.hall) else {
             return Err(Error::Untimely("this node does not endorse"));
         };
+        // Whoever signed and is restrained since must not keep the others' endorsements from going round.
+        let endorsements = self.entitled(&circulated.endorsements);
         // At least its proposer's: whoever fills our queue signs for it. No fault if not: the sender's state may be older or newer.
-        if chain.state().check_endorsers(self.now, &circulated.endorsements, 1).is_err() {
+        if endorsements.is_empty() {
             return Err(Error::Untimely("its endorsements are not of endorsers, as far as is known here"));
         }
         let subject = &circulated.subject;
@@ -216,7 +218,7 @@ impl Core {
                 return Ok(());
             }
             let charter = chain.state().charter();
-            if self.proposals.is_beyond_a_share(&circulated.endorsements, charter) {
+            if self.proposals.is_beyond_a_share(&endorsements, charter) {
                 return Err(Error::Untimely(
                     "its endorsers have too many proposals open that nobody else endorsed",
                 ));
@@ -237,7 +239,7 @@ impl Core {
             effects.tell(Event::Waiting { id, note: circulated.note.clone() });
         }
         let Some(proposal) = self.proposals.get_mut(&id) else { return Ok(()) };
-        if proposal.merge(&circulated.endorsements) {
+        if proposal.merge(&endorsements) {
             let proposal = proposal.clone();
             self.keep_proposal(&proposal, effects);
             self.tell_if_met(&id, effects);
@@ -245,13 +247,18 @@ impl Core {
         Ok(())
     }
 
+    /// Those of `endorsements` whose signers may endorse now.
+    fn entitled(&self, endorsements: &[Endorsement]) -> Vec<Endorsement> {
+        let Some(state) = self.state() else { return Vec::new() };
+        let entitled = |one: &&Endorsement| state.check_endorsers(self.now, &[**one], 1).is_ok();
+        endorsements.iter().filter(entitled).copied().collect()
+    }
+
     fn tell_if_met(&mut self, id: &Hash, effects: &mut Effects) {
-        let Some(chain) = &self.chain else { return };
-        let Some(proposal) = self.proposals.get_mut(id) else { return };
-        let (state, now) = (chain.state(), self.now);
+        let Some(state) = self.state() else { return };
+        let Some(proposal) = self.proposals.get(id) else { return };
         // An entry carries no ballast (SPEC 4.4): whoever lost its office since it endorsed is left out.
-        let entitled = |endorsement: &&Endorsement| state.check_endorsers(now, &[**endorsement], 1).is_ok();
-        let endorsements: Vec<Endorsement> = proposal.endorsements.iter().filter(entitled).copied().collect();
+        let endorsements = self.entitled(&proposal.endorsements);
         if proposal.met || endorsements.len() < state.threshold_for(&proposal.subject) {
             return;
         }

@@ -444,8 +444,9 @@ impl Core {
         if !blocks.is_empty() {
             self.forget_useless_endorsements(effects);
             self.sift_waiting(effects);
-            self.retry_proposals(effects);
         }
+        // After a heartbeat, too: a suspension may have lapsed, and who endorsed before may endorse again.
+        self.retry_proposals(effects);
         self.judge_drafts_ahead(effects);
         if self.phase() == Phase::Gone {
             let gone = self.chain.as_ref().and_then(|chain| chain.state().gone_since(&self.me));

@@ -7,10 +7,11 @@ mod chains;
 mod following;
 mod joining;
 mod mesh;
+mod suspensions;
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};
 use frith_protocol::encoding::Hash;
-use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject};
+use frith_protocol::state::{Kind, Reason, Revoke, Subject};
 use mesh::{Mesh, charter};
 
 fn is_member(mesh: &Mesh, key: frith_protocol::identity::PublicKey) -> bool {
@@ -97,18 +98,9 @@ fn rule_5_4_a_newcomer_that_reaches_too_few_endorsers_succeeds_when_one_returns(
 }
 
 fn revoke(mesh: &mut Mesh, key: frith_protocol::identity::PublicKey) {
-    let statement = Statement {
-        domain: mesh.any().domain(),
-        kind: Kind::Revoke(Revoke { subject: mesh.id(key), reason: Reason::Compromised }),
-    };
-    let subject = Subject::Statement(statement);
-    let id = subject.digest();
+    let revoke = Revoke { subject: mesh.id(key), reason: Reason::Compromised };
     let endorsers = mesh.endorsers();
-    let expires = mesh.now.plus(3_600_000);
-    mesh.input(endorsers[0], Input::Command(Command::Propose { subject, note: "stolen".into(), expires }));
-    mesh.run(100);
-    mesh.input(endorsers[1], Input::Command(Command::Endorse(id)));
-    mesh.run(2_000);
+    mesh.decide(Kind::Revoke(revoke), &endorsers[..2]);
 }
 
 #[test]

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use frith_protocol::door::{
-    Config, Core, Durability, Effects, Event, Input, Keys, Message, Record, Standing, Table,
+    Command, Config, Core, Durability, Effects, Event, Input, Keys, Message, Record, Standing, Table,
     founding_records, joining_records,
 };
+use frith_protocol::encoding::Hash;
 use frith_protocol::following::PlainWorkshop;
 use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, verify};
 use frith_protocol::joining::{Application, Ticket};
 use frith_protocol::state::{
-    AdmissionPolicy, Charter, Founded, Recovery, Role, Seat, Subject, Thresholds, TicketTerms, Timing,
+    AdmissionPolicy, Charter, Endorsement, Founded, Kind, Recovery, Role, Seat, Statement, Subject,
+    Thresholds, TicketTerms, Timing,
 };
 use frith_protocol::time::Timestamp;
 use rand_core::SeedableRng;
@@ -63,6 +65,10 @@ pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
         admission: AdmissionPolicy { tickets: true, approval: true },
         last_day: Timestamp(10 * 365 * 24 * 3_600_000),
     }
+}
+
+fn ticket_secret(uses: u32) -> [u8; 32] {
+    [77 + uses as u8; 32]
 }
 
 pub struct Node {
@@ -369,9 +375,16 @@ impl Mesh {
 
     /// A ticket that the endorsers' operators made.
     pub fn ticket(&mut self, uses: u32) -> Ticket {
-        let secret = [77 + uses as u8; 32];
+        let terms = self.ticket_terms(uses);
+        let need = usize::from(self.founded.charter.thresholds.admit);
+        let id = self.propose(Subject::Ticket(terms.clone()), &self.endorsers()[..need]);
+        let countersignatures = self.met(self.endorsers()[0], id).expect("the ticket was countersigned");
+        Ticket { terms, countersignatures, addresses: vec![], secret: ticket_secret(uses) }
+    }
+
+    pub fn ticket_terms(&self, uses: u32) -> TicketTerms {
         let anchor = self.any().anchor(vec![]).unwrap();
-        let terms = TicketTerms {
+        TicketTerms {
             domain: anchor.domain,
             charter: anchor.charter,
             epoch: anchor.epoch,
@@ -379,26 +392,35 @@ impl Mesh {
             roles: vec!["server".into()],
             uses,
             expires: self.now.plus(3_600_000),
-            key: SecretKey::from_seed(secret).public(),
-        };
-        let subject = Subject::Ticket(terms.clone());
-        let id = subject.digest();
-        let need = usize::from(self.founded.charter.thresholds.admit);
-        let endorsers = self.endorsers();
-        let expires = self.now.plus(3_600_000);
-        let propose = frith_protocol::door::Command::Propose { subject, note: "a ticket".into(), expires };
-        self.input(endorsers[0], Input::Command(propose));
-        self.run(50);
-        for key in &endorsers[1..need] {
-            self.input(*key, Input::Command(frith_protocol::door::Command::Endorse(id)));
+            key: SecretKey::from_seed(ticket_secret(uses)).public(),
         }
-        self.run(50);
-        let met = self.nodes[&endorsers[0]].events.iter().find_map(|event| match event {
+    }
+
+    /// By whose endorsements this proposal met its rule, as this node tells.
+    pub fn met(&self, key: PublicKey, id: Hash) -> Option<Vec<Endorsement>> {
+        self.nodes[&key].events.iter().find_map(|event| match event {
             Event::Met { id: of, endorsements, .. } if *of == id => Some(endorsements.clone()),
             _ => None,
-        });
-        let countersignatures = met.expect("the ticket was countersigned");
-        Ticket { terms, countersignatures, addresses: vec![], secret }
+        })
+    }
+
+    /// The first of these endorsers proposes it, and the others agree: what they endorse.
+    pub fn propose(&mut self, subject: Subject, by: &[PublicKey]) -> Hash {
+        let (id, expires) = (subject.digest(), self.now.plus(3_600_000));
+        self.input(by[0], Input::Command(Command::Propose { subject, note: "please".into(), expires }));
+        self.run(50);
+        for key in &by[1..] {
+            self.input(*key, Input::Command(Command::Endorse(id)));
+        }
+        self.run(50);
+        id
+    }
+
+    /// The same, of a statement, until it is final.
+    pub fn decide(&mut self, kind: Kind, by: &[PublicKey]) {
+        let statement = Statement { domain: self.any().domain(), kind };
+        self.propose(Subject::Statement(statement), by);
+        self.run(2_000);
     }
 
     /// All live cores hold the same head and root, and a state.
