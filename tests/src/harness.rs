@@ -260,6 +260,23 @@ impl Fleet {
         }
     }
 
+    /// Waits until a block at this node holds an entry of this kind.
+    ///
+    /// # Panics
+    /// After [`PATIENCE`], with the log.
+    pub fn until_logged(&self, name: &str, kind: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.json(name, &["log"]);
+            let blocks = log.as_array().into_iter().flatten();
+            let mut entries = blocks.flat_map(|block| block["entries"].as_array().into_iter().flatten());
+            if entries.any(|entry| entry["kind"] == kind) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name}: no {kind} is final: {log}{}", self.logs());
+        }
+    }
+
     /// Has enough operators say yes to what waits at the first of them, of this kind.
     ///
     /// # Panics

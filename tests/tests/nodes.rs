@@ -6,6 +6,7 @@
 use std::fs;
 
 use frith_tests::harness::{Fleet, ReadOnly, text};
+use serde_json::json;
 
 const FOUNDERS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -117,6 +118,75 @@ fn every_endorser_may_be_killed_in_turn_while_newcomers_join() {
         let status = fleet.json(name, &["status"]);
         assert!(status["journal_lost"].is_null() && status["halted"].is_null(), "{name}: {status}");
     }
+}
+
+#[test]
+fn an_endorser_is_suspended_by_two_keeps_its_vote_and_endorses_again_once_three_have_released_it() {
+    let mut fleet = founded(&["--faults", "1", "--admit", "3"]);
+    let d = fleet.id("d");
+    let of_d = |fleet: &Fleet, name: &str| {
+        let members = fleet.json(name, &["members"]);
+        let members = members.as_array().or_else(|| members["members"].as_array()).expect("a list").clone();
+        members.into_iter().find(|member| member["node"] == d.as_str()).expect("it stands")
+    };
+    fleet.ok(
+        "a",
+        &["suspend", &d, "--for", "8h", "--reason", "misbehaved", "--note", "until it is looked at"],
+    );
+    fleet.endorse(&["b"], "suspension");
+    fleet.until("it knows that it is suspended", &["d"], |status| status["phase"] == "restrained");
+    fleet.until_heads_are_equal(&FOUNDERS, 2);
+    for name in FOUNDERS {
+        assert_eq!(of_d(&fleet, name)["effective"], "suspended", "at {name}");
+    }
+    let why = fleet.ok("c", &["why", &d]);
+    assert!(why.contains("Suspended at height") && why.contains("misbehaved"), "{why}");
+    let refused = fleet.refusal("d", &["invite", "--role", "member"]);
+    assert!(refused.code == 1 && refused.why.contains("suspended"), "{refused:?}");
+
+    // Without its vote, three of four would be two: the log goes on by it, and so does its own release.
+    fleet.kill("c");
+    let high = fleet.json("a", &["status"])["head"]["height"].as_u64().expect("a height");
+    fleet.ok("a", &["wait", "height", &(high + 2).to_string(), "--timeout", "60s"]);
+    fleet.run("c");
+    fleet.ok("a", &["release", &d, "--note", "it was the cable"]);
+    fleet.endorse(&["b", "c"], "release");
+    fleet.until("it knows that it is released", &["d"], |status| status["phase"] == "endorsing");
+    fleet.until_heads_are_equal(&FOUNDERS, high + 2);
+    for name in FOUNDERS {
+        assert_eq!(of_d(&fleet, name)["effective"], "yes", "at {name}");
+    }
+    let again = fleet.refusal("a", &["release", &d]);
+    assert!(again.code == 1 && again.why.contains("is not suspended"), "{again:?}");
+    // Its endorsement counts again: the third of three.
+    let ticket = fleet.invite(&["d", "a", "b"], 1);
+    assert!(ticket.starts_with("frith-ticket-"), "{ticket}");
+}
+
+#[test]
+fn a_suspension_lapses_by_itself_for_the_member_and_for_whoever_is_connected_to_it() {
+    let mut fleet = Fleet::new();
+    fleet.found(&["a"], &[]);
+    fleet.run("a");
+    fleet.until("the founder is at work", &["a"], |status| status["head"]["height"].as_u64() >= Some(1));
+    let ticket = fleet.invite(&["a"], 1);
+    fs::write(fleet.file("ticket"), &ticket).unwrap();
+    fleet.init("e");
+    fleet.start("e", &["join", "ticket"]);
+    fleet.ok("e", &["wait", "member", "--timeout", "60s"]);
+    let e = fleet.id("e");
+    let key = fleet.json("e", &["status"])["key"].clone();
+    fleet.ok("a", &["suspend", &e, "--for", "5s"]);
+    fleet.until_logged("a", "suspension");
+    fleet.until("they are as before", &["a"], |status| {
+        let peers = status["net"]["peers"].as_array().into_iter().flatten();
+        peers.filter(|peer| peer["key"] == key).any(|peer| peer["standing"] == "member")
+    });
+    fleet.until("it knows it", &["e"], |status| status["phase"] == "following");
+    fleet.until_heads_are_equal(&["a", "e"], 3);
+    let log = fleet.json("a", &["log"]);
+    let newest = log.as_array().into_iter().flatten().find(|block| block["entries"] != json!([]));
+    assert_eq!(newest.expect("there are entries")["entries"][0]["kind"], "suspension", "{log}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct MemberView {
     pub roles: Vec<String>,
     /// Whether the charter has a seat for it.
     pub endorser: bool,
-    /// Whether it is effective now: `yes`, `not yet`, `lapsed`, `gone`.
+    /// Whether it is effective now: `yes`, `not yet`, `lapsed`, `suspended`, `gone`.
     pub effective: String,
     /// Until when; an endorser's seat has no end.
     pub until: Option<Timestamp>,
@@ -44,7 +44,7 @@ pub struct PendingView {
     pub id: Hash,
     /// What it is, in a line.
     pub what: String,
-    /// What kind: `admission`, `revocation`, `ticket`.
+    /// What kind: `admission`, `revocation`, `suspension`, `release`, `ticket`.
     pub kind: String,
     /// Whom it is about.
     pub subject: Option<NodeId>,
@@ -83,7 +83,7 @@ pub struct BlockView {
 pub struct EntryView {
     /// Which statement.
     pub statement: StatementId,
-    /// What kind: `admission`, `revocation`.
+    /// What kind: `admission`, `revocation`, `suspension`, `release`.
     pub kind: String,
     /// About whom.
     pub subject: NodeId,
