@@ -135,7 +135,8 @@ impl Finished {
             let percent = p50 * 100 / links.max(1);
             line("", format!("the links alone take {links} ms at the median: {percent} % of that"));
         }
-        line("log", format!("{} entries in {} blocks; {} gone", a.entries, r.blocks, a.gone));
+        let suspended = if a.suspended > 0 { format!(", {} suspended", a.suspended) } else { String::new() };
+        line("log", format!("{} entries in {} blocks; {} gone{suspended}", a.entries, r.blocks, a.gone));
         let all = if r.converged {
             "every live member has the newest state"
         } else {

@@ -56,6 +56,10 @@ pub struct Aside {
     pub entries: u64,
     /// How many identities are gone.
     pub gone: u64,
+    /// How many identities are suspended at the end.
+    pub suspended: u64,
+    /// The longest time that a domain was without a new final block.
+    pub silence_ms: u64,
     /// How many faults happened.
     pub faults: u64,
     /// Messages that were lost.
@@ -157,6 +161,8 @@ fn conclude(
         threads,
         entries: sum(|outcome| outcome.entries),
         gone: sum(|outcome| outcome.gone),
+        suspended: sum(|outcome| outcome.suspended),
+        silence_ms: outcomes.iter().map(|outcome| outcome.silence_us.div_ceil(1_000)).max().unwrap_or(0),
         faults: sum(|outcome| outcome.faults),
         lost: sum(|outcome| outcome.counters.lost),
         repaired: sum(|outcome| outcome.counters.repaired),
@@ -218,11 +224,13 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         joined,
         converged,
         gone,
+        suspended,
         join_p50_ms_at_most,
         join_p99_ms_at_most,
         join_p50_percent_of_links_at_most,
         convergence_p99_ms_at_most,
         blocks_at_least,
+        silence_ms_at_most,
     } = &script.expect;
     let mut wrong = Vec::new();
     let wanted = match joined {
@@ -242,6 +250,9 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
     }
     if let Some(gone) = gone.filter(|gone| u64::from(*gone) != aside.gone) {
         wrong.push(format!("{} identities are gone; {gone} should be", aside.gone));
+    }
+    if let Some(wanted) = suspended.filter(|wanted| u64::from(*wanted) != aside.suspended) {
+        wrong.push(format!("{} identities are suspended; {wanted} should be", aside.suspended));
     }
     let mut at_most = |what: &str, is: Option<u64>, most: &Option<u64>| {
         if let Some(most) = most
@@ -265,6 +276,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         report.convergence_ms.p99,
         convergence_p99_ms_at_most,
     );
+    at_most("the longest silence, in ms,", Some(aside.silence_ms), silence_ms_at_most);
     if let Some(least) = blocks_at_least.filter(|least| *least > report.blocks) {
         wrong.push(format!("{} blocks are final; at least {least} should be", report.blocks));
     }

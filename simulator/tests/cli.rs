@@ -112,6 +112,7 @@ fn every_scenario_holds() {
         "partition/no_quorum_then_heals",
         "revocation/one_of_a_hundred",
         "revocation/under_chaos",
+        "suspension/of_an_endorser",
     ] {
         let output = frith_sim(&["run", &scenario(&format!("{name}.toml")), "--json"]);
         assert_eq!(output.status.code(), Some(0), "{name}: {}{}", stderr(&output), stdout(&output));

@@ -9,7 +9,8 @@ use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, Signature, verify};
 use frith_protocol::state::{
     AdmissionPolicy, Admit, Basis, Block, BlockId, Charter, DomainId, Endorsement, Entry, Founded, Grounds,
-    Header, Kind, Reason, Recovery, Revoke, Role, Seat, State, Statement, Thresholds, Timing, Window,
+    Header, Kind, Reason, Recovery, Release, Revoke, Role, Seat, State, Statement, Suspend, Thresholds,
+    Timing, Window,
 };
 use frith_protocol::time::Timestamp;
 use frith_simulator::engine::{Instant, NodeIndex};
@@ -160,7 +161,7 @@ fn endorsers() -> BTreeSet<NodeId> {
 }
 
 fn history(endorsers: BTreeSet<NodeId>) -> History {
-    History::new(Domain { number: 3, genesis: genesis().1.id(), endorsers, admit: 3, revoke: 2 })
+    History::new(Domain { number: 3, genesis: genesis().1.id(), endorsers, admit: 3, revoke: 2, contain: 2 })
 }
 
 fn entry(kind: Kind, by: &[u8]) -> Entry {
@@ -185,12 +186,28 @@ fn revoke(whom: u8, by: &[u8]) -> Entry {
     entry(Kind::Revoke(Revoke { subject: inception(whom).node_id(), reason: Reason::Unspecified }), by)
 }
 
+fn suspend(whom: u8, number: u64, until: u64, by: &[u8]) -> Entry {
+    let (subject, until) = (inception(whom).node_id(), Timestamp(until));
+    entry(Kind::Suspend(Suspend { subject, number, until, reason: Reason::Unspecified }), by)
+}
+
+fn release(whom: u8, number: u64, by: &[u8]) -> Entry {
+    let basis = Basis { height: 0, block: BlockId::NONE, time: Timestamp::ZERO };
+    entry(Kind::Release(Release { subject: inception(whom).node_id(), number, basis }), by)
+}
+
+/// The header of a block after `header`, a millisecond later.
+fn next(header: &Header) -> Header {
+    let (id, time) = (header.id(), header.time.plus(1));
+    Header { height: header.height + 1, previous: id, parent: id, time, ..header.clone() }
+}
+
 /// Blocks with these entries, one after the other, as A tells of them: what breaks.
 fn told(blocks: &[&[Entry]]) -> Vec<Invariant> {
     let mut history = history(endorsers());
     let mut header = genesis().1;
     for entries in blocks {
-        header = Header { height: header.height + 1, previous: header.id(), parent: header.id(), ..header };
+        header = next(&header);
         let block = Block { header: header.clone(), entries: entries.to_vec() };
         history.enters(NOW, A, &block);
     }
@@ -226,6 +243,59 @@ fn a_revocation_that_is_one_endorser_short_breaks_s1() {
 fn an_admission_of_somebody_who_is_gone_breaks_s2() {
     let broke = told(&[&[admit(9, 1, &[1, 2, 3])], &[revoke(9, &[1, 2])], &[admit(9, 1, &[1, 2, 3])]]);
     assert_eq!(broke, [Invariant::S2]);
+}
+
+#[test]
+fn suspensions_by_the_rules_break_nothing() {
+    assert_eq!(
+        told(&[&[suspend(1, 1, 99, &[2, 3])], &[release(1, 1, &[2, 3, 4])], &[admit(9, 1, &[1, 2, 3])]]),
+        []
+    );
+    // The second block is of time 2.
+    assert_eq!(told(&[&[suspend(1, 1, 2, &[2, 3])], &[admit(9, 1, &[1, 2, 3])]]), [], "it has lapsed");
+    assert_eq!(told(&[&[suspend(1, 1, 9, &[2, 3])], &[suspend(1, 2, 99, &[2, 3])]]), [], "longer");
+}
+
+#[test]
+fn an_endorsement_or_a_renewal_of_whoever_is_suspended_breaks_s1() {
+    let suspended = || suspend(1, 1, 99, &[2, 3]);
+    assert_eq!(told(&[&[suspended()], &[admit(9, 1, &[1, 2, 3])]]), [Invariant::S1]);
+    assert_eq!(told(&[&[suspended()], &[revoke(2, &[1, 3])]]), [Invariant::S1]);
+    assert_eq!(told(&[&[suspended()], &[admit(1, 1, &[2, 3, 4])]]), [Invariant::S1]);
+}
+
+#[test]
+fn a_suspension_or_release_that_is_one_endorser_short_or_of_another_number_breaks_s1() {
+    let suspended = || suspend(9, 1, 99, &[2, 3]);
+    let then = |entry: Entry| told(&[&[admit(9, 1, &[1, 2, 3])], &[suspended()], &[entry]]);
+    assert_eq!(told(&[&[suspend(1, 1, 99, &[2])]]), [Invariant::S1]);
+    assert_eq!(told(&[&[suspend(9, 1, 99, &[1, 2])]]), [Invariant::S1], "nobody admitted it");
+    assert_eq!(then(suspend(9, 3, 99, &[1, 2])), [Invariant::S1]);
+    assert_eq!(then(release(9, 1, &[1, 2])), [Invariant::S1]);
+    assert_eq!(then(release(9, 2, &[1, 2, 3])), [Invariant::S1]);
+    assert_eq!(told(&[&[release(1, 0, &[2, 3, 4])]]), [Invariant::S1], "nobody suspended it");
+}
+
+#[test]
+fn a_suspended_one_that_is_treated_as_effective_breaks_s2_once_for_each_who_does() {
+    let mut history = history(endorsers());
+    let (state, header) = genesis();
+    let block = Block { header: next(&header), entries: vec![suspend(4, 1, 99, &[1, 2])] };
+    history.enters(NOW, A, &block);
+    history.treats(NOW, A, Timestamp(98), |_| false);
+    history.treats(NOW, A, Timestamp(99), |_| true);
+    assert_eq!(history.violations(), [], "it is not, or not any more");
+    for node in [A, A, B] {
+        history.treats(NOW, node, Timestamp(98), |subject| *subject == inception(4).node_id());
+    }
+    let broke: Vec<_> =
+        history.violations().iter().map(|violation| (violation.invariant, violation.node)).collect();
+    assert_eq!(broke, [(Invariant::S2, A), (Invariant::S2, B)]);
+
+    // The history says that it is suspended; the state knows of nothing.
+    history.compare(NOW, A, &state);
+    assert_eq!(history.violations().len(), 3);
+    assert!(history.violations()[2].what.contains("do not rest"), "{:?}", history.violations());
 }
 
 #[test]
@@ -270,8 +340,7 @@ fn a_member_whom_nobody_admitted_breaks_s1_and_one_who_was_revoked_s2() {
     // The history says that it is gone; the state has it stand.
     let mut history = self::history(endorsers());
     let (state, header) = genesis();
-    let next = Header { height: 1, previous: header.id(), parent: header.id(), ..header };
-    history.enters(NOW, A, &Block { header: next, entries: vec![revoke(4, &[1, 2])] });
+    history.enters(NOW, A, &Block { header: next(&header), entries: vec![revoke(4, &[1, 2])] });
     history.compare(NOW, A, &state);
     let broke: BTreeSet<_> = history.violations().iter().map(|violation| violation.invariant).collect();
     assert_eq!(broke, [Invariant::S2].into());

@@ -1,14 +1,15 @@
 //! S1, S2, S3: one history, and everybody in it by right.
 //!
-//! The first node that calls a block final has it entered into a naive model of the domain: a set of members, a set of those who are gone.
-//! Every state that a node holds at a block with entries must have the root that all others have there, and the first one must say of
-//! every identity what the model says.
+//! The first node that calls a block final has it entered into a naive model of the domain: sets of members, of those who are gone, of those
+//! who are suspended. Every state that a node holds at a block with entries must have the root that all others have there, and the first
+//! one must say of every identity what the model says. Nor may a node that knows of a suspension treat its subject as if there were none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::NodeId;
-use frith_protocol::state::{Block, BlockId, Entry, Kind, State};
+use frith_protocol::state::{Block, BlockId, Entry, Kind, Release, State, Suspend};
+use frith_protocol::time::Timestamp;
 
 use super::{Invariant, Violation};
 use crate::engine::{Instant, NodeIndex};
@@ -26,6 +27,17 @@ pub struct Domain {
     pub admit: usize,
     /// The threshold of revocations.
     pub revoke: usize,
+    /// The threshold of suspensions.
+    pub contain: usize,
+}
+
+/// The suspensions of one identity.
+#[derive(Clone, Copy, Debug, Default)]
+struct Suspensions {
+    /// The number of the newest.
+    number: u64,
+    /// Until when it is, if it was not released.
+    until: Option<Timestamp>,
 }
 
 /// The history of one domain as its nodes tell it.
@@ -41,6 +53,9 @@ pub struct History {
     newest_height: u64,
     members: BTreeMap<NodeId, u64>,
     gone: BTreeSet<NodeId>,
+    suspensions: BTreeMap<NodeId, Suspensions>,
+    /// Who was found to treat whom as effective who is suspended: once is enough.
+    lenient: BTreeSet<(NodeIndex, NodeId)>,
     entries: u64,
     violations: Vec<Violation>,
 }
@@ -49,10 +64,20 @@ impl History {
     /// The history of a domain that has just been founded.
     pub fn new(domain: Domain) -> History {
         let members = domain.endorsers.iter().map(|node| (*node, 0)).collect();
-        let (finals, roots) = (BTreeMap::new(), BTreeMap::new());
-        let (gone, violations) = (BTreeSet::new(), Vec::new());
         let newest = domain.genesis;
-        History { domain, finals, roots, newest, newest_height: 0, members, gone, entries: 0, violations }
+        History {
+            domain,
+            finals: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            newest,
+            newest_height: 0,
+            members,
+            gone: BTreeSet::new(),
+            suspensions: BTreeMap::new(),
+            lenient: BTreeSet::new(),
+            entries: 0,
+            violations: Vec::new(),
+        }
     }
 
     /// How many blocks are final.
@@ -78,6 +103,26 @@ impl History {
     /// Who is gone.
     pub fn gone(&self) -> &BTreeSet<NodeId> {
         &self.gone
+    }
+
+    /// Who is suspended at `time`.
+    pub fn suspended(&self, time: Timestamp) -> impl Iterator<Item = &NodeId> {
+        self.suspensions.keys().filter(move |node| self.is_suspended(node, time))
+    }
+
+    fn is_suspended(&self, node: &NodeId, time: Timestamp) -> bool {
+        let until = self.suspensions.get(node).and_then(|suspensions| suspensions.until);
+        until.is_some_and(|until| time < until)
+    }
+
+    /// Whether the suspension of `node` with this number came about, or a later one.
+    pub fn was_suspended(&self, node: &NodeId, number: u64) -> bool {
+        self.suspensions.get(node).is_some_and(|suspensions| suspensions.number >= number)
+    }
+
+    /// Whether that suspension is over at `time`: it was released, has lapsed, or gave way to a later one.
+    pub fn is_over(&self, node: &NodeId, number: u64, time: Timestamp) -> bool {
+        self.was_suspended(node, number + 1) || !self.is_suspended(node, time)
     }
 
     /// What broke.
@@ -116,18 +161,19 @@ impl History {
             self.broke(Invariant::S3, now, node, what);
         }
         for entry in &block.entries {
-            self.entry(now, node, entry);
+            self.entry(now, node, block.header.time, entry);
         }
         (self.newest, self.newest_height) = (id, height);
         self.entries += block.entries.len() as u64;
     }
 
-    fn entry(&mut self, now: Instant, node: NodeIndex, entry: &Entry) {
+    fn entry(&mut self, now: Instant, node: NodeIndex, time: Timestamp, entry: &Entry) {
         let endorsed_by: BTreeSet<NodeId> = entry
             .endorsements
             .iter()
             .map(|endorsement| endorsement.node)
             .filter(|endorser| self.domain.endorsers.contains(endorser) && !self.gone.contains(endorser))
+            .filter(|endorser| !self.is_suspended(endorser, time))
             .collect();
         match &entry.statement.kind {
             Kind::Admit(admit) => {
@@ -139,6 +185,9 @@ impl History {
                 }
                 if self.gone.contains(&subject) {
                     self.broke(Invariant::S2, now, node, format!("{subject:?} was admitted, and is gone"));
+                }
+                if self.is_suspended(&subject, time) {
+                    self.broke(Invariant::S1, now, node, format!("{subject:?} was admitted while suspended"));
                 }
                 let before = self.members.insert(subject, admit.number).unwrap_or(0);
                 if admit.number != before + 1 {
@@ -155,10 +204,35 @@ impl History {
                     self.broke(Invariant::S1, now, node, what);
                 }
                 self.members.remove(&subject);
+                self.suspensions.remove(&subject);
                 self.gone.insert(subject);
             }
-            // Neither makes a member, nor takes one away.
-            Kind::Suspend(_) | Kind::Release(_) => {}
+            Kind::Suspend(Suspend { subject, number, until, reason: _ }) => {
+                let before = self.suspensions.get(subject).copied().unwrap_or_default();
+                let fits = self.members.contains_key(subject) && *number == before.number + 1;
+                let (have, need) = (endorsed_by.len(), self.domain.contain);
+                if have < need || !fits {
+                    let what = format!(
+                        "{subject:?} was suspended as number {number} after {}, by {have} entitled endorsers of {need}",
+                        before.number
+                    );
+                    self.broke(Invariant::S1, now, node, what);
+                }
+                self.suspensions.insert(*subject, Suspensions { number: *number, until: Some(*until) });
+            }
+            Kind::Release(Release { subject, number, basis: _ }) => {
+                let before = self.suspensions.get(subject).copied().unwrap_or_default();
+                let fits = self.is_suspended(subject, time) && *number == before.number;
+                let (have, need) = (endorsed_by.len(), self.domain.admit);
+                if have < need || !fits {
+                    let what = format!(
+                        "{subject:?} was released from number {number} of {}, by {have} entitled endorsers of {need}",
+                        before.number
+                    );
+                    self.broke(Invariant::S1, now, node, what);
+                }
+                self.suspensions.insert(*subject, Suspensions { number: before.number, until: None });
+            }
         }
     }
 
@@ -180,12 +254,34 @@ impl History {
         }
     }
 
+    /// `node`, whose newest block with entries is the newest of all and whose clock reads `time`, treats identities as effective as it says.
+    pub fn treats(
+        &mut self,
+        now: Instant,
+        node: NodeIndex,
+        time: Timestamp,
+        is_effective: impl Fn(&NodeId) -> bool,
+    ) {
+        let lenient: Vec<NodeId> =
+            self.suspended(time).filter(|subject| is_effective(subject)).copied().collect();
+        for subject in lenient {
+            if self.lenient.insert((node, subject)) {
+                let what = format!("{subject:?} is suspended, and treated as effective");
+                self.broke(Invariant::S2, now, node, what);
+            }
+        }
+    }
+
     /// The state must say of everybody what the model says.
     pub fn compare(&mut self, now: Instant, node: NodeIndex, state: &State) {
+        let time = state.last().time;
         // Both are in order, so one walk finds what only one of them has.
         let mut expected = self.members.keys().copied().peekable();
-        let (mut extra, mut missing) = (Vec::new(), None);
-        for (member, _) in state.members() {
+        let (mut extra, mut missing, mut rights) = (Vec::new(), None, Vec::new());
+        for (member, standing) in state.members() {
+            if standing.suspended(time).is_some() != self.is_suspended(&member, time) {
+                rights.push(member);
+            }
             while let Some(absent) = expected.next_if(|expected| *expected < member) {
                 missing = missing.or(Some(absent));
             }
@@ -200,6 +296,13 @@ impl History {
                 false => (Invariant::S1, "was never admitted"),
             };
             self.broke(invariant, now, node, format!("{extra:?} stands, and {why}"));
+        }
+        for member in rights {
+            let (invariant, what) = match self.is_suspended(&member, time) {
+                true => (Invariant::S2, "was suspended, and its rights do not rest"),
+                false => (Invariant::S3, "is not suspended, and its rights rest"),
+            };
+            self.broke(invariant, now, node, format!("{member:?} {what}"));
         }
         if let Some(missing) = missing {
             self.broke(Invariant::S3, now, node, format!("{missing:?} was admitted, and does not stand"));

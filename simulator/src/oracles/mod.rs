@@ -26,7 +26,7 @@ pub use history::{Domain, History};
 pub enum Invariant {
     /// Every effective member was admitted by its threshold.
     S1,
-    /// Who was revoked stays out.
+    /// Who was revoked stays out; who is suspended has no rights meanwhile.
     S2,
     /// One block a height, one state a block.
     S3,
@@ -36,7 +36,7 @@ pub enum Invariant {
     L1,
     /// Honest newcomers are admitted.
     L2,
-    /// A revocation reaches every connected correct node.
+    /// A revocation, a suspension, a release comes about.
     L3,
 }
 

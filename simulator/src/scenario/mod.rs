@@ -268,6 +268,12 @@ pub struct Act {
     pub revoke: Option<Spanned<NodeName>>,
     /// This node leaves for good.
     pub leave: Option<Spanned<NodeName>>,
+    /// Endorsers suspend this node, likewise …
+    pub suspend: Option<Spanned<NodeName>>,
+    /// … for so long; until it is released, if it is not set.
+    pub for_ms: Option<u64>,
+    /// Endorsers release this node.
+    pub release: Option<Spanned<NodeName>>,
 }
 
 /// Something that goes wrong at a given time, and for how long.
@@ -401,6 +407,8 @@ pub struct Expect {
     pub converged: Option<bool>,
     /// How many identities are gone, over all domains.
     pub gone: Option<u32>,
+    /// How many identities are suspended at the end, over all domains.
+    pub suspended: Option<u32>,
     /// The median join takes at most this long.
     pub join_p50_ms_at_most: Option<u64>,
     /// 99 of 100 joins do.
@@ -411,6 +419,8 @@ pub struct Expect {
     pub convergence_p99_ms_at_most: Option<u64>,
     /// At least so many blocks are final.
     pub blocks_at_least: Option<u64>,
+    /// No domain is without a new final block for longer.
+    pub silence_ms_at_most: Option<u64>,
 }
 
 /// How many newcomers are in.

@@ -131,12 +131,17 @@ impl Scenario {
         let newcomers = self.script.newcomers_by_domain();
         let mut named: Vec<(u32, &Spanned<NodeName>)> = Vec::new();
         for act in &self.script.act {
-            let whom = [&act.revoke, &act.leave];
+            let whom = [&act.revoke, &act.leave, &act.suspend, &act.release];
             named.extend(whom.iter().filter_map(|name| name.as_ref()).map(|name| (act.domain, name)));
-            if whom.iter().filter(|name| name.is_some()).count() != 1 {
-                let what = format!("the act at {} ms needs exactly one of `revoke`, `leave`", act.at_ms);
-                return Err(at(origin, &self.text, self.find("[[act]]"), &what));
-            }
+            let what = if whom.iter().filter(|name| name.is_some()).count() != 1 {
+                let keys = "`revoke`, `leave`, `suspend`, `release`";
+                format!("the act at {} ms needs exactly one of {keys}", act.at_ms)
+            } else if act.for_ms.is_some() && act.suspend.is_none() {
+                "in an act, `for_ms` goes with `suspend`".into()
+            } else {
+                continue;
+            };
+            return Err(at(origin, &self.text, self.find("[[act]]"), &what));
         }
         for fault in &self.script.fault {
             let lists = [

@@ -29,6 +29,10 @@ pub struct Outcome {
     pub converged: bool,
     /// How many identities are gone.
     pub gone: u64,
+    /// How many are suspended.
+    pub suspended: u64,
+    /// The longest time without a new final block.
+    pub silence_us: u64,
     /// How many blocks are final, heartbeats included.
     pub blocks: u64,
     /// How many entries are in them.
@@ -74,6 +78,8 @@ impl Outcome {
             convergence_us: Vec::new(),
             converged: false,
             gone: 0,
+            suspended: 0,
+            silence_us: 0,
             blocks: 0,
             entries: 0,
             faults: 0,

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use frith_protocol::door::Keys;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::NodeId;
+use frith_protocol::time::Timestamp;
 
 use self::watch::Open;
 use super::check::Checker;
@@ -58,7 +59,18 @@ pub struct Order {
 /// An act that must have an end.
 struct Pending {
     subject: NodeId,
+    wanted: Wanted,
     what: String,
+}
+
+/// What an act is to bring about.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Gone,
+    /// By the suspension of this number, if it is final before it would be over.
+    Suspended(u64, Timestamp),
+    /// From the suspension of this number.
+    Released(u64),
 }
 
 struct Run<'a> {
@@ -78,6 +90,8 @@ struct Run<'a> {
     pending: Vec<Pending>,
     open: BTreeMap<u64, Open>,
     last_order: Instant,
+    /// When the newest block became final.
+    last_block: Instant,
     outcome: Outcome,
 }
 
@@ -145,6 +159,7 @@ impl<'a> Run<'a> {
             endorsers: founding.endorsers.iter().map(|keys| keys.inception.node_id()).collect(),
             admit: charter.thresholds.admit.into(),
             revoke: charter.thresholds.revoke.into(),
+            contain: charter.thresholds.contain.into(),
         });
         let by_id = shared.keys.iter().enumerate();
         let by_id = by_id.map(|(at, keys)| (keys.inception.node_id(), index(at))).collect();
@@ -169,6 +184,7 @@ impl<'a> Run<'a> {
             pending: Vec::new(),
             open: BTreeMap::new(),
             last_order: Instant(order.plan.last_us()),
+            last_block: Instant(0),
             outcome: Outcome::new(order, everybody, founding.signatures),
             founding,
         };

@@ -1,6 +1,8 @@
 //! Whether all is as it should be: while a run goes on, to see when it may end, and at its end.
 
-use super::{Ended, Run};
+use frith_protocol::time::Timestamp;
+
+use super::{Ended, Pending, Run, Wanted};
 use crate::engine::{Instant, NodeIndex};
 use crate::oracles::Invariant;
 use crate::world::outcome::Outcome;
@@ -14,8 +16,21 @@ impl Run<'_> {
             && self.acts_left == 0
             && self.open.is_empty()
             && self.world.now() >= self.last_order
-            && self.pending.iter().all(|act| self.history.gone().contains(&act.subject))
+            && self.pending.iter().all(|act| self.came_about(act))
             && self.lagging().is_empty()
+    }
+
+    /// Whether an act is final. Of whoever is gone nothing else can be wanted any more.
+    fn came_about(&self, act: &Pending) -> bool {
+        let now = Timestamp(self.world.now().as_ms());
+        self.history.gone().contains(&act.subject)
+            || match act.wanted {
+                Wanted::Gone => false,
+                Wanted::Suspended(number, until) => {
+                    self.history.was_suspended(&act.subject, number) || until <= now
+                }
+                Wanted::Released(number) => self.history.is_over(&act.subject, number, now),
+            }
     }
 
     /// Members that run, hear a quorum, and are not at the newest block with entries.
@@ -66,14 +81,23 @@ impl Run<'_> {
                     self.broke(Invariant::L2, now, node, what);
                 }
             }
+            if self.acts_left > 0 {
+                let what = format!("{} acts could not be done until then", self.acts_left);
+                self.broke(Invariant::L3, now, NodeIndex(0), what);
+            }
             for act in std::mem::take(&mut self.pending) {
-                if !self.history.gone().contains(&act.subject) {
+                if !self.came_about(&act) {
                     self.broke(Invariant::L3, now, NodeIndex(0), format!("{} is not final", act.what));
                 }
             }
         }
         self.stays_out(now);
+        for node in self.members.clone() {
+            self.knows_the_suspended(now, node);
+        }
         self.outcome.gone = self.history.gone().len() as u64;
+        self.outcome.suspended = self.history.suspended(Timestamp(now.as_ms())).count() as u64;
+        self.outcome.silence_us = self.outcome.silence_us.max(now.since(self.last_block));
         self.outcome.virtual_ms = now.as_ms();
         self.outcome.blocks = self.history.blocks();
         self.outcome.entries = self.history.entries();

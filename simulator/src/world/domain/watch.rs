@@ -2,7 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use frith_protocol::door::{Alarm, Event, Keys};
+use frith_protocol::door::{Alarm, Event, Keys, Phase, Standing};
+use frith_protocol::identity::NodeId;
+use frith_protocol::state::Effective;
+use frith_protocol::time::Timestamp;
 
 use super::Run;
 use crate::engine::{Action, Instant, NodeIndex};
@@ -53,9 +56,14 @@ impl Run<'_> {
             Event::Final { .. } | Event::Alarm(_) if self.lies(node) => {}
             Event::Final { height, block, entries } => {
                 let first = self.history.is_final(now, node, height, block);
+                if first {
+                    self.outcome.silence_us = self.outcome.silence_us.max(now.since(self.last_block));
+                    self.last_block = now;
+                }
                 if entries > 0 {
                     self.entries_final(now, node, height, first);
                 }
+                self.knows_the_suspended(now, node);
             }
             Event::Admitted { node: _, height: _ } => {
                 if let Some(arrived) = self.arrived.remove(&node) {
@@ -139,6 +147,24 @@ impl Run<'_> {
                 self.close();
             }
         }
+    }
+
+    /// Nobody who knows of a suspension takes its subject for effective: as a peer, in an answer, or as itself.
+    pub(super) fn knows_the_suspended(&mut self, now: Instant, node: NodeIndex) {
+        let Some(core) = self.world.actor(node).map(Program::core) else { return };
+        let newest = core.state().is_some_and(|state| state.last_id() == self.history.newest().0);
+        if !newest || self.world.shared.lies.contains_key(&node) {
+            return;
+        }
+        let time = Timestamp(self.world.reads(node).0);
+        let is_effective = |subject: &NodeId| {
+            let key = self.by_id.get(subject).map(|at| self.world.shared.names[at.index()]);
+            let as_itself = *subject == core.node_id() && core.phase() != Phase::Restrained;
+            as_itself
+                || key.is_some_and(|key| core.standing_of(&key) >= Standing::Member)
+                || core.effective(subject, time).is_some_and(Effective::is_yes)
+        };
+        self.history.treats(now, node, time, is_effective);
     }
 
     /// Blocks that everybody holds by now.

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use frith_protocol::door::{Command, joining_records};
+use frith_protocol::door::{Command, Core, Phase, joining_records};
 use frith_protocol::encoding::Hash;
+use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
-use frith_protocol::state::{Kind, Reason, Revoke, Statement, Subject};
+use frith_protocol::state::{Kind, Reason, Release, Revoke, Standing, Statement, Subject, Suspend};
+use frith_protocol::time::Timestamp;
 
-use super::{Pending, Run};
+use super::{Pending, Run, Wanted};
 use crate::engine::{Instant, NodeIndex};
-use crate::scenario::{Act, By, Process};
+use crate::scenario::{Act, By, NodeName, Process};
 use crate::world::founding::by_hand;
 use crate::world::plan::index_of;
 
@@ -76,22 +78,24 @@ impl Run<'_> {
     /// Has an operator act. False if that has to wait: the node is down, or has not heard yet of whom it is about.
     fn act(&mut self, act: &Act) -> bool {
         if let Some(name) = &act.revoke {
-            let name = *name.as_ref();
-            let subject = self.id_of(name);
-            let honest = |node: &NodeIndex| !self.lies(*node) && *node != index_of(self.script, name);
-            let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
-            let knows = |node: &NodeIndex| {
-                let state = self.world.actor(*node).and_then(|program| program.core().state());
-                self.is_up(*node) && state.is_some_and(|state| state.standing(&subject).is_some())
-            };
-            let Some(proposer) = endorsers.filter(honest).find(knows) else { return false };
-            let kind = Kind::Revoke(Revoke { subject, reason: Reason::Compromised });
-            let domain = self.founding.founded.domain();
-            let expires = frith_protocol::time::Timestamp(self.world.reads(proposer).0 + ACT_EXPIRES_MS);
-            let what = Subject::Statement(Statement { domain, kind });
-            let command = Command::Propose { subject: what, note: "simulated".into(), expires };
-            self.world.command(proposer, 0, command);
-            self.pending.push(Pending { subject, what: format!("the revocation of {name}") });
+            return self.propose(*name.as_ref(), "revocation", |_, subject, _, _| {
+                Some((Kind::Revoke(Revoke { subject, reason: Reason::Compromised }), Wanted::Gone))
+            });
+        }
+        if let Some(name) = &act.suspend {
+            return self.propose(*name.as_ref(), "suspension", |_, subject, standing, now| {
+                let number = standing.suspensions + 1;
+                let until = act.for_ms.map_or(Timestamp(u64::MAX), |ms| now.plus(ms));
+                let suspend = Suspend { subject, number, until, reason: Reason::Misbehaved };
+                Some((Kind::Suspend(suspend), Wanted::Suspended(number, until)))
+            });
+        }
+        if let Some(name) = &act.release {
+            return self.propose(*name.as_ref(), "release", |core, subject, standing, now| {
+                standing.suspended(now)?;
+                let (number, basis) = (standing.suspensions, core.chain()?.basis());
+                Some((Kind::Release(Release { subject, number, basis }), Wanted::Released(number)))
+            });
         }
         if let Some(name) = &act.leave {
             let name = *name.as_ref();
@@ -104,10 +108,43 @@ impl Run<'_> {
                 self.world.command(node, 0, Command::Leave);
             }
             if self.pending.iter().all(|act| act.subject != subject) {
-                self.pending.push(Pending { subject, what: format!("the leave of {name}") });
+                let what = format!("the leave of {name}");
+                self.pending.push(Pending { subject, wanted: Wanted::Gone, what });
             }
             return false;
         }
+        true
+    }
+
+    /// Has the first endorser that can propose what `kind` makes of the node of this name. False if none can yet. Of whoever is gone nothing
+    /// is left to decide.
+    fn propose(
+        &mut self,
+        name: NodeName,
+        what: &str,
+        kind: impl Fn(&Core, NodeId, &Standing, Timestamp) -> Option<(Kind, Wanted)>,
+    ) -> bool {
+        let subject = self.id_of(name);
+        if self.history.gone().contains(&subject) {
+            return true;
+        }
+        let honest = |node: &NodeIndex| !self.lies(*node) && *node != index_of(self.script, name);
+        let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
+        let proposal = |node: NodeIndex| {
+            let core = self.world.actor(node).filter(|_| self.is_up(node))?.core();
+            let standing = core.state()?.standing(&subject)?;
+            let now = Timestamp(self.world.reads(node).0);
+            let (kind, wanted) = kind(core, subject, standing, now)?;
+            (core.phase() == Phase::Endorsing).then_some((node, now, kind, wanted))
+        };
+        let Some((proposer, now, kind, wanted)) = endorsers.filter(honest).find_map(proposal) else {
+            return false;
+        };
+        let statement = Statement { domain: self.founding.founded.domain(), kind };
+        let (what_is_asked, expires) = (Subject::Statement(statement), now.plus(ACT_EXPIRES_MS));
+        let propose = Command::Propose { subject: what_is_asked, note: "simulated".into(), expires };
+        self.world.command(proposer, 0, propose);
+        self.pending.push(Pending { subject, wanted, what: format!("the {what} of {name}") });
         true
     }
 
