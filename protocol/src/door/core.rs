@@ -281,7 +281,7 @@ impl Core {
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
             Message::Talk(talk) => self.talked(from, talk, effects),
             Message::Circulate(circulated) => {
-                self.circulated(&Verified::of_verified_parts(Arc::clone(circulated)), effects)
+                self.circulated(from, &Verified::of_verified_parts(Arc::clone(circulated)), effects)
             }
         }
     }

@@ -198,6 +198,7 @@ impl Core {
     /// Another endorser circulates a proposal, or what it knows of one.
     pub(super) fn circulated(
         &mut self,
+        from: PublicKey,
         circulated: &Verified<Arc<Circulated>>,
         effects: &mut Effects,
     ) -> Result<(), Error> {
@@ -244,7 +245,33 @@ impl Core {
             self.keep_proposal(&proposal, effects);
             self.tell_if_met(&id, effects);
         }
+        // What we said of it did not arrive, or came too early.
+        if let Some(proposal) = self.proposals.get(&id)
+            && proposal.has(&self.me)
+            && !circulated.endorsements.iter().any(|endorsement| endorsement.node == self.me)
+        {
+            effects.send(from, Arc::new(Message::Circulate(Arc::new(proposal.circulated()))));
+        }
         Ok(())
+    }
+
+    /// What was circulated may be lost, or have come before the log of whoever got it was as far as ours. So whoever signed and lacks
+    /// others' endorsements says it again to those: once a heartbeat at most, since operators take their time.
+    pub(super) fn circulate_again(&mut self, effects: &mut Effects) {
+        let Some(heartbeat) = self.charter().map(|charter| charter.timing.heartbeat_ms) else { return };
+        if self.check_may_endorse().is_err() || !self.proposals.is_time_again(self.now, heartbeat) {
+            return;
+        }
+        let keys = self.endorser_keys();
+        for (_, proposal) in self.proposals.iter() {
+            if proposal.met || proposal.origin != Origin::Endorsers || !proposal.has(&self.me) {
+                continue;
+            }
+            let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
+            for key in keys.iter().filter(|key| self.owner_of(key).is_some_and(|node| !proposal.has(&node))) {
+                effects.send(*key, Arc::clone(&message));
+            }
+        }
     }
 
     /// Those of `endorsements` whose signers may endorse now.

@@ -447,6 +447,7 @@ impl Core {
         }
         // After a heartbeat, too: a suspension may have lapsed, and who endorsed before may endorse again.
         self.retry_proposals(effects);
+        self.circulate_again(effects);
         self.judge_drafts_ahead(effects);
         if self.phase() == Phase::Gone {
             let gone = self.chain.as_ref().and_then(|chain| chain.state().gone_since(&self.me));

@@ -93,6 +93,8 @@ impl Proposal {
 #[derive(Clone, Debug, Default)]
 pub struct Proposals {
     open: BTreeMap<Hash, Proposal>,
+    /// When what waits is said again.
+    again: Timestamp,
 }
 
 impl Proposals {
@@ -158,6 +160,15 @@ impl Proposals {
             self.open.values().filter(unvouched).count()
         };
         endorsements.len() <= liars && endorsements.iter().all(|e| open_of(&e.node) >= share)
+    }
+
+    /// Whether what waits should be said again at `now`: once in `every_ms`.
+    pub fn is_time_again(&mut self, now: Timestamp, every_ms: u64) -> bool {
+        let is_time = now >= self.again && !self.open.is_empty();
+        if is_time {
+            self.again = now.plus(every_ms);
+        }
+        is_time
     }
 
     /// The proposal with this id.

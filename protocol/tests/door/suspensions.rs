@@ -196,6 +196,54 @@ fn rule_5_7_a_proposal_goes_round_among_the_others_when_one_who_endorsed_it_is_s
 }
 
 #[test]
+fn rule_5_7_what_was_circulated_in_vain_is_said_again_until_those_who_signed_know_of_one_another() {
+    let mut mesh = mesh();
+    let endorsers = mesh.endorsers();
+    let between = |a: PublicKey, b: PublicKey| [(a, b), (b, a)];
+    // Each of the three signs, and no two of them hear of it.
+    let pairs = [(0, 1), (0, 2), (1, 2)].map(|(a, b)| between(endorsers[a], endorsers[b]));
+    let terms = mesh.ticket_terms(5);
+    let propose =
+        |terms| Command::Propose { subject: Subject::Ticket(terms), note: String::new(), expires: FOR_GOOD };
+    mesh.cut.extend(pairs.into_iter().flatten());
+    mesh.cut.extend(endorsers[..3].iter().flat_map(|key| between(*key, endorsers[3])));
+    for key in &endorsers[..3] {
+        mesh.input(*key, Input::Command(propose(terms.clone())));
+    }
+    mesh.run(100);
+    let id = Subject::Ticket(terms).digest();
+    mesh.cut.clear();
+    let heartbeat = mesh.founded.charter.timing.heartbeat_ms;
+    mesh.run(3 * heartbeat);
+    for key in &endorsers[..3] {
+        assert_eq!(mesh.met(*key, id).map(|by| by.len()), Some(3), "{key}");
+    }
+    assert!(mesh.core(endorsers[3]).proposals().any(|(of, _)| *of == id), "its operator is shown it");
+    // Once it is met, nobody speaks of it any more.
+    let said =
+        |mesh: &Mesh| mesh.sent.iter().filter(|(_, _, it)| matches!(**it, Message::Circulate(_))).count();
+    let before = said(&mesh);
+    mesh.run(3 * heartbeat);
+    assert_eq!(said(&mesh), before);
+}
+
+#[test]
+fn rule_5_7_whoever_did_not_hear_the_endorsement_that_met_a_rule_asks_its_signer_again() {
+    let mut mesh = mesh();
+    let endorsers = mesh.endorsers();
+    let terms = mesh.ticket_terms(5);
+    let id = mesh.propose(Subject::Ticket(terms), &endorsers[..2]);
+    mesh.cut.insert((endorsers[2], endorsers[1]));
+    mesh.input(endorsers[2], Input::Command(Command::Endorse(id)));
+    mesh.run(100);
+    assert_eq!([0, 1, 2].map(|at| mesh.met(endorsers[at], id).is_some()), [true, false, true]);
+    mesh.cut.clear();
+    let heartbeat = mesh.founded.charter.timing.heartbeat_ms;
+    mesh.run(3 * heartbeat);
+    assert_eq!(mesh.met(endorsers[1], id).map(|by| by.len()), Some(3));
+}
+
+#[test]
 fn rule_4_9_a_suspension_that_lapses_gives_the_rights_back_without_an_entry() {
     let (mut mesh, member) = with_member();
     let endorsers = mesh.endorsers();
