@@ -135,7 +135,8 @@ impl Core {
     /// Drops what can no longer become an entry, and tells whoever waits for it.
     pub(super) fn sift_waiting(&mut self, effects: &mut Effects) {
         let Some(chain) = &self.chain else { return };
-        for (statement, fault) in self.waiting.sift(chain.state(), chain.head(), self.now) {
+        for (entry, fault) in self.waiting.sift(chain.state(), chain.head(), self.now) {
+            let statement = entry.statement.id();
             self.relays.remove(&statement);
             effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
             // One of its endorsers may have lost its office; the others may be enough for a new entry.
@@ -146,8 +147,13 @@ impl Core {
                 && let Some(newcomers) = self.promised.remove(&statement)
             {
                 let why = within_a_note(fault.to_string());
+                let refused = Arc::new(Message::Refused { statement, why, retry });
+                // By another entry of its own that was first it is in: it must not take its number for somebody else's.
+                let height = self.height_of(&entry.statement);
+                let proof = height.and_then(|height| self.proof_of(height, &mut None));
                 for key in newcomers {
-                    effects.send(key, Arc::new(Message::Refused { statement, why: why.clone(), retry }));
+                    let proof = proof.as_ref().filter(|_| self.speaks_for(&key, &entry.statement));
+                    effects.send(key, Arc::clone(proof.unwrap_or(&refused)));
                 }
             }
         }

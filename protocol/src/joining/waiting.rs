@@ -117,14 +117,19 @@ impl Waiting {
     }
 
     /// Drops what can no longer become valid, now that `state` is after the newest final block: each with why.
-    pub fn sift(&mut self, state: &State, head: &Header, now: Timestamp) -> Vec<(StatementId, Fault)> {
+    pub fn sift(
+        &mut self,
+        state: &State,
+        head: &Header,
+        now: Timestamp,
+    ) -> Vec<(Verified<Arc<Entry>>, Fault)> {
         let time = now.max(head.time.plus(1));
         let mut dropped = Vec::new();
-        self.entries.retain(|_, (id, entry)| match state.judge(head, time, entry) {
+        self.entries.retain(|_, (_, entry)| match state.judge(head, time, entry) {
             Ok(()) => true,
             Err(fault) => {
                 self.denials -= usize::from(entry.statement.is_denial());
-                dropped.push((*id, fault));
+                dropped.push((entry.clone(), fault));
                 false
             }
         });

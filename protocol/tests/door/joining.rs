@@ -249,6 +249,33 @@ fn rule_5_13_an_entry_that_waits_and_has_become_invalid_gives_way_to_another() {
 }
 
 #[test]
+fn rule_5_16_whoever_is_in_by_another_of_its_entries_gets_the_proof_and_no_refusal() {
+    let mut mesh = mesh();
+    let endorsers = mesh.endorsers();
+    let newcomer = keys(10);
+    let from = newcomer.identity.public();
+    let entry = |mesh: &Mesh, hours: u64| {
+        let mut statement = admission(mesh, &newcomer, None);
+        let Kind::Admit(admit) = &mut statement.kind else { panic!("of an admission") };
+        admit.window.until = admit.window.from.plus(hours * 3_600_000);
+        Message::Submit(signed(mesh, statement, &endorsers[..3]))
+    };
+    // One endorser hears of the first, and of nothing else.
+    mesh.gossip = false;
+    let last = endorsers[3];
+    mesh.cut.extend(endorsers[..3].iter().flat_map(|other| [(*other, last), (last, *other)]));
+    let (first, second) = (entry(&mesh, 24), entry(&mesh, 25));
+    mesh.tell(from, last, first);
+    mesh.tell(from, endorsers[0], second);
+    mesh.run(5_000);
+    mesh.cut.clear();
+    mesh.run(30_000);
+    let told = mesh.sent.iter().filter(|(by, to, _)| (*by, *to) == (last, from));
+    let told: Vec<&Message> = told.map(|(_, _, message)| &**message).collect();
+    assert!(matches!(told[..], [Message::Final(_)]), "{told:?}");
+}
+
+#[test]
 fn rule_5_14_for_one_ticket_an_endorser_signs_its_uses_and_a_few_more() {
     let mut mesh = mesh();
     let ticket = mesh.ticket(2);
