@@ -113,6 +113,7 @@ fn every_scenario_holds() {
         "revocation/one_of_a_hundred",
         "revocation/under_chaos",
         "suspension/of_an_endorser",
+        "suspension/under_chaos",
     ] {
         let output = frith_sim(&["run", &scenario(&format!("{name}.toml")), "--json"]);
         assert_eq!(output.status.code(), Some(0), "{name}: {}{}", stderr(&output), stdout(&output));
@@ -281,7 +282,7 @@ fn list_names_every_scenario_and_what_it_is_about() {
 fn swarms_of_seeds_hold_under_chaos() {
     let folder = tempfile::tempdir().unwrap();
     let reports = folder.path().to_str().unwrap();
-    for name in ["agreement/chaos.toml", "revocation/under_chaos.toml"] {
+    for name in ["agreement/chaos.toml", "revocation/under_chaos.toml", "suspension/under_chaos.toml"] {
         let output = frith_sim(&["swarm", &scenario(name), "--seeds", "30", "--json", "--report", reports]);
         assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), stdout(&output));
         assert_eq!(json(&output)["held"], 30);
