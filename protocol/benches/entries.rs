@@ -147,5 +147,5 @@ fn restore_a_thousand(bencher: Bencher<'_, '_>) {
     let chunks = domain.state.snapshot(None);
     bencher
         .counter(ItemsCount::new(1000u32))
-        .bench_local(|| State::restore(&domain.founded, &domain.head, &chunks).expect("just taken"));
+        .bench_local(|| State::restore(domain.founded.domain(), &domain.head, &chunks).expect("just taken"));
 }

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut inbox: VecDeque<(PublicKey, Input)> = VecDeque::new();
     for keys in founders {
         let key = keys.identity.public();
-        let voting = keys.voting.as_ref().ok_or("a founder has a voting key")?.public();
+        let voting = keys.voting.first().ok_or("a founder has a voting key")?.public();
         let config = Config { keys, seed: key.0, workshop: Arc::new(PlainWorkshop), journal_lost: None };
         cores.insert(key, Core::open(config, founding_records(&founded, &voting), now)?);
     }
@@ -82,14 +82,14 @@ fn keys(name: u8) -> Keys {
         inception: Inception::new(&secret(1), &secret(2).public()),
         sequence: 0,
         identity: secret(1),
-        voting: Some(secret(3)),
+        voting: vec![secret(3)],
     }
 }
 
 fn charter(founders: &[Keys]) -> Charter {
     let seat = |keys: &Keys| Seat {
         inception: keys.inception.clone(),
-        voting_key: keys.voting.as_ref().map(SecretKey::public).unwrap_or_default(),
+        voting_key: keys.voting.first().map(SecretKey::public).unwrap_or_default(),
         roles: vec!["server".into()],
     };
     let mut endorsers: Vec<Seat> = founders.iter().map(seat).collect();

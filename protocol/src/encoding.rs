@@ -159,9 +159,11 @@ pub enum Label {
     Record,
     Wire,
     Log,
+    Terms,
+    Consent,
 }
 
-const LABELS: usize = Label::Log as usize + 1;
+const LABELS: usize = Label::Consent as usize + 1;
 
 impl Label {
     const fn context(self) -> &'static str {
@@ -189,6 +191,8 @@ impl Label {
             Label::Record => "frith 2026-11 record v1",
             Label::Wire => "frith 2026-11 wire v1",
             Label::Log => "frith 2026-11 log v1",
+            Label::Terms => "frith 2026-11 terms v1",
+            Label::Consent => "frith 2026-11 consent v1",
         }
     }
 

@@ -65,11 +65,15 @@ pub enum Fault {
     #[error("the domain is full: {members} members (limits.rs)")]
     DomainFull { members: usize },
     #[error(
-        "it would leave {left} endorsers able to endorse, and amending needs {amend}: amend first (SPEC 4.7)"
+        "it would leave {left} endorsers able to endorse, and amending needs {amend}: amend first (SPEC 4.7, 4.12)"
     )]
     WouldStrandTheCharter { left: usize, amend: usize },
 
-    #[error("charter refused: {why} (SPEC 3)")]
+    #[error("{subject:?} is no effective member, and cannot be given a seat (SPEC 4.12)")]
+    NotEffective { subject: NodeId },
+    #[error("the consent of {node:?} does not fit: {why} (SPEC 4.12)")]
+    BadConsent { node: NodeId, why: &'static str },
+    #[error("charter refused: {why} (SPEC 3, 4.12)")]
     BadCharter { why: String },
 
     #[error("block {block:?}: {what} is not what its parent and entries give (SPEC 6)")]
@@ -127,6 +131,8 @@ impl Fault {
             | Fault::DomainFull { .. }
             | Fault::WouldStrandTheCharter { .. }
             | Fault::BadCharter { .. }
+            | Fault::NotEffective { .. }
+            | Fault::BadConsent { .. }
             | Fault::WrongTime { .. }
             | Fault::BadBlock { .. }
             | Fault::BadCertificate { .. }

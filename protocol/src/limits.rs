@@ -20,8 +20,14 @@ pub const BLOCK_ENTRIES_MAX: usize = 256;
 pub const BLOCK_DENIALS_RESERVED: usize = 32;
 /// Longest encoded entry.
 pub const ENTRY_BYTES_MAX: usize = 16 * 1024;
-/// Longest encoded block body: what a leader packs at most.
-pub const BLOCK_BYTES_MAX: usize = 512 * 1024;
+/// Longest encoded charter.
+pub const CHARTER_BYTES_MAX: usize = 64 * 1024;
+/// Longest encoded `Amend` with its endorsements: a charter, and 64 endorsers' consents and endorsements.
+pub const AMEND_BYTES_MAX: usize = CHARTER_BYTES_MAX + 32 * 1024;
+/// Encoded bytes of all entries of a block but an `Amend`: what a leader packs at most.
+pub const ENTRIES_BYTES_MAX: usize = 512 * 1024;
+/// Longest encoded block body: so an `Amend` finds room, however many others wait.
+pub const BLOCK_BYTES_MAX: usize = ENTRIES_BYTES_MAX + AMEND_BYTES_MAX;
 
 /// Roles in one charter, and in one admission.
 pub const ROLES_MAX: usize = 32;
@@ -108,6 +114,8 @@ pub const RECENT_BLOCKS_MAX: usize = 1024;
 pub const CHECKPOINT_BLOCKS: usize = 64;
 /// Heights for which an endorser's journal goes back behind its head, since the table of final blocks may lose its tail.
 pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
+/// Links from charter to charter in one answer.
+pub const LINKS_MAX: usize = 16;
 /// Drafts that wait at one endorser because it is behind their basis.
 pub const DRAFTS_AHEAD_MAX: usize = 64;
 /// How far the basis of a draft may be beyond an endorser's head for it to wait.
@@ -123,7 +131,7 @@ const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(GOSSIP_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX + 64 * 1024 <= GOSSIP_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX <= STRANGER_MESSAGE_BYTES_MAX);
-const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= BLOCK_BYTES_MAX);
+const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= ENTRIES_BYTES_MAX);
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
 const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
@@ -133,6 +141,7 @@ const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(PROPOSALS_AHEAD_MAX <= ITERATIONS_AHEAD_MAX);
 const _: () = assert!(WANTED_BLOCKS_MAX <= WANTED_MAX);
 const _: () = assert!((WANTED_BLOCKS_MAX + 1) * BLOCK_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(LINKS_MAX * (CHARTER_BYTES_MAX + ENTRY_BYTES_MAX) <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX <= FOLLOW_ANSWER_BYTES_MAX);
 const _: () = assert!(TAIL_BYTES_MAX as u64 <= ANSWER_BYTES_BURST);
 // Whoever waits for a chunk after a full burst gets it before it loses patience.

@@ -59,6 +59,8 @@ pub(super) struct Head {
     pub(super) delivered: bool,
     /// Of the newest block that was delivered.
     pub(super) height: u64,
+    /// Whether that one ended the epoch.
+    pub(super) ends_epoch: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,9 +136,37 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         self.config.leader(iteration)
     }
 
-    /// Whether it may still sign: its journal is not lost, and the log has not forked.
+    /// Whether it may still sign: its journal is not lost, the log has not forked, and the epoch is not over.
     pub fn is_voting(&self) -> bool {
-        self.conduct == Conduct::Votes
+        self.conduct == Conduct::Votes && !self.is_over()
+    }
+
+    /// How many seats after that of the leader of `iteration` this voter sits.
+    pub fn rank(&self, iteration: u64) -> u64 {
+        let place = |voter| self.config.voters.iter().position(|other| *other == voter).unwrap_or(0);
+        let (leader, mine, seats) =
+            (place(self.leader(iteration)), place(self.config.me), self.config.voters.len());
+        ((mine + seats - leader) % seats) as u64
+    }
+
+    /// In which epoch it votes.
+    pub fn epoch(&self) -> u64 {
+        self.config.epoch
+    }
+
+    /// As whom.
+    pub fn voter(&self) -> V {
+        self.config.me
+    }
+
+    /// Whether the epoch is over: its last block is final, and here (SPEC 8.19).
+    pub fn is_over(&self) -> bool {
+        self.head.delivered && self.head.ends_epoch
+    }
+
+    /// What it has in the journal, and needs no more once its epoch is over.
+    pub fn journal_keys(&self) -> impl Iterator<Item = JournalKey> {
+        self.journalled.iter().copied()
     }
 
     /// Takes one input, and pushes what is to be done, in order.
@@ -201,9 +231,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         self.learn(certificate, false, turn.out);
         turn.ledger_grew = true;
         if id == self.head.block && !self.head.delivered {
-            let height = turn.ledger.height(&block);
+            let (height, last) = (turn.ledger.height(&block), turn.ledger.ends_epoch(&block));
             self.known.insert(id, block);
-            self.delivered(height, turn);
+            self.delivered(height, last, turn);
         }
     }
 
@@ -219,8 +249,12 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                 break;
             }
         }
-        self.ask(turn);
-        self.timers.deadline = self.deadline(turn);
+        if self.is_over() {
+            self.timers = Timers::default();
+        } else {
+            self.ask(turn);
+            self.timers.deadline = self.deadline(turn);
+        }
     }
 
     // --- what is known ---
@@ -280,6 +314,13 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             }
         }
         if self.head.block == parent { Ok(()) } else { Err(hidden) }
+    }
+
+    /// What a proposal of this block stands on in the current iteration: its parent; or itself, if it ends the epoch and was notarised before
+    /// (SPEC 8.18).
+    pub(super) fn base_of<L: Ledger<Block = B>>(&self, ledger: &L, id: BlockId, block: &B) -> BlockId {
+        let again = ledger.ends_epoch(block) && self.stands_on(id).is_ok();
+        if again { id } else { ledger.parent(block) }
     }
 
     /// Whether a notarised block is not final.
@@ -392,7 +433,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             self.enter(iteration + 1);
         }
         if kind == BallotKind::Finalise {
-            self.head = Head { iteration, block, delivered: false, height: self.head.height };
+            self.head = Head { iteration, block, delivered: false, ..self.head };
             self.rounds = self.rounds.split_off(&iteration);
         }
     }

@@ -289,6 +289,10 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             && let Some(block) = self.body(id)
         {
             lacks.extend(self.stands_on(turn.ledger.parent(block)).err());
+            if turn.ledger.ends_epoch(block) {
+                // It may have been notarised before, by a certificate that is not here.
+                lacks.extend(self.stands_on(id).err());
+            }
         }
         for lack in lacks {
             match lack {
@@ -369,7 +373,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             if let Some(vote) = own(self.iteration, BallotKind::Propose)
                 && let Some(block) = self.body(vote.ballot.block)
             {
-                let grounds = self.grounds(ledger.parent(block));
+                let grounds = self.grounds(self.base_of(ledger, vote.ballot.block, block));
                 said.push(Message::Propose(Box::new(Proposal { vote, block: block.clone(), grounds })));
             }
             said.extend(own(self.iteration, BallotKind::Vote).map(Message::Ballot));

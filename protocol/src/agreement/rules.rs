@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::ballot::{BallotKind, Message, Proposal, Vote};
-use super::engine::{Agreement, Turn};
+use super::engine::{Agreement, Head, Turn};
 use super::journal::{JournalKey, JournalRecord, Slot};
 use super::planted::Planted;
 use super::seam::{Accepted, Ledger, Output, Signer, Timely, Value, Voter};
@@ -80,9 +80,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         let (Some(block), Some(certificate)) = (self.known.get(&self.head.block), certificate) else {
             return false;
         };
-        let height = turn.ledger.height(block);
+        let (height, last) = (turn.ledger.height(block), turn.ledger.ends_epoch(block));
         turn.out.push(Output::Final { certificate: certificate.clone(), block: block.clone() });
-        self.delivered(height, turn);
+        self.delivered(height, last, turn);
         true
     }
 
@@ -90,11 +90,11 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     pub(super) fn delivered<L: Ledger<Block = B>, S: ?Sized>(
         &mut self,
         height: u64,
+        ends_epoch: bool,
         turn: &mut Turn<'_, L, S, V, P>,
     ) {
         turn.finalised = true;
-        self.head.delivered = true;
-        self.head.height = height;
+        self.head = Head { delivered: true, height, ends_epoch, ..self.head };
         let mut kept = BTreeSet::from([self.head.block]);
         let mut ascending: Vec<(u64, BlockId, BlockId)> = self
             .known
@@ -122,7 +122,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         }
     }
 
-    /// Rule 8.6.
+    /// Rules 8.6 and 8.18.
     pub(super) fn vote<L: Ledger<Block = B>, S: Signer<P> + ?Sized>(
         &mut self,
         turn: &mut Turn<'_, L, S, V, P>,
@@ -130,10 +130,13 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         self.timers.vote_after = None;
         let Some(id) = self.votable() else { return false };
         let Some(block) = self.known.get(&id) else { return false };
-        if self.stands_on(turn.ledger.parent(block)).is_err() {
+        let base = self.base_of(turn.ledger, id, block);
+        if self.stands_on(base).is_err() {
             return false;
         }
-        match turn.ledger.timely(turn.now, block) {
+        // What was notarised already had the right time then.
+        let timely = if base == id { Timely::Yes } else { turn.ledger.timely(turn.now, block) };
+        match timely {
             Timely::Never => return false,
             Timely::NotBefore(then) => {
                 self.timers.vote_after = Some(then);
@@ -161,7 +164,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         }
     }
 
-    /// Rules 8.4 and 8.5.
+    /// Rules 8.4, 8.5 and 8.18.
     pub(super) fn propose<L: Ledger<Block = B>, S: Signer<P> + ?Sized>(
         &mut self,
         turn: &mut Turn<'_, L, S, V, P>,
@@ -171,17 +174,24 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         }
         let Ok(parent) = self.parent_to_propose() else { return false };
         let unfinal = self.is_tip_unfinal();
-        let due = turn.ledger.entry_waits(parent)
+        let last = self.known.get(&parent).filter(|block| turn.ledger.ends_epoch(block)).cloned();
+        let due = (last.is_none() && turn.ledger.entry_waits(parent))
             || (!unfinal && self.is_heartbeat_due(turn))
             || (unfinal && self.propose_anyway_at().is_some_and(|at| at <= turn.now));
         // One block a call: whatever a ledger says, a call ends.
         if !due || turn.proposed {
             return false;
         }
-        let Some(block) = turn.ledger.build(turn.now, parent) else { return false };
-        if turn.ledger.accept(&block) != Accepted::Yes {
-            return false;
-        }
+        let block = match last {
+            Some(block) => block,
+            None => {
+                let Some(block) = turn.ledger.build(turn.now, parent) else { return false };
+                if turn.ledger.accept(&block) != Accepted::Yes {
+                    return false;
+                }
+                block
+            }
+        };
         turn.proposed = true;
         let id = turn.ledger.id(&block);
         self.known.insert(id, block.clone());
@@ -221,7 +231,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
 
     /// Starts or stops the timer.
     pub(super) fn watch<L: Ledger<Block = B>, S: ?Sized>(&mut self, turn: &mut Turn<'_, L, S, V, P>) {
-        if self.head.delivered && !self.has_work(turn) {
+        if self.is_over() || (self.head.delivered && !self.has_work(turn)) {
             self.timers.work_since = None;
             self.timers.resend_at = None;
             self.timers.resends = 0;
@@ -290,8 +300,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         }
         let message = match kind {
             Propose => {
-                let block = self.known[&block].clone();
-                let grounds = self.grounds(turn.ledger.parent(&block));
+                let body = self.known[&block].clone();
+                let grounds = self.grounds(self.base_of(turn.ledger, block, &body));
+                let block = body;
                 Message::Propose(Box::new(Proposal { vote: vote.clone(), block, grounds }))
             }
             Real | Dummy | Finalise => Message::Ballot(vote.clone()),

@@ -36,6 +36,8 @@ pub trait Ledger {
     fn timely(&self, now: Timestamp, block: &Self::Block) -> Timely;
     /// Whether a valid entry waits for a block on `tip`.
     fn entry_waits(&self, tip: BlockId) -> bool;
+    /// Whether the block ends its epoch: nothing in that epoch extends it (SPEC 8.18).
+    fn ends_epoch(&self, block: &Self::Block) -> bool;
     /// When the newest final block will be too old (SPEC 8.13).
     fn heartbeat_due(&self) -> Timestamp;
 }

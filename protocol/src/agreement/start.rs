@@ -34,8 +34,13 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         assert!(distinct.contains(&config.me), "we have no seat");
         assert!((1..=distinct.len()).contains(&config.quorum), "no quorum can be had");
         let unanswered = distinct.into_iter().filter(|voter| *voter != config.me).collect();
-        let head =
-            Head { iteration: 0, block: config.genesis, delivered: true, height: config.genesis_height };
+        let head = Head {
+            iteration: 0,
+            block: config.genesis,
+            delivered: true,
+            height: config.genesis_height,
+            ends_epoch: false,
+        };
         let mut this = Agreement {
             config,
             rounds: BTreeMap::new(),
@@ -101,8 +106,8 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                     }
                     self.iteration = self.iteration.max(ballot.iteration + 1);
                     if ballot.kind == BallotKind::Finalise && ballot.iteration > self.head.iteration {
-                        let (iteration, block, height) = (ballot.iteration, ballot.block, self.head.height);
-                        self.head = Head { iteration, block, delivered: false, height };
+                        let (iteration, block) = (ballot.iteration, ballot.block);
+                        self.head = Head { iteration, block, delivered: false, ..self.head };
                     }
                     round.put_certificate(certificate);
                 }

@@ -8,6 +8,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
 use super::effects::Effects;
+use super::epochs::KeptJournal;
 use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
 use super::rations::{Question, Rations};
@@ -15,12 +16,12 @@ use super::record::{Record, Table};
 use crate::agreement::{self, Agreement};
 use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
-use crate::following::{Chain, Follower, SnapshotFetch, Workshop};
+use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, KeySequence, NodeId, PublicKey, SecretKey, Signature, Verified};
 use crate::joining::{Draft, Newcomer, Proposals, Waiting};
 use crate::limits;
 use crate::state::{
-    Block, BlockId, Charter, DomainId, Effective, Endorsement, Founded, SnapshotChunk, StatementId, TicketId,
+    Block, BlockId, Charter, DomainId, Effective, Endorsement, SnapshotChunk, StatementId, TicketId,
 };
 use crate::time::Timestamp;
 
@@ -36,8 +37,8 @@ pub struct Keys {
     pub sequence: KeySequence,
     /// Its current key: also that of its transport.
     pub identity: SecretKey,
-    /// The key of its ballots, if it is an endorser.
-    pub voting: Option<SecretKey>,
+    /// Voting keys: that of its seat, if it has one; and a fresh one, for the next charter that gives it a seat.
+    pub voting: Vec<SecretKey>,
 }
 
 /// What a core needs to know before it opens its store.
@@ -74,7 +75,8 @@ pub struct Core {
     /// The latest time that was given.
     pub(super) now: Timestamp,
 
-    pub(super) founded: Option<Box<Verified<Founded>>>,
+    /// None until a newcomer was shown the charter that its anchor names.
+    pub(super) charters: Option<Box<Charters>>,
     /// None until a newcomer has its snapshot.
     pub(super) chain: Option<Chain>,
     /// Some until this node holds the certificate of its admission.
@@ -87,6 +89,14 @@ pub struct Core {
     /// Some if the charter has a seat for this node.
     pub(super) hall: Option<Box<Hall>>,
     pub(super) journal_lost: Option<String>,
+    /// Voting keys that may have signed what no journal here knows.
+    pub(super) retired: BTreeSet<PublicKey>,
+    /// Whether that is still to be written down.
+    pub(super) retires: bool,
+    /// When endorsers that speak of an epoch that is over were last shown its end.
+    pub(super) shown_the_end: BTreeMap<PublicKey, Timestamp>,
+    /// Journals of epochs that the log here has not reached again, since it lost its tail.
+    pub(super) journals: BTreeMap<u64, KeptJournal>,
     /// Journal records that agreement needs no more, each with the height at which it said so.
     pub(super) forgotten: VecDeque<(u64, Vec<u8>)>,
     pub(super) waiting: Waiting,
@@ -153,6 +163,9 @@ impl Core {
         self.tell_time(now, effects);
         if std::mem::take(&mut self.unsynced) {
             effects.sync_all();
+        }
+        if std::mem::take(&mut self.retires) {
+            self.retire_voting_keys(effects);
         }
         match input {
             Input::Received { from, message } => self.received(from, &message, effects),
@@ -231,8 +244,11 @@ impl Core {
             Message::AskHead => self.answer_head(from, effects),
             Message::Head { charter: _, tip } => self.head_shown(from, tip.as_deref(), effects),
             Message::AskCharter(id) => self.answer_charter(from, id, effects),
-            Message::Charter(founded) => {
-                self.charter_shown(&Verified::of_verified_parts((**founded).clone()), effects)
+            Message::Charter(charter) => self.charter_shown(charter, effects),
+            Message::AskLinks { epoch } => self.answer_links(from, *epoch, effects),
+            Message::Links(links) => {
+                let links: Vec<_> = links.iter().cloned().map(Verified::of_verified_parts).collect();
+                self.links_shown(from, &links, effects)
             }
             Message::AskEndorsement(draft) => {
                 // Or the answer, and an operator's yes, would go to whoever passed it on.
@@ -335,8 +351,8 @@ impl Core {
         if self.admitted.is_some() && self.fetch.is_none() {
             self.fetch_snapshot(None, effects);
         }
+        self.recirculate_to(peer, effects);
         if self.seat_of(&peer).is_some() {
-            self.recirculate_to(peer, effects);
             if let Some(voter) = self.voter_of(&peer) {
                 self.agree(agreement::Input::Connected(voter), effects);
             }
@@ -388,6 +404,10 @@ impl Core {
             Command::Endorse(id) => self.endorse(&id, effects),
             Command::Decline(id) => self.decline(&id, effects),
             Command::Leave => self.leave(effects),
+            Command::FreshVotingKey(key) => {
+                self.keys.voting.push(key);
+                Ok(())
+            }
         }
     }
 
@@ -440,7 +460,7 @@ impl Core {
     pub fn charter(&self) -> Option<&Charter> {
         match &self.chain {
             Some(chain) => Some(chain.state().charter()),
-            None => self.founded.as_ref().map(|founded| &founded.charter),
+            None => self.charters.as_ref().map(|charters| &*charters.newest().charter),
         }
     }
 

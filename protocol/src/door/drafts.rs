@@ -9,12 +9,12 @@ use super::input::{Error, Event};
 use super::message::Message;
 use super::rations::Question;
 use super::record::{Record, Table};
-use crate::encoding::{Hash, encode};
+use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Verified};
 use crate::joining::{Answer, Decision, Draft, Origin, Proposal, Retry, Step, Verdict};
 use crate::limits;
-use crate::state::{Founded, Grounds, Kind, Subject, TicketTerms};
+use crate::state::{Charter, Grounds, Kind, Subject, TicketTerms};
 
 /// What becomes of a draft.
 enum Judged {
@@ -39,6 +39,10 @@ impl Core {
                     effects.send(peer, Arc::new(Message::AskHead));
                 }
                 Step::AskHead(peer) => effects.send(peer, Arc::new(Message::AskHead)),
+                Step::AskLinks(peer) => {
+                    let epoch = self.charter().map_or(0, |charter| charter.epoch);
+                    effects.send(peer, Arc::new(Message::AskLinks { epoch }));
+                }
                 Step::AskEndorsement(peer, draft) => {
                     effects.send(peer, Arc::new(Message::AskEndorsement(Box::new((*draft).clone()))));
                 }
@@ -55,31 +59,19 @@ impl Core {
         id: &crate::state::CharterId,
         effects: &mut Effects,
     ) -> Result<(), Error> {
-        match &self.founded {
-            Some(founded) if founded.charter.id() == *id => {
-                effects.send(to, Arc::new(Message::Charter(Box::new(Founded::clone(founded)))));
-                Ok(())
-            }
-            Some(_) | None => Err(Error::Untimely("that charter is not known here")),
-        }
+        let Some(known) = self.charters.as_deref().and_then(|charters| charters.of_id(id)) else {
+            return Err(Error::Untimely("that charter is not known here"));
+        };
+        effects.send(to, Arc::new(Message::Charter(Box::new((*known.charter).clone()))));
+        Ok(())
     }
 
-    pub(super) fn charter_shown(
-        &mut self,
-        founded: &Verified<Founded>,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
+    pub(super) fn charter_shown(&mut self, charter: &Charter, effects: &mut Effects) -> Result<(), Error> {
         let Some(newcomer) = &mut self.newcomer else {
             return Err(Error::Untimely("no charter was asked for"));
         };
-        let steps = newcomer.charter_shown(founded, &*self.workshop, self.now);
-        if self.founded.is_none()
-            && let Some(founded) = newcomer.founded()
-        {
-            self.founded = Some(Box::new(founded.clone()));
-            let value = Some(encode(&**founded).into());
-            effects.persist(Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value });
-        }
+        let steps = newcomer.charter_shown(charter, &*self.workshop, self.now);
+        self.take_charters_of_the_newcomer(effects);
         self.walk(steps, effects);
         Ok(())
     }
@@ -229,6 +221,7 @@ impl Core {
             origin: Origin::Newcomer(from),
             decision: Decision::Open,
             endorsements: Vec::new(),
+            consents: Vec::new(),
             met: false,
         };
         if let Some(gone) = self.proposals.make_room(|key| self.connected.contains(key)) {
@@ -260,6 +253,3 @@ impl Core {
         signed >= (terms.uses as usize).saturating_add(limits::SPARE_ENDORSEMENTS_PER_TICKET)
     }
 }
-
-/// The place of the founding charter in [`Table::Meta`].
-pub(super) const FOUNDED_KEY: &[u8] = b"founded";

@@ -12,7 +12,9 @@ use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey, Verified};
 use crate::joining::{Answer, Circulated, Decision, Origin, Proposal, Retry, Verdict};
 use crate::limits;
-use crate::state::{Basis, Endorsement, Entry, Grounds, Kind, Reason, Revoke, Statement, Subject, TicketId};
+use crate::state::{
+    Basis, Consent, Endorsement, Entry, Grounds, Kind, Reason, Revoke, Statement, Subject, TicketId,
+};
 use crate::time::Timestamp;
 
 impl Core {
@@ -34,6 +36,8 @@ impl Core {
         let Some(charter) = self.charter() else { return self.now };
         match subject {
             Subject::Ticket(terms) => terms.expires,
+            // For as long as a proposal lives: it is signed again then, with the same bytes.
+            Subject::Terms(_) => self.now.plus(charter.timing.proposal_lifetime_ms),
             Subject::Statement(statement) => match &statement.kind {
                 Kind::Admit(admit) => admit.basis.time.plus(charter.timing.basis_ms),
                 Kind::Release(release) => release.basis.time.plus(charter.timing.basis_ms),
@@ -41,6 +45,7 @@ impl Core {
                 Kind::Revoke(_) => Timestamp(u64::MAX),
                 // No longer than it would last.
                 Kind::Suspend(suspend) => suspend.until,
+                Kind::Amend(_) => self.now.plus(charter.timing.proposal_lifetime_ms),
             },
         }
     }
@@ -88,6 +93,7 @@ impl Core {
                 chain.state().judge_statement(chain.head(), time, statement)
             }
             Subject::Ticket(terms) => chain.state().judge_ticket(time, terms),
+            Subject::Terms(terms) => chain.state().judge_terms(time, terms),
         }
     }
 
@@ -117,6 +123,7 @@ impl Core {
             origin: Origin::Endorsers,
             decision: Decision::Open,
             endorsements: Vec::new(),
+            consents: Vec::new(),
             met: false,
         };
         self.proposals.insert(proposal)?;
@@ -125,27 +132,35 @@ impl Core {
 
     /// Our operator says yes.
     pub(super) fn endorse(&mut self, id: &Hash, effects: &mut Effects) -> Result<(), Error> {
-        self.check_may_endorse()?;
         let Some(proposal) = self.proposals.get(id) else {
             return Err(Fault::Unknown { what: "a proposal of this id" }.into());
         };
         let (subject, origin) = (proposal.subject.clone(), proposal.origin);
         self.judge_subject(&subject)?;
-        let endorsement = self.sign(&subject, effects);
+        let consent = self.consent_to(&subject)?;
+        // Whoever only gets a seat says yes by its consent.
+        let endorsement = match self.check_may_endorse() {
+            Ok(()) => Some(self.sign(&subject, effects)),
+            Err(fault) if consent.is_none() => return Err(fault.into()),
+            Err(_) => None,
+        };
         let Some(proposal) = self.proposals.get_mut(id) else { return Ok(()) };
         proposal.decision = Decision::Endorsed;
-        proposal.merge(&[endorsement]);
+        proposal.merge(endorsement.as_slice());
+        proposal.merge_consents(consent.as_slice());
         let proposal = proposal.clone();
         self.keep_proposal(&proposal, effects);
         match origin {
             Origin::Newcomer(key) => {
-                let Subject::Statement(statement) = &subject else { return Ok(()) };
+                let (Subject::Statement(statement), Some(endorsement)) = (&subject, endorsement) else {
+                    return Ok(());
+                };
                 let answer = Answer { statement: statement.id(), verdict: Verdict::Endorsed(endorsement) };
                 effects.send(key, Arc::new(Message::Answer(Box::new(answer))));
             }
             Origin::Endorsers => {
                 let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
-                for key in self.endorser_keys() {
+                for key in self.who_judges(&subject) {
                     effects.send(key, Arc::clone(&message));
                 }
                 self.tell_if_met(id, effects);
@@ -195,16 +210,18 @@ impl Core {
         Ok(())
     }
 
-    /// Another endorser circulates a proposal, or what it knows of one.
+    /// Another endorser, or whoever a charter in question gives a seat, circulates a proposal, or what it knows of one.
     pub(super) fn circulated(
         &mut self,
         from: PublicKey,
         circulated: &Verified<Arc<Circulated>>,
         effects: &mut Effects,
     ) -> Result<(), Error> {
-        let (Some(chain), Some(_)) = (&self.chain, &self.hall) else {
+        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        let seats_us = matches!(&circulated.subject, Subject::Terms(terms) if terms.seats(&self.me));
+        if self.hall.is_none() && !seats_us {
             return Err(Error::Untimely("this node does not endorse"));
-        };
+        }
         // Whoever signed and is restrained since must not keep the others' endorsements from going round.
         let endorsements = self.entitled(&circulated.endorsements);
         // At least its proposer's: whoever fills our queue signs for it. No fault if not: the sender's state may be older or newer.
@@ -232,6 +249,7 @@ impl Core {
                 origin: Origin::Endorsers,
                 decision: Decision::Open,
                 endorsements: Vec::new(),
+                consents: Vec::new(),
                 met: false,
             };
             if self.proposals.insert(proposal).is_err() {
@@ -239,10 +257,23 @@ impl Core {
             }
             effects.tell(Event::Waiting { id, note: circulated.note.clone() });
         }
+        let by_endorser = self.is_seated(&from);
+        let consents: Vec<Consent> = match subject {
+            Subject::Terms(terms) => self.fitting_consents(terms, &circulated.consents),
+            Subject::Statement(_) | Subject::Ticket(_) => Vec::new(),
+        };
         let Some(proposal) = self.proposals.get_mut(&id) else { return Ok(()) };
-        if proposal.merge(&endorsements) {
+        let new = proposal.merge(&endorsements) | proposal.merge_consents(&consents);
+        if new {
             let proposal = proposal.clone();
             self.keep_proposal(&proposal, effects);
+            if !by_endorser && self.hall.is_some() {
+                // Whoever is to get a seat may reach one of us only.
+                let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
+                for key in self.endorser_keys() {
+                    effects.send(key, Arc::clone(&message));
+                }
+            }
             self.tell_if_met(&id, effects);
         }
         // What we said of it did not arrive, or came too early.
@@ -262,14 +293,17 @@ impl Core {
         if self.check_may_endorse().is_err() || !self.proposals.is_time_again(self.now, heartbeat) {
             return;
         }
-        let keys = self.endorser_keys();
         for (_, proposal) in self.proposals.iter() {
             if proposal.met || proposal.origin != Origin::Endorsers || !proposal.has(&self.me) {
                 continue;
             }
             let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
-            for key in keys.iter().filter(|key| self.owner_of(key).is_some_and(|node| !proposal.has(&node))) {
-                effects.send(*key, Arc::clone(&message));
+            let silent = |key: &PublicKey| {
+                let node = self.owner_of(key);
+                node.is_some_and(|node| !proposal.has(&node) && !proposal.has_consent_of(&node))
+            };
+            for key in self.who_judges(&proposal.subject).into_iter().filter(silent) {
+                effects.send(key, Arc::clone(&message));
             }
         }
     }
@@ -289,9 +323,17 @@ impl Core {
         if proposal.met || endorsements.len() < state.threshold_for(&proposal.subject) {
             return;
         }
-        let subject = proposal.subject.clone();
+        let (subject, consents) = (proposal.subject.clone(), proposal.consents.clone());
         match &subject {
             Subject::Ticket(_) => {}
+            Subject::Terms(terms) => {
+                let Some(statement) = self.amend_of(terms, &consents) else { return };
+                let entry = Entry { statement, endorsements: endorsements.clone() };
+                let entry = Verified::of_verified_parts(Arc::new(entry));
+                if self.submitted(None, &entry, effects).is_err() {
+                    return;
+                }
+            }
             Subject::Statement(statement) => {
                 let entry = Entry { statement: statement.clone(), endorsements: endorsements.clone() };
                 let entry = Verified::of_verified_parts(Arc::new(entry));
@@ -319,13 +361,16 @@ impl Core {
 
     /// A peer that was away gets what waits, so that it can endorse it.
     pub(super) fn recirculate_to(&mut self, peer: PublicKey, effects: &mut Effects) {
-        if self.hall.is_none() {
-            return;
-        }
-        let Some(node) = self.seat_of(&peer) else { return };
+        let Some(node) = self.owner_of(&peer) else { return };
+        let seated = self.is_seated(&peer);
         for (_, proposal) in self.proposals.iter() {
+            let concerns = match &proposal.subject {
+                Subject::Terms(terms) => seated || (self.hall.is_some() && terms.seats(&node)),
+                Subject::Statement(_) | Subject::Ticket(_) => seated && self.hall.is_some(),
+            };
             let worth_it = proposal.origin == Origin::Endorsers
                 && !proposal.endorsements.is_empty()
+                && concerns
                 && !(proposal.met && proposal.has(&node));
             if worth_it {
                 effects.send(peer, Arc::new(Message::Circulate(Arc::new(proposal.circulated()))));
@@ -336,7 +381,7 @@ impl Core {
 
 fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
     match subject {
-        Subject::Ticket(_) => None,
+        Subject::Ticket(_) | Subject::Terms(_) => None,
         Subject::Statement(statement) => match &statement.kind {
             Kind::Admit(admit) => {
                 let ticket = match &admit.grounds {
@@ -345,7 +390,7 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
                 };
                 Some((admit.subject.node_id(), ticket))
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => None,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => None,
         },
     }
 }

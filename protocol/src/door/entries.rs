@@ -9,7 +9,7 @@ use super::message::Message;
 use super::rations::Question;
 use super::record::{Record, Table};
 use crate::agreement;
-use crate::encoding::{Hash, encode};
+use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Verified};
 use crate::joining::{Offered, Retry};
@@ -78,9 +78,10 @@ impl Core {
     pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
         let by_first_key = match &statement.kind {
             Kind::Admit(admit) => admit.subject.key == *from,
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => false,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => false,
         };
-        by_first_key || self.owner_of(from) == Some(statement.subject())
+        let owner = self.owner_of(from);
+        by_first_key || owner.is_some() && owner == statement.subject()
     }
 
     /// The height of the block that holds `statement`, or one with its effect.
@@ -100,6 +101,11 @@ impl Core {
             }
             // What is lifted leaves no trace of when.
             Kind::Release(_) => None,
+            Kind::Amend(amend) => {
+                let of_epoch = self.charters.as_ref()?.of_epoch(amend.charter.epoch)?;
+                let same = of_epoch.charter.previous == amend.charter.previous;
+                of_epoch.since.filter(|_| same).map(|(height, _)| height)
+            }
         }
     }
 
@@ -140,7 +146,7 @@ impl Core {
             self.relays.remove(&statement);
             effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
             // One of its endorsers may have lost its office; the others may be enough for a new entry.
-            if let Some(proposal) = self.proposals.get_mut(&Hash(statement.0)) {
+            if let Some(proposal) = self.proposals.get_mut(&entry.statement.endorsed()) {
                 proposal.met = false;
             }
             if let Some(retry) = outlook(&fault)
@@ -194,6 +200,8 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::SubjectUnknown { .. }
         | Fault::BadSuspension { .. }
         | Fault::WouldStrandTheCharter { .. }
+        | Fault::NotEffective { .. }
+        | Fault::BadConsent { .. }
         | Fault::BadCharter { .. }
         | Fault::WrongHeader { .. }
         | Fault::WrongTime { .. }

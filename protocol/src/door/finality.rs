@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Phase};
+use super::core::{Core, Hall, Phase};
 use super::effects::Effects;
 use super::input::{Alarm, Error, Event};
 use super::message::{Message, Standing, Talk};
 use super::record::{Record, Table};
 use super::syncing::proven_header;
-use super::talk::{heard, record_with_block, said};
+use super::talk::{epoch_of, heard, record_with_block, said};
 use crate::agreement::{self, Accepted, Ballot, JournalRecord, Ledger, Output, Signer, Timely};
 use crate::encoding::{encode, encoded_len};
 use crate::fault::Fault;
@@ -27,6 +27,8 @@ struct Bench<'a> {
     chain: &'a mut Chain,
     waiting: &'a mut Waiting,
     now: Timestamp,
+    /// The epoch in which blocks are made.
+    epoch: u64,
     workshop: &'a dyn Workshop,
 }
 
@@ -47,6 +49,9 @@ impl Ledger for Bench<'_> {
 
     fn build(&mut self, now: Timestamp, parent: BlockId) -> Option<Self::Block> {
         let (header, state) = self.chain.after(&parent)?;
+        if state.charter().epoch != self.epoch {
+            return None;
+        }
         let time = now.max(header.time.plus(1));
         let (block, state, _) = state.build(header, time, self.waiting.iter());
         self.chain.remember(block.clone(), state);
@@ -54,6 +59,10 @@ impl Ledger for Bench<'_> {
     }
 
     fn accept(&mut self, block: &Self::Block) -> Accepted {
+        if block.header.epoch != self.epoch {
+            let fault = Fault::WrongHeader { block: block.id(), what: "the epoch" };
+            return Accepted::Invalid(fault);
+        }
         match self.chain.execute(block, self.workshop) {
             Ok(true) => Accepted::Yes,
             Ok(false) => Accepted::ParentMissing,
@@ -74,13 +83,23 @@ impl Ledger for Bench<'_> {
 
     fn entry_waits(&self, tip: BlockId) -> bool {
         match self.chain.after(&tip) {
-            Some((header, state)) => self.waiting.any_valid(tip, header, state, self.now),
-            None => false,
+            Some((header, state)) if state.charter().epoch == self.epoch => {
+                self.waiting.any_valid(tip, header, state, self.now)
+            }
+            Some(_) | None => false,
         }
     }
 
+    fn ends_epoch(&self, block: &Self::Block) -> bool {
+        block.ends_its_epoch()
+    }
+
     fn heartbeat_due(&self) -> Timestamp {
-        self.chain.head().time.plus(self.chain.state().charter().timing.heartbeat_ms)
+        let head = self.chain.head();
+        // Whoever begins in this epoch needs a certificate of it: at once, however idle the domain is.
+        let idle =
+            if head.epoch == self.epoch { self.chain.state().charter().timing.heartbeat_ms } else { 0 };
+        head.time.plus(idle)
     }
 }
 
@@ -104,6 +123,12 @@ impl Core {
         let Some(voter) = self.voter_of(&from) else {
             return Err(Error::Untimely("only endorsers agree on blocks"));
         };
+        let ours = self.hall.as_deref().map(Hall::epoch);
+        if let (Some(epoch), Some(ours)) = (epoch_of(talk), ours)
+            && epoch != ours
+        {
+            return Err(self.heard_of_epoch(from, epoch, effects));
+        }
         let message = heard(talk);
         self.try_agree(agreement::Input::Message { from: voter, message }, effects).map_err(|fault| {
             if let Fault::Unknown { what } = fault {
@@ -120,23 +145,28 @@ impl Core {
     }
 
     fn try_agree(&mut self, input: Input, effects: &mut Effects) -> Result<(), Fault> {
-        let (Some(hall), Some(voting)) = (&mut self.hall, &self.keys.voting) else { return Ok(()) };
+        let Some(hall) = &mut self.hall else { return Ok(()) };
+        let voter = hall.voter();
+        let voting = self.keys.voting.iter().find(|key| key.public() == voter);
+        let voting = voting.expect("no seat is taken without its key");
         let Some(chain) = &mut self.chain else { return Ok(()) };
         if self.halted.is_some() {
             return Ok(());
         }
         let mut outputs: Outputs = Vec::new();
-        let mut bench = Bench { chain, waiting: &mut self.waiting, now: self.now, workshop: &*self.workshop };
+        let epoch = hall.epoch();
+        let mut bench =
+            Bench { chain, waiting: &mut self.waiting, now: self.now, epoch, workshop: &*self.workshop };
         hall.handle(self.now, input, &mut bench, &VotingKey(voting), &mut outputs)?;
-        self.carry_out(outputs, effects);
+        self.carry_out(epoch, outputs, effects);
         Ok(())
     }
 
-    fn carry_out(&mut self, outputs: Outputs, effects: &mut Effects) {
+    fn carry_out(&mut self, epoch: u64, outputs: Outputs, effects: &mut Effects) {
         let mut finalised = false;
         for output in outputs {
             match output {
-                Output::Persist(record) => Self::persist_journal(record, effects),
+                Output::Persist(record) => Self::persist_journal(epoch, record, effects),
                 Output::Send { to, message } => {
                     if let Some(key) = self.key_of_voter(&to) {
                         effects.send(key, said(message));
@@ -166,7 +196,7 @@ impl Core {
                 }
                 Output::Forget(key) => {
                     let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
-                    self.forgotten.push_back((height, key.to_bytes().to_vec()));
+                    self.forgotten.push_back((height, Core::journal_place(epoch, key)));
                 }
                 Output::Behind { certificate: _ } => {
                     if self.follower.gap(self.now)
@@ -188,6 +218,7 @@ impl Core {
                 Output::Lost { why } => {
                     effects.tell(Event::Alarm(Alarm::JournalLost { why: why.clone() }));
                     self.journal_lost = Some(why);
+                    self.retire_voting_keys(effects);
                 }
                 Output::Contradiction { first, second: _ } => {
                     effects.tell(Event::Alarm(Alarm::Contradiction {
@@ -204,10 +235,11 @@ impl Core {
     }
 
     fn persist_journal(
+        epoch: u64,
         record: JournalRecord<Verified<Arc<Block>>, PublicKey, Signature>,
         effects: &mut Effects,
     ) {
-        let key = record.key().to_bytes().to_vec();
+        let key = Core::journal_place(epoch, record.key());
         let value = Some(encode(&record_with_block(record, Verified::into_inner)).into());
         effects.persist(Record { table: Table::Journal, key, value });
     }
@@ -222,10 +254,7 @@ impl Core {
         let Some(tip) = proven.tip().map(Header::id) else { return };
         let message = Arc::new(Message::Final(Arc::clone(proven)));
         let (Some(charter), Some(hall)) = (self.charter(), &self.hall) else { return };
-        let place = |voter| charter.endorsers.iter().position(|seat| seat.voting_key == voter);
-        let mine = self.keys.voting.as_ref().and_then(|key| place(key.public()));
-        let (Some(leader), Some(mine)) = (place(hall.leader(iteration)), mine) else { return };
-        let rank = ((mine + charter.size() - leader) % charter.size()) as u64;
+        let rank = hall.rank(iteration);
         if rank == 0 {
             effects.publish(message);
             return;
@@ -258,6 +287,10 @@ impl Core {
     ) -> Result<(), Error> {
         if let Some(newcomer) = &self.newcomer {
             let Some(height) = newcomer.admitted_by(proven) else {
+                let epoch = self.charter().map_or(u64::MAX, |charter| charter.epoch);
+                if !by_gossip && proven.certificate.ballot.epoch > epoch {
+                    effects.send(from, Arc::new(Message::AskLinks { epoch }));
+                }
                 return Err(Error::Untimely("it does not admit us"));
             };
             return self.was_admitted(from, height, effects);
@@ -311,6 +344,11 @@ impl Core {
                 self.ask_about_a_gap(from, effects);
                 Err(Error::Untimely("blocks are missing here before it"))
             }
+            Err(NotTaken::LaterEpoch) => {
+                self.ask_about_a_gap(from, effects);
+                Err(Error::Untimely("it is of an epoch that is not known here yet"))
+            }
+            Err(NotTaken::Void) => Err(Error::Untimely("it is of an epoch that is long over")),
             Err(NotTaken::OtherBody) => {
                 self.ask_about_a_gap(from, effects);
                 Err(Error::Untimely("a block of it has another body here"))
@@ -380,7 +418,8 @@ impl Core {
 
     /// Agreement goes on from what others finalised.
     fn tell_hall(&mut self, proven: &Verified<Arc<FinalChain>>, effects: &mut Effects) {
-        if self.hall.is_none() {
+        // By the last block of an epoch the seat in it is left already.
+        if self.hall.as_deref().is_none_or(|hall| hall.epoch() != proven.certificate.ballot.epoch) {
             return;
         }
         let Some(tip) = proven.tip() else { return };
@@ -431,12 +470,16 @@ impl Core {
             effects.tell(Event::Final { height: head.height, block: chain.head_id(), entries: 0 });
         }
         self.persist_final(blocks, proven, effects);
+        if blocks.last().is_some_and(|block| block.ends_its_epoch()) {
+            self.enter_epoch(effects);
+        }
         for block in blocks {
             // Whoever waits for one of its entries gets all of it, once encoded.
             let mut proof = None;
             for entry in &block.entries {
                 // Most nodes follow and wait for nothing: they need not hash what they would then not find.
-                if entry.statement.is_denial() || self.waits_for_entries() {
+                let matters = entry.statement.is_denial() || matches!(entry.statement.kind, Kind::Amend(_));
+                if matters || self.waits_for_entries() {
                     self.entry_became_final(entry, block.header.height, &mut proof, effects);
                 }
             }
@@ -447,6 +490,7 @@ impl Core {
         }
         // After a heartbeat, too: a suspension may have lapsed, and who endorsed before may endorse again.
         self.retry_proposals(effects);
+        self.renew_consents(effects);
         self.circulate_again(effects);
         self.judge_drafts_ahead(effects);
         if self.phase() == Phase::Gone {
@@ -469,7 +513,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         let id = entry.statement.id();
-        let digest = crate::encoding::Hash(id.0);
+        let digest = entry.statement.endorsed();
         self.relays.remove(&id);
         if self.given.remove(&digest).is_some() {
             effects.persist(Record { table: Table::Endorsed, key: digest.0.to_vec(), value: None });
@@ -487,7 +531,8 @@ impl Core {
         match &entry.statement.kind {
             Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
             Kind::Release(_) => {}
-            Kind::Suspend(_) => effects.sync_all(),
+            // Before the first ballot of the next epoch, the last block of this one (SPEC 8.19).
+            Kind::Amend(_) | Kind::Suspend(_) => effects.sync_all(),
             Kind::Revoke(revoke) => {
                 effects.sync_all();
                 let Some(chain) = &self.chain else { return };
@@ -565,8 +610,16 @@ impl Core {
             return Err(Error::Untimely("no stranger was asked"));
         }
         if let Some(tip) = tip {
-            let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
-            proven_header(chain.state(), tip).map_err(blame)?;
+            let newest = self.charters.as_deref().map_or(0, |charters| charters.newest().charter.epoch);
+            if tip.certificate.ballot.epoch > newest {
+                self.follower.answered();
+                effects.send(from, Arc::new(Message::AskLinks { epoch: newest }));
+                return Err(Error::Untimely("it is of an epoch that is not known here yet"));
+            }
+            if let Some(charters) = self.charters.as_deref() {
+                proven_header(charters, tip)
+                    .map_err(|fault| Error::PeerMisbehaved { culprit: from, fault })?;
+            }
         }
         self.follower.answered();
         let ahead = tip.and_then(FinalChain::tip).is_some_and(|header| header.height > chain.head().height);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::message::Message;
 use crate::encoding::Hash;
 use crate::fault::Fault;
-use crate::identity::{NodeId, PublicKey, Verified};
+use crate::identity::{NodeId, PublicKey, SecretKey, Verified};
 use crate::state::{BlockId, Endorsement, StatementId, Subject};
 use crate::time::Timestamp;
 
@@ -57,6 +57,8 @@ pub enum Command {
     Decline(Hash),
     /// Leave the domain for good: revoke ourselves.
     Leave,
+    /// Here is a fresh voting key, durable at the host: for the next charter that gives us a seat.
+    FreshVotingKey(SecretKey),
 }
 
 /// What a core tells. None of it needs to be acted upon, but for [`Event::Denied`].
@@ -71,6 +73,13 @@ pub enum Event {
         block: BlockId,
         /// How many entries it has.
         entries: usize,
+    },
+    /// The charter was amended: a new epoch begins on this block.
+    Amended {
+        /// The epoch that begins.
+        epoch: u64,
+        /// The height of the block.
+        height: u64,
     },
     /// This node is a member now, and holds the certificate.
     Admitted {

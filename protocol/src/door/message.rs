@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::agreement;
 use crate::encoding::{self, Malformed, VERSION};
 use crate::fault::Fault;
+use crate::following::Link;
 use crate::identity::{PublicKey, Sheet, Signature, Stateless};
 use crate::joining::{Answer, Circulated, Draft, Retry};
 use crate::limits;
-use crate::state::{Block, BlockId, CharterId, DomainId, Entry, FinalChain, Founded, StatementId};
+use crate::state::{Block, BlockId, Charter, CharterId, DomainId, Entry, FinalChain, StatementId, Subject};
 
 /// What endorsers say to one another, in a mesh.
 pub type Talk = agreement::Message<Arc<Block>, PublicKey, Signature>;
@@ -37,7 +38,7 @@ pub enum Message {
     /// «Show me this charter.»
     AskCharter(CharterId),
     /// «Here.»
-    Charter(Box<Founded>),
+    Charter(Box<Charter>),
     /// «Please endorse my admission.»
     AskEndorsement(Box<Draft>),
     /// The answer to that.
@@ -75,8 +76,15 @@ pub enum Message {
     Snapshot(Arc<crate::state::SnapshotChunk>),
     /// Among endorsers: agreement.
     Talk(Arc<Talk>),
-    /// Among endorsers: a proposal.
+    /// Among endorsers, and whoever a charter in question gives a seat: a proposal.
     Circulate(Arc<Circulated>),
+    /// «How does one come from the charter of this epoch to yours?»
+    AskLinks {
+        /// The epoch of the newest charter that the asker holds.
+        epoch: u64,
+    },
+    /// «So»: ascending, without a gap.
+    Links(Vec<Arc<Link>>),
 }
 
 /// What a peer is to us, from nothing to everything. Each includes the one before.
@@ -102,6 +110,7 @@ impl Message {
             Message::Unsupported { .. }
             | Message::AskHead
             | Message::AskCharter(_)
+            | Message::AskLinks { .. }
             | Message::AskEndorsement(_)
             | Message::Submit(_) => Standing::Stranger,
             // Answers. A newcomer, which has no state to know anybody's standing by, takes them from whom it asked and believes certificates.
@@ -112,9 +121,14 @@ impl Message {
             | Message::Same
             | Message::Snapshot(_) => Standing::Member,
             // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
-            Message::Final(_) => Standing::Stranger,
+            Message::Final(_) | Message::Links(_) => Standing::Stranger,
             Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Suspended,
-            Message::Talk(_) | Message::Circulate(_) => Standing::Endorser,
+            Message::Circulate(circulated) => match &circulated.subject {
+                // Whoever it gives a seat says so itself.
+                Subject::Terms(_) => Standing::Member,
+                Subject::Statement(_) | Subject::Ticket(_) => Standing::Endorser,
+            },
+            Message::Talk(_) => Standing::Endorser,
         }
     }
 
@@ -137,6 +151,8 @@ impl Message {
             Message::Snapshot(_) => "Snapshot",
             Message::Talk(_) => "Talk",
             Message::Circulate(_) => "Circulate",
+            Message::AskLinks { .. } => "AskLinks",
+            Message::Links(_) => "Links",
         }
     }
 }
@@ -147,12 +163,20 @@ impl Stateless for Message {
             Message::Unsupported { .. }
             | Message::AskHead
             | Message::AskCharter(_)
+            | Message::AskLinks { .. }
+            | Message::Charter(_)
             | Message::Follow { .. }
             | Message::Same
             | Message::AskSnapshot { .. } => Ok(()),
             Message::Snapshot(chunk) => chunk.inspect(sheet),
             Message::Head { charter: _, tip } => tip.iter().try_for_each(|tip| tip.inspect(sheet)),
-            Message::Charter(founded) => founded.inspect(sheet),
+            Message::Links(links) => {
+                let (count, max) = (links.len(), limits::LINKS_MAX);
+                if count > max {
+                    return Err(Fault::TooMany { what: "links of an answer", count, max });
+                }
+                links.iter().try_for_each(|link| link.inspect(sheet))
+            }
             Message::AskEndorsement(draft) => draft.inspect(sheet),
             Message::Answer(answer) => answer.inspect(sheet),
             Message::Submit(entry) => entry.inspect(sheet),

@@ -6,15 +6,18 @@
 //! | `core` | [`Core::handle`]: who may say what, and which room it goes to |
 //! | `finality` | agreement and following: how blocks become final here, and what follows |
 //! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
+//! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
+mod amending;
 mod core;
 mod drafts;
 mod effects;
 mod endorsing;
 mod entries;
+mod epochs;
 mod finality;
 mod input;
 mod message;

@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::core::{Config, Core, Given, Hall, seeded};
-use super::drafts::FOUNDED_KEY;
+use super::core::{Config, Core, Given, seeded};
+use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
 use super::input::Alarm;
 use super::record::{Record, Table};
 use super::syncing::{ADMITTED_KEY, APPLICATION_KEY, proof_of};
 use super::talk::record_with_block;
-use crate::agreement::{self, Agreement, Journal, JournalRecord};
+use crate::agreement::{Journal, JournalRecord};
 use crate::encoding::{Hash, Malformed, decode, encode};
 use crate::fault::Fault;
-use crate::following::{Chain, Follower, Proof};
+use crate::following::{Chain, Charters, Follower, Link, Proof, Workshop};
 use crate::identity::{PublicKey, Signature, Verified};
 use crate::joining::{Application, Newcomer, Proposal, Proposals, Waiting};
 use crate::limits;
-use crate::state::{Block, BlockId, Entry, FinalChain, Founded, Header, SnapshotChunk, State};
+use crate::state::{Block, BlockId, Charter, DomainId, Entry, FinalChain, Founded, Header, SnapshotChunk};
 use crate::time::Timestamp;
 
 /// A ballot of this mesh, its block or its certificate, as the journal keeps it.
@@ -46,13 +46,15 @@ pub enum OpenError {
 
 /// What a founder's empty store must hold before its core is opened.
 pub fn founding_records(founded: &Verified<Founded>, voting_key: &PublicKey) -> Vec<Record> {
-    let seat: Kept =
-        JournalRecord::Seat { domain: founded.domain(), epoch: founded.charter.epoch, voter: *voting_key };
+    let charter = founded.charter.clone();
+    let epoch = charter.epoch;
+    let seat: Kept = JournalRecord::Seat { domain: founded.domain(), epoch, voter: *voting_key };
+    let charters = Charters::begin(founded.domain(), charter, None);
     vec![
-        Record { table: Table::Meta, key: FOUNDED_KEY.to_vec(), value: Some(encode(&**founded).into()) },
+        first_charter_record(&charters),
         Record {
             table: Table::Journal,
-            key: seat.key().to_bytes().to_vec(),
+            key: Core::journal_place(epoch, seat.key()),
             value: Some(encode(&seat).into()),
         },
     ]
@@ -91,8 +93,6 @@ impl Store {
     }
 }
 
-const NO_VOTING_KEY: &str = "the voting key of this seat is not in this directory";
-
 fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
     table: Table,
     key: &[u8],
@@ -103,6 +103,18 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
         key: data_encoding::HEXLOWER.encode(key),
         why,
     })
+}
+
+/// The first charter that was believed here, and the links since.
+fn open_charters(store: &Store, workshop: &dyn Workshop) -> Result<Option<Charters>, OpenError> {
+    let first: Option<(DomainId, Charter)> = store.value(Table::Meta, CHARTER_KEY)?;
+    let Some((domain, charter)) = first else { return Ok(None) };
+    let since = if charter.epoch == 1 { Some((0, workshop.genesis(&charter)?.1.id())) } else { None };
+    let mut charters = Charters::begin(domain, charter, since);
+    for link in store.all::<Arc<Link>>(Table::Charters) {
+        charters.adopt(&Verified::of_verified_parts(link?.1))?;
+    }
+    Ok(Some(charters))
 }
 
 impl Core {
@@ -118,13 +130,12 @@ impl Core {
                 .filter_map(|record| Some(((record.table, record.key), record.value?)))
                 .collect(),
         );
-        let founded: Option<Founded> = store.value(Table::Meta, FOUNDED_KEY)?;
-        let founded = founded.map(Verified::of_verified_parts);
+        let charters = open_charters(&store, &*config.workshop)?;
         let application: Option<Application> = store.value(Table::Meta, APPLICATION_KEY)?;
         let me = config.keys.inception.node_id();
-        let domain = match (&founded, &application) {
+        let domain = match (&charters, &application) {
             (_, Some(application)) => application.anchor.domain,
-            (Some(founded), None) => founded.domain(),
+            (Some(charters), None) => charters.domain(),
             (None, None) => return Err(OpenError::Empty),
         };
 
@@ -134,7 +145,7 @@ impl Core {
             workshop: config.workshop,
             rng: seeded(config.seed),
             now,
-            founded: founded.map(Box::new),
+            charters: charters.map(Box::new),
             chain: None,
             newcomer: application
                 .map(|wish| Box::new(Newcomer::new(wish, config.keys.inception.clone(), now))),
@@ -143,6 +154,10 @@ impl Core {
             fetch: None,
             hall: None,
             journal_lost: None,
+            retired: BTreeSet::new(),
+            retires: false,
+            shown_the_end: BTreeMap::new(),
+            journals: BTreeMap::new(),
             forgotten: VecDeque::new(),
             waiting: Waiting::default(),
             proposals: Proposals::default(),
@@ -172,6 +187,8 @@ impl Core {
         core.dismissed = store.value(Table::Meta, DISMISSED_KEY)?;
         let forked: Option<(u64, BlockId, BlockId)> = store.value(Table::Meta, FORKED_KEY)?;
         core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });
+        let retired: Option<Vec<PublicKey>> = store.value(Table::Meta, RETIRED_KEY)?;
+        core.retired.extend(retired.unwrap_or_default());
         core.open_log(&store)?;
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
         core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
@@ -186,8 +203,9 @@ impl Core {
 
     /// Base and final blocks, as far as they fit together: what does not is fetched again.
     fn open_log(&mut self, store: &Store) -> Result<(), OpenError> {
-        let Some(founded) = self.founded.clone() else { return Ok(()) };
-        let (genesis, genesis_header) = State::genesis(&founded)?;
+        let Some(charters) = self.charters.as_deref() else { return Ok(()) };
+        let first = Arc::clone(&charters.first().charter);
+        let genesis = if first.epoch == 1 { Some(self.workshop.genesis(&first)?) } else { None };
         let mut chunks: Vec<Arc<SnapshotChunk>> = Vec::new();
         for chunk in store.all::<SnapshotChunk>(Table::Base) {
             chunks.push(Arc::new(chunk?.1));
@@ -198,15 +216,21 @@ impl Core {
                 // The snapshot was still on its way, or is damaged: it is fetched.
                 return Ok(());
             }
-            Chain::begin(genesis, genesis_header, None)
+            let Some((genesis, header)) = genesis else {
+                self.admitted = Some(0);
+                return Ok(());
+            };
+            Chain::begin(genesis, header, None, None)
         } else {
             let tip = chunks[0].tip.as_deref();
-            let header = tip.and_then(|tip| tip.headers.first()).cloned().unwrap_or(genesis_header);
-            let Ok(state) = self.workshop.restore(&founded, &header, &chunks) else {
+            let header = tip.and_then(|tip| tip.headers.first()).cloned();
+            let Some(header) = header.or(genesis.map(|(_, header)| header)) else { return Ok(()) };
+            let Ok(state) = self.workshop.restore(self.domain, &header, &chunks) else {
                 self.admitted = Some(self.admitted.unwrap_or(header.height));
                 return Ok(());
             };
-            Chain::begin(state, header, tip.map(|tip| Arc::new(proof_of(tip))))
+            let before = self.epoch_before(state.charter().epoch);
+            Chain::begin(state, header, tip.map(|tip| Arc::new(proof_of(tip))), before)
         };
         self.admitted = None;
 
@@ -233,6 +257,8 @@ impl Core {
         }
         chain.renew_checkpoint();
         self.chain = Some(chain);
+        // Its link is in the store, or will be with the next one: the block is.
+        self.adopt_charter_of_the_state();
         Ok(())
     }
 
@@ -241,7 +267,13 @@ impl Core {
         use crate::following::NotTaken;
         match chain.take(proven, &*self.workshop) {
             Ok(_) | Err(NotTaken::Known) => Some(()),
-            Err(NotTaken::Gap | NotTaken::OtherBody | NotTaken::Wrong(_)) => None,
+            Err(
+                NotTaken::Gap
+                | NotTaken::LaterEpoch
+                | NotTaken::Void
+                | NotTaken::OtherBody
+                | NotTaken::Wrong(_),
+            ) => None,
             Err(NotTaken::Forked { height, ours, theirs }) => {
                 self.halted = Some(Alarm::Forked { height, ours, theirs });
                 None
@@ -255,48 +287,26 @@ impl Core {
 
     /// The seat, if the charter has one for us, with the journal as it is stored.
     fn open_hall(&mut self, store: &Store, lost: Option<String>) -> Result<(), OpenError> {
-        let Some(chain) = &self.chain else { return Ok(()) };
-        let charter = chain.state().charter();
-        let Some(seat) = charter.seat_of(&self.me) else { return Ok(()) };
-        let voter = seat.voting_key;
-        let has_key = self.keys.voting.as_ref().is_some_and(|key| key.public() == voter);
-        let mut kept = Vec::new();
         for record in store.all::<Kept>(Table::Journal) {
-            kept.push(record_with_block(record?.1, Verified::of_verified_parts));
+            let (key, record) = record?;
+            let Some(epoch) = key.first_chunk().map(|epoch| u64::from_be_bytes(*epoch)) else { continue };
+            let record = record_with_block(record, Verified::of_verified_parts);
+            self.journals.entry(epoch).or_default().push(record);
         }
-        let journal = match lost {
-            Some(why) => Journal::Lost(why),
-            None if !has_key => Journal::Lost(NO_VOTING_KEY.into()),
-            None if kept.is_empty() => Journal::Lost("the journal is missing".into()),
-            None => Journal::Intact(kept),
-        };
-        let config = agreement::Config {
-            domain: self.domain,
-            epoch: charter.epoch,
-            voters: charter.endorsers.iter().map(|seat| seat.voting_key).collect(),
-            quorum: charter.quorum(),
-            me: voter,
-            first_timeout_ms: charter.timing.first_timeout_ms,
-            timeout_cap_ms: charter.timing.timeout_cap_ms,
-            genesis: self.genesis_id(),
-            genesis_height: 0,
-        };
-        if self.keys.voting.is_none() {
-            // Agreement needs somebody to sign for it. Without it the node follows, and says why.
-            self.journal_lost = Some(NO_VOTING_KEY.into());
-            return Ok(());
+        let Some(chain) = &self.chain else { return Ok(()) };
+        let (epoch, height) = (chain.state().charter().epoch, chain.head().height);
+        let later = self.journals.split_off(&epoch);
+        for (epoch, records) in std::mem::replace(&mut self.journals, later) {
+            // Left over from an epoch that is over.
+            let places = records.iter().map(|record| (height, Core::journal_place(epoch, record.key())));
+            self.forgotten.extend(places);
         }
-        let hall: Hall = Agreement::start(config, journal, self.now);
-        self.hall = Some(Box::new(hall));
+        if lost.is_some() {
+            self.retires = true;
+            self.retired.extend(self.keys.voting.iter().map(|key| key.public()));
+        }
+        self.take_seat(Journal::Lost(lost.unwrap_or_else(|| "the journal is missing".into())));
         Ok(())
-    }
-
-    fn genesis_id(&self) -> BlockId {
-        let founded = self.founded.as_deref().map(State::genesis);
-        match founded {
-            Some(Ok((_, header))) => header.id(),
-            Some(Err(_)) | None => BlockId::NONE,
-        }
     }
 
     fn open_queues(&mut self, store: &Store) -> Result<(), OpenError> {

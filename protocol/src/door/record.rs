@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Table {
-    /// The founding charter; a newcomer's application.
+    /// The first charter that was believed here; a newcomer's application; what must not be forgotten of one's own.
     Meta,
     /// Own ballots, the blocks that they name and the certificates that they stand on (SPEC 8.9). It reaches back some blocks behind the
     /// head, so that `Final` may lose its tail.
@@ -23,11 +23,13 @@ pub enum Table {
     Final,
     /// The snapshot that the blocks in `Final` go on from.
     Base,
+    /// The links from the first charter that was believed here to the newest, by epoch: a verifier goes forward only (SPEC 9.12).
+    Charters,
 }
 
 impl Table {
     /// Every table, in the order of their discriminants.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::Meta,
         Table::Journal,
         Table::Endorsed,
@@ -35,14 +37,18 @@ impl Table {
         Table::Waiting,
         Table::Final,
         Table::Base,
+        Table::Charters,
     ];
 
     /// What must have happened to a record of this table before anything that rests on it is sent.
     pub fn durability(self) -> Durability {
         match self {
-            Table::Meta | Table::Journal | Table::Endorsed | Table::Proposals | Table::Waiting => {
-                Durability::Synced
-            }
+            Table::Meta
+            | Table::Journal
+            | Table::Endorsed
+            | Table::Proposals
+            | Table::Waiting
+            | Table::Charters => Durability::Synced,
             Table::Final | Table::Base => Durability::Restorable,
         }
     }

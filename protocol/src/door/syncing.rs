@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::core::{Core, Hall};
 use super::effects::Effects;
 use super::finality::HEAD_KEY;
 use super::input::{Error, Event};
 use super::message::{Message, Standing};
 use super::rations::Question;
 use super::record::{Record, Table};
+use crate::agreement::{self, Journal};
 use crate::encoding::encoded_len;
 use crate::fault::Fault;
 use crate::following::{
-    Chain, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
+    Chain, Charters, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
 };
 use crate::identity::PublicKey;
 use crate::limits;
@@ -123,12 +124,21 @@ impl Core {
         chunk: &Arc<SnapshotChunk>,
         effects: &mut Effects,
     ) -> Result<(), Error> {
-        let Some(founded) = self.founded.clone() else { return Err(Error::Untimely("no charter yet")) };
+        let Some(charters) = self.charters.as_deref() else { return Err(Error::Untimely("no charter yet")) };
         let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
-        let (genesis, genesis_header) = self.workshop.genesis(&founded)?;
+        let newest = charters.newest().charter.epoch;
         let header = match &chunk.tip {
-            None => genesis_header.clone(),
-            Some(tip) => proven_header(&genesis, tip).map_err(blame)?,
+            None if newest == 1 => self.workshop.genesis(&charters.first().charter)?.1,
+            None => return Err(Error::Untimely("the snapshot is of an epoch that is over")),
+            Some(tip) if tip.certificate.ballot.epoch > newest => {
+                effects.send(from, Arc::new(Message::AskLinks { epoch: newest }));
+                return Err(Error::Untimely("the snapshot is of an epoch that is not known here yet"));
+            }
+            // Its server has not seen the new epoch's first block yet.
+            Some(tip) if tip.certificate.ballot.epoch < newest && !charters.closes(tip) => {
+                return Err(Error::Untimely("the snapshot is of an epoch that is over"));
+            }
+            Some(tip) => proven_header(charters, tip).map_err(blame)?,
         };
         if self.chain.as_ref().is_some_and(|chain| chain.head().height >= header.height) {
             self.fetch = None;
@@ -143,7 +153,7 @@ impl Core {
             }
             Fetched::Whole(header, chunks) => {
                 self.fetch = None;
-                let state = match self.workshop.restore(&founded, &header, &chunks) {
+                let state = match self.workshop.restore(self.domain, &header, &chunks) {
                     Ok(state) => state,
                     Err(fault) => {
                         self.fetch_snapshot(Some(from), effects);
@@ -184,7 +194,14 @@ impl Core {
         effects.sync_all();
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);
         let height = header.height;
-        self.chain = Some(Chain::begin(state, header, proof.map(Arc::new)));
+        let before = self.epoch_before(state.charter().epoch);
+        self.chain = Some(Chain::begin(state, header, proof.map(Arc::new), before));
+        // Whoever votes in this epoch goes on: its journal is not begun anew.
+        let epoch = self.chain.as_ref().map(|chain| chain.state().charter().epoch);
+        if self.hall.as_deref().map(Hall::epoch) != epoch {
+            self.take_seat(Journal::Fresh);
+            self.agree(agreement::Input::Tick, effects);
+        }
         self.admitted = None;
         let (period, jitter) = (self.follow_period_ms(), self.jitter());
         self.follower = Follower::new(self.now, jitter, period);
@@ -207,12 +224,16 @@ impl Core {
     }
 }
 
-/// The first header of a chain without blocks, if its certificate proves it final.
-pub(super) fn proven_header(genesis: &State, tip: &FinalChain) -> Result<Header, Fault> {
+/// The first header of a chain without blocks, if its certificate proves it final by a charter that was adopted: the newest; or, of the
+/// block that ended the epoch before, by that epoch's.
+pub(super) fn proven_header(charters: &Charters, tip: &FinalChain) -> Result<Header, Fault> {
     let none = Fault::BadCertificate { why: "it is for no block" };
     let certified = tip.tip().ok_or(none.clone())?;
     let ids = tip.ids();
-    check_certificate(genesis, &tip.certificate, certified, *ids.last().ok_or(none.clone())?)?;
+    if !charters.closes(tip) {
+        let id = *ids.last().ok_or(none.clone())?;
+        check_certificate(charters.domain(), &charters.newest().charter, &tip.certificate, certified, id)?;
+    }
     check_links(tip, &ids)?;
     if !tip.blocks.is_empty() {
         return Err(Fault::BadCertificate { why: "a tip carries blocks" });

@@ -19,6 +19,19 @@ pub(super) fn said(message: Said<Checked, PublicKey, Signature>) -> Arc<Message>
     Arc::new(Message::Talk(Arc::new(with_blocks(message, Verified::into_inner))))
 }
 
+/// Of which epoch a message is; none if it does not say.
+pub(super) fn epoch_of(talk: &Talk) -> Option<u64> {
+    match talk {
+        Said::Propose(proposal) => Some(proposal.vote.ballot.epoch),
+        Said::Ballot(vote) => Some(vote.ballot.epoch),
+        Said::Certificate(certificate) => Some(certificate.ballot.epoch),
+        Said::Want(want) => Some(want.epoch),
+        Said::Have(have) => have.certificates.first().map(|certificate| certificate.ballot.epoch),
+        Said::AskNewest { epoch } => Some(*epoch),
+        Said::Newest(newest) => newest.as_ref().map(|vote| vote.ballot.epoch),
+    }
+}
+
 fn with_blocks<A, B, V, P>(message: Said<A, V, P>, block: impl Fn(A) -> B) -> Said<B, V, P> {
     match message {
         Said::Propose(proposal) => {

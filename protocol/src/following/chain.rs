@@ -11,7 +11,7 @@ use crate::agreement::{BallotKind, Certificate};
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Signature, Verified};
 use crate::limits;
-use crate::state::{Basis, Block, BlockId, FinalChain, Header, Parent, State};
+use crate::state::{Basis, Block, BlockId, Charter, DomainId, FinalChain, Header, Parent, State};
 use crate::time::Timestamp;
 
 use super::Workshop;
@@ -34,6 +34,15 @@ pub struct Held {
     /// Why it is final; none if a later block of the tail says so.
     pub proof: Option<Arc<Proof>>,
     bytes: usize,
+}
+
+/// The epoch before the one in force: whose certificates still show a fork (SPEC 9.13).
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// Its charter.
+    pub charter: Arc<Charter>,
+    /// The height of its last block.
+    pub end: u64,
 }
 
 /// A block that may become final, with the state after it.
@@ -63,6 +72,8 @@ pub struct Chain {
     recent: ByHeight<(BlockId, Timestamp)>,
     /// The state that snapshots are served from: the same at every node that holds it, so that several can serve one newcomer.
     checkpoint: Box<Checkpoint>,
+    /// The epoch before this one, if it is known here.
+    before: Option<Before>,
     /// How many blocks with entries came since; at least `CHECKPOINT_BLOCKS` if a new one is due for another reason.
     since_checkpoint: usize,
 }
@@ -96,6 +107,10 @@ pub enum NotTaken {
     Known,
     /// Blocks are missing between ours and it.
     Gap,
+    /// It is of an epoch that we have not reached.
+    LaterEpoch,
+    /// It is of an epoch so long over that its certificates mean nothing any more (SPEC 9.13).
+    Void,
     /// A block of it that is final here has another body here. Nobody is to blame: endorsements are no part of what is certified.
     OtherBody,
     /// Two blocks of one height are both certified (SPEC 8.12).
@@ -117,8 +132,9 @@ pub enum NotTaken {
 }
 
 impl Chain {
-    /// A chain that begins at `header`, final by `proof` (none: genesis), with `state` after it.
-    pub fn begin(state: State, header: Header, proof: Option<Arc<Proof>>) -> Chain {
+    /// A chain that begins at `header`, final by `proof` (none: genesis), with `state` after it. `before`: the epoch before that of the
+    /// state's charter.
+    pub fn begin(state: State, header: Header, proof: Option<Arc<Proof>>, before: Option<Before>) -> Chain {
         let head_id = header.id();
         let checkpoint = Checkpoint { header: header.clone(), proof: proof.clone(), state: state.clone() };
         let mut recent = ByHeight::default();
@@ -134,6 +150,7 @@ impl Chain {
             tail: ByHeight::default(),
             tail_bytes: 0,
             checkpoint: Box::new(checkpoint),
+            before,
             since_checkpoint: 0,
         }
     }
@@ -267,6 +284,10 @@ impl Chain {
         while self.recent.len() > limits::RECENT_BLOCKS_MAX {
             self.recent.pop_first();
         }
+        if state.charter().epoch > self.state.charter().epoch {
+            let charter = Arc::new(self.state.charter().clone());
+            self.before = Some(Before { charter, end: header.height });
+        }
         self.state = state;
         if !header.is_heartbeat() {
             let bytes = workshop.block_bytes(block);
@@ -317,8 +338,11 @@ impl Chain {
             chain.tip().ok_or(NotTaken::Wrong(Fault::BadCertificate { why: "it is for no block" }))?.clone();
         let ids = workshop.ids(chain);
         let tip_id = *ids.last().expect("a chain with a tip has its id");
-        check_certificate(&self.state, &chain.certificate, &tip, tip_id).map_err(NotTaken::Wrong)?;
+        self.check_epoch(chain, &ids, &tip)?;
+        check_certificate(self.state.domain(), self.state.charter(), &chain.certificate, &tip, tip_id)
+            .map_err(NotTaken::Wrong)?;
         check_links(chain, &ids).map_err(NotTaken::Wrong)?;
+        check_one_epoch(chain).map_err(NotTaken::Wrong)?;
         self.check_fork(chain, &ids)?;
         self.check_known_bodies(chain)?;
         if tip.height <= self.head().height {
@@ -393,6 +417,33 @@ impl Chain {
         Ok(taken)
     }
 
+    /// What a chain of another epoch than the one in force is worth (SPEC 9.11, 9.13).
+    fn check_epoch(&self, chain: &FinalChain, ids: &[BlockId], tip: &Header) -> Result<(), NotTaken> {
+        let (theirs, ours) = (chain.certificate.ballot.epoch, self.state.charter().epoch);
+        if theirs == ours {
+            return Ok(());
+        }
+        if theirs > ours {
+            return Err(NotTaken::LaterEpoch);
+        }
+        let Some(before) = self.before.as_ref().filter(|before| before.charter.epoch == theirs) else {
+            return Err(NotTaken::Void);
+        };
+        let tip_id = *ids.last().expect("a chain with a tip has its id");
+        check_certificate(self.state.domain(), &before.charter, &chain.certificate, tip, tip_id)
+            .map_err(NotTaken::Wrong)?;
+        check_links(chain, ids).map_err(NotTaken::Wrong)?;
+        check_one_epoch(chain).map_err(NotTaken::Wrong)?;
+        self.check_fork(chain, ids)?;
+        if tip.height > before.end {
+            // Nothing in its epoch extends an epoch's last block: whatever is certified there and higher lies on another branch.
+            let (height, theirs) = (before.end, tip_id);
+            let ours = self.recent.get(height).map_or(BlockId::NONE, |(id, _)| *id);
+            return Err(NotTaken::Forked { height, ours, theirs });
+        }
+        Err(NotTaken::Known)
+    }
+
     /// Blocks of the chain that are final here already must have the bodies that they have here: certificate and links say nothing of
     /// entries, and nobody executes them again.
     fn check_known_bodies(&self, chain: &FinalChain) -> Result<(), NotTaken> {
@@ -443,13 +494,22 @@ impl Chain {
             if !blocks.is_empty() && bytes + held.bytes > limits::FOLLOW_ANSWER_BYTES_MAX {
                 break;
             }
+            // No further than the end of an epoch (SPEC 9.11).
+            if blocks.first().is_some_and(|first: &Arc<Block>| first.header.epoch != held.block.header.epoch)
+            {
+                break;
+            }
             bytes += held.bytes;
             blocks.push(Arc::clone(&held.block));
             last = Some(height);
         }
         match last {
             None => self.tip(),
-            Some(last) if last == self.state.last().height && self.head().is_heartbeat() => {
+            Some(last)
+                if last == self.state.last().height
+                    && self.head().is_heartbeat()
+                    && self.head().epoch == self.state.last().epoch =>
+            {
                 let certificate = self.proof.as_ref()?.certificate.clone();
                 Some(FinalChain { blocks, headers: vec![self.head().clone()], certificate })
             }
@@ -485,11 +545,23 @@ impl Chain {
     /// Moves the checkpoint on, if it is time to. Asked after blocks became final, when all proofs are in.
     pub fn renew_checkpoint(&mut self) {
         let last = self.state.last().height;
-        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS {
+        let epoch = self.state.charter().epoch;
+        // Whoever begins in a later epoch than a certificate's cannot check it: a new epoch's first certificates prove a new checkpoint.
+        let proven = |proof: Option<&Proof>| proof.map_or(1, |proof| proof.certificate.ballot.epoch);
+        let behind = self.checkpoint.state.charter().epoch < epoch
+            || proven(self.checkpoint.proof.as_deref()) < proven(self.proof.as_deref());
+        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS && !behind {
             return;
         }
         let Some(held) = self.tail.get(last) else { return };
-        let Some(proof) = self.proof_of_tail(last) else { return };
+        let proof = match &self.proof {
+            Some(proof) if self.head().is_heartbeat() => {
+                let certificate = proof.certificate.clone();
+                Some(Proof { headers: vec![self.head().clone()], certificate })
+            }
+            Some(_) | None => self.proof_of_tail(last),
+        };
+        let Some(proof) = proof else { return };
         self.since_checkpoint = 0;
         *self.checkpoint = Checkpoint {
             header: held.block.header.clone(),
@@ -532,23 +604,23 @@ pub fn tip_of(header: &Header, proof: &Proof) -> FinalChain {
     FinalChain { blocks: Vec::new(), headers, certificate: proof.certificate.clone() }
 }
 
-/// Whether `certificate` makes `tip`, of which `id` is the id, final under the charter of `state` (SPEC 8.1). Its signatures were checked.
+/// Whether `certificate` makes `tip`, of which `id` is the id, final under `charter` (SPEC 8.1). Its signatures were checked.
 ///
 /// # Errors
 /// [`Fault::BadCertificate`] says why not.
 pub fn check_certificate(
-    state: &State,
+    domain: DomainId,
+    charter: &Charter,
     certificate: &Certificate<PublicKey, Signature>,
     tip: &Header,
     id: BlockId,
 ) -> Result<(), Fault> {
-    let charter = state.charter();
     let wrong = |why| Err(Fault::BadCertificate { why });
     let ballot = &certificate.ballot;
     if ballot.kind != BallotKind::Finalise {
         return wrong("it is not one of finality");
     }
-    if ballot.domain != state.domain() {
+    if ballot.domain != domain {
         return wrong("it is of another domain");
     }
     if ballot.epoch != charter.epoch || tip.epoch != charter.epoch {
@@ -582,6 +654,15 @@ pub fn check_links(chain: &FinalChain, ids: &[BlockId]) -> Result<(), Fault> {
     }
     if chain.blocks.iter().any(|block| block.header.is_heartbeat()) {
         return Err(Fault::BadCertificate { why: "a heartbeat stands among the blocks with entries" });
+    }
+    Ok(())
+}
+
+/// SPEC 9.11.
+fn check_one_epoch(chain: &FinalChain) -> Result<(), Fault> {
+    let epoch = chain.certificate.ballot.epoch;
+    if chain.all_headers().any(|header| header.epoch != epoch) {
+        return Err(Fault::BadCertificate { why: "its blocks are not of one epoch" });
     }
     Ok(())
 }

@@ -2,11 +2,14 @@
 
 mod by_height;
 mod chain;
+mod charters;
 mod sync;
 mod workshop;
 
 pub use chain::{
-    Chain, Checkpoint, Held, NotTaken, Proof, Taken, chain_below, check_certificate, check_links, tip_of,
+    Before, Chain, Checkpoint, Held, NotTaken, Proof, Taken, chain_below, check_certificate, check_links,
+    tip_of,
 };
+pub use charters::{Adopted, Charters, Link};
 pub use sync::{Fetched, Follower, SnapshotFetch};
 pub use workshop::{PlainWorkshop, Workshop};

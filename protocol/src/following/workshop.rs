@@ -6,7 +6,7 @@ use super::chain::Proof;
 use crate::encoding::{encode, encoded_len};
 use crate::fault::Fault;
 use crate::identity::Verified;
-use crate::state::{Block, BlockId, FinalChain, Founded, Header, Parent, SnapshotChunk, State};
+use crate::state::{Block, BlockId, Charter, DomainId, FinalChain, Header, Parent, SnapshotChunk, State};
 
 /// The costly pure functions. An implementation may remember results, and must return what the default would.
 pub trait Workshop: Send + Sync {
@@ -23,25 +23,20 @@ pub trait Workshop: Send + Sync {
         state.execute(parent, block)
     }
 
-    /// [`State::genesis`].
+    /// [`State::founded_by`].
     ///
     /// # Errors
     /// As there.
-    fn genesis(&self, founded: &Verified<Founded>) -> Result<(State, Header), Fault> {
-        State::genesis(founded)
+    fn genesis(&self, charter: &Charter) -> Result<(State, Header), Fault> {
+        State::founded_by(charter)
     }
 
     /// [`State::restore`].
     ///
     /// # Errors
     /// As there.
-    fn restore(
-        &self,
-        founded: &Verified<Founded>,
-        tip: &Header,
-        chunks: &[Arc<SnapshotChunk>],
-    ) -> Result<State, Fault> {
-        State::restore(founded, tip, chunks)
+    fn restore(&self, domain: DomainId, tip: &Header, chunks: &[Arc<SnapshotChunk>]) -> Result<State, Fault> {
+        State::restore(domain, tip, chunks)
     }
 
     /// Why the blocks of `chain` are final, to be kept beside them. Whoever takes the same chain can keep the same proof.

@@ -56,6 +56,9 @@ const SMALL_ORDER_Y: [[u8; 32]; 5] = [
 ];
 
 impl PublicKey {
+    /// What stands where there is no key yet: a point of small order, which nobody may introduce (SPEC 1.6).
+    pub const BLANK: PublicKey = PublicKey([0; 32]);
+
     /// Whether the key may be introduced into a domain: a canonical encoding of a point that is not of small order.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The newcomer's side of joining (SPEC 5.4): it gathers its own endorsements, and nobody coordinates it.
 //!
-//! It believes its anchor, then the charter with the anchor's hash, then whatever that charter's quorum certifies. An endorser that is
+//! It believes its anchor, then the charter with the anchor's hash, then those to which links lead from there, then whatever the newest
+//! charter's quorum certifies. An endorser that is
 //! silent, slow or lying costs it nothing but that endorser: every step asks all, and goes on with the first answers that hold.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +9,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::following::{Workshop, check_certificate, check_links};
+use crate::following::{Charters, Link, Workshop, check_certificate, check_links};
 use crate::identity::{Inception, NodeId, PublicKey, Verified};
 use crate::limits;
 use crate::state::{
-    Admit, Basis, Charter, Endorsement, Entry, FinalChain, Founded, Grounds, Header, Kind, RoleName, State,
-    Statement, StatementId, Window,
+    Admit, Basis, Charter, Endorsement, Entry, FinalChain, Grounds, Header, Kind, RoleName, Statement,
+    StatementId, Window,
 };
 use crate::time::Timestamp;
 
@@ -39,6 +40,8 @@ pub enum Step {
     AskBeginning(PublicKey),
     /// Ask it for a newer head.
     AskHead(PublicKey),
+    /// Ask it how to come to its charter.
+    AskLinks(PublicKey),
     /// Ask it to endorse.
     AskEndorsement(PublicKey, Arc<Draft>),
     /// Hand it the entry.
@@ -49,12 +52,12 @@ pub enum Step {
     Failed(String),
 }
 
-/// The charter that the anchor names, and what follows from it alone.
+/// The charters from the one that the anchor names on.
 #[derive(Clone, Debug)]
 struct Known {
-    founded: Verified<Founded>,
-    genesis: State,
-    genesis_header: Header,
+    charters: Charters,
+    /// If the anchor's is the founding charter: the head of whoever shows none.
+    genesis: Option<Header>,
 }
 
 #[derive(Clone, Debug)]
@@ -117,9 +120,9 @@ impl Newcomer {
         &self.application
     }
 
-    /// The charter, once somebody showed it.
-    pub fn founded(&self) -> Option<&Verified<Founded>> {
-        self.known.as_ref().map(|known| &known.founded)
+    /// The charters, once somebody showed the one that the anchor names.
+    pub fn charters(&self) -> Option<&Charters> {
+        self.known.as_ref().map(|known| &known.charters)
     }
 
     /// How many endorsements it has, and how many it needs.
@@ -135,7 +138,7 @@ impl Newcomer {
     }
 
     fn charter(&self) -> Option<&Charter> {
-        self.known.as_ref().map(|known| &known.founded.charter)
+        self.known.as_ref().map(|known| &*known.charters.newest().charter)
     }
 
     fn is_endorser(&self, key: &PublicKey) -> bool {
@@ -192,24 +195,54 @@ impl Newcomer {
     }
 
     /// Somebody showed a charter. It is believed if it is the anchor's.
-    pub fn charter_shown(
-        &mut self,
-        founded: &Verified<Founded>,
-        workshop: &dyn Workshop,
-        now: Timestamp,
-    ) -> Vec<Step> {
-        let anchor = &self.application.anchor;
-        if self.known.is_some() || founded.domain() != anchor.domain || founded.charter.id() != anchor.charter
-        {
+    pub fn charter_shown(&mut self, charter: &Charter, workshop: &dyn Workshop, now: Timestamp) -> Vec<Step> {
+        let Application { anchor, .. } = &self.application;
+        if self.known.is_some() || charter.id() != anchor.charter || charter.epoch != anchor.epoch {
             return Vec::new();
         }
-        let Ok((genesis, genesis_header)) = workshop.genesis(founded) else { return Vec::new() };
-        self.known = Some(Known { founded: founded.clone(), genesis, genesis_header });
+        let genesis = if charter.epoch == 1 {
+            let Ok((state, header)) = workshop.genesis(charter) else { return Vec::new() };
+            if state.domain() != anchor.domain {
+                return Vec::new();
+            }
+            Some(header)
+        } else if charter.check().is_ok() {
+            None
+        } else {
+            return Vec::new();
+        };
+        let since = genesis.as_ref().map(|header| (0, header.id()));
+        let charters = Charters::begin(anchor.domain, charter.clone(), since);
+        if charters.are_over(now) {
+            self.failed = true;
+            let why = "the charter that the invitation names is past its last day: ask for a newer one";
+            return vec![Step::Failed(why.into())];
+        }
+        self.known = Some(Known { charters, genesis });
         let early = std::mem::take(&mut self.early);
         early.into_iter().flat_map(|(by, tip)| self.head_shown(by, tip.as_ref(), now)).collect()
     }
 
-    /// Somebody showed its head: none if nothing follows genesis. It is believed if the charter's quorum certifies it, is not older than the anchor, and is fresh.
+    /// Somebody showed how to come to newer charters.
+    pub fn links_shown(&mut self, by: PublicKey, links: &[Verified<Arc<Link>>], now: Timestamp) -> Vec<Step> {
+        let Some(known) = &mut self.known else { return Vec::new() };
+        let mut adopted = false;
+        for link in links {
+            // It was not there when that charter was in force (SPEC 9.14).
+            if known.charters.are_over(now) || !matches!(known.charters.adopt(link), Ok(true)) {
+                break;
+            }
+            adopted = true;
+        }
+        if !adopted {
+            return Vec::new();
+        }
+        // Heads, and endorsers, of charters before say nothing any more.
+        self.head = None;
+        vec![Step::AskHead(by)]
+    }
+
+    /// Somebody showed its head: none if nothing follows genesis. It is believed if the newest charter's quorum certifies it, is not older than the anchor, and is fresh.
     pub fn head_shown(&mut self, by: PublicKey, tip: Option<&FinalChain>, now: Timestamp) -> Vec<Step> {
         let Some(known) = &self.known else {
             // A head is a header and its certificate; what is longer can wait until the charter is here.
@@ -220,18 +253,25 @@ impl Newcomer {
             }
             return Vec::new();
         };
-        let header = match tip {
-            None => known.genesis_header.clone(),
-            Some(tip) => {
+        let charter = Arc::clone(&known.charters.newest().charter);
+        let header = match (tip, &known.genesis) {
+            (None, Some(genesis)) => genesis.clone(),
+            (None, None) => return Vec::new(),
+            (Some(tip), _) => {
                 let Some(header) = tip.tip() else { return Vec::new() };
-                if check_certificate(&known.genesis, &tip.certificate, header, header.id()).is_err() {
+                if tip.certificate.ballot.epoch > charter.epoch {
+                    return vec![Step::AskLinks(by)];
+                }
+                let (domain, id) = (known.charters.domain(), header.id());
+                let closes = known.charters.newest().since == Some((header.height, id));
+                if !closes && check_certificate(domain, &charter, &tip.certificate, header, id).is_err() {
                     return Vec::new();
                 }
                 header.clone()
             }
         };
         // On a head that endorsers find too old as a basis (5.6), no draft would come of it: whoever shows one first shall not win.
-        let timing = &known.founded.charter.timing;
+        let timing = &charter.timing;
         let stale = now.since(header.time) > timing.freshness_ms.min(timing.basis_ms / 2);
         if header.height < self.application.anchor.height || stale {
             return vec![Step::Declined(
@@ -299,7 +339,7 @@ impl Newcomer {
                 roles,
                 window: Window {
                     from: head.time,
-                    until: head.time.plus(known.founded.charter.timing.member_lifetime_ms),
+                    until: head.time.plus(known.charters.newest().charter.timing.member_lifetime_ms),
                 },
                 basis: Basis { height: head.height, block: head.id(), time: head.time },
                 grounds,
@@ -326,7 +366,7 @@ impl Newcomer {
     /// An endorser answered the draft. Its signature was checked; here, whose it is.
     pub fn answered(&mut self, by: PublicKey, answer: &Answer) -> Vec<Step> {
         let Some(known) = &self.known else { return Vec::new() };
-        let charter = &known.founded.charter;
+        let charter = Arc::clone(&known.charters.newest().charter);
         let need = usize::from(charter.thresholds.admit);
         let Some(drafted) = self.drafted.as_mut().filter(|drafted| drafted.id == answer.statement) else {
             return Vec::new();
@@ -389,7 +429,12 @@ impl Newcomer {
     /// Makes the entry and hands it to every endorser, if enough have endorsed: of those, who are doubted least.
     fn compose(&mut self) -> Vec<Step> {
         let need = self.charter().map_or(usize::MAX, |charter| usize::from(charter.thresholds.admit));
+        let seated =
+            self.charter().map(|charter| charter.endorsers.iter().map(|seat| seat.node_id()).collect());
+        let seated: BTreeSet<NodeId> = seated.unwrap_or_default();
         let Some(drafted) = &mut self.drafted else { return Vec::new() };
+        // Whoever lost its seat since it endorsed would void the entry.
+        drafted.endorsements.retain(|node, _| seated.contains(node));
         if drafted.entry.is_some() || drafted.endorsements.len() < need {
             return Vec::new();
         }
@@ -440,12 +485,14 @@ impl Newcomer {
         let known = self.known.as_ref()?;
         let me = self.inception.node_id();
         let (header, ids) = (chain.tip()?, chain.ids());
-        check_certificate(&known.genesis, &chain.certificate, header, *ids.last()?).ok()?;
+        let charters = &known.charters;
+        let charter = &charters.of_epoch(chain.certificate.ballot.epoch)?.charter;
+        check_certificate(charters.domain(), charter, &chain.certificate, header, *ids.last()?).ok()?;
         check_links(chain, &ids).ok()?;
         let block = chain.blocks.iter().find(|block| {
             block.entries.iter().any(|entry| match &entry.statement.kind {
                 Kind::Admit(admit) => admit.subject.node_id() == me,
-                Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => false,
+                Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => false,
             })
         })?;
         // The statements are what the certified header names, whoever sent the body.

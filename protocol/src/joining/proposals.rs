@@ -10,7 +10,7 @@ use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey};
 use crate::limits;
-use crate::state::{Charter, Endorsement, Subject};
+use crate::state::{Charter, Consent, Endorsement, Subject};
 use crate::time::Timestamp;
 
 use super::ticket::Circulated;
@@ -52,6 +52,8 @@ pub struct Proposal {
     pub decision: Decision,
     /// The endorsements that are known here, ordered by identity.
     pub endorsements: Vec<Endorsement>,
+    /// If it is of a charter: the consents that are known here, ordered by identity, the newest of each.
+    pub consents: Vec<Consent>,
     /// Whether they met the rule, and that was told.
     pub met: bool,
 }
@@ -73,6 +75,30 @@ impl Proposal {
         self.endorsements.len() > before
     }
 
+    /// Adds what is new of `consents`, or newer than what is known; whether anything was.
+    pub fn merge_consents(&mut self, consents: &[Consent]) -> bool {
+        let mut changed = false;
+        for consent in consents {
+            match self.consents.binary_search_by_key(&consent.node, |known| known.node) {
+                Ok(at) if self.consents[at].basis.height < consent.basis.height => {
+                    self.consents[at] = *consent;
+                    changed = true;
+                }
+                Ok(_) => {}
+                Err(at) => {
+                    self.consents.insert(at, *consent);
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    /// Whether `node` consented to it, as far as is known here.
+    pub fn has_consent_of(&self, node: &NodeId) -> bool {
+        self.consents.binary_search_by_key(node, |consent| consent.node).is_ok()
+    }
+
     /// What travels of it among endorsers.
     pub fn circulated(&self) -> Circulated {
         Circulated {
@@ -80,6 +106,7 @@ impl Proposal {
             note: self.note.clone(),
             expires: self.expires,
             endorsements: self.endorsements.clone(),
+            consents: self.consents.clone(),
         }
     }
 

@@ -7,7 +7,8 @@ use crate::fault::Fault;
 use crate::identity::{NodeId, Sheet, Signature, Stateless};
 use crate::limits;
 use crate::state::{
-    CharterId, DomainId, Endorsement, Grounds, Kind, Statement, StatementId, Subject, TicketId, TicketTerms,
+    CharterId, Consent, DomainId, Endorsement, Grounds, Kind, Statement, StatementId, Subject, TicketId,
+    TicketTerms,
 };
 use crate::time::Timestamp;
 
@@ -157,6 +158,8 @@ pub struct Circulated {
     pub expires: Timestamp,
     /// Ordered by identity.
     pub endorsements: Vec<Endorsement>,
+    /// If it is of a charter: who takes a seat by it. Ordered by identity.
+    pub consents: Vec<Consent>,
 }
 
 impl Stateless for Circulated {
@@ -165,6 +168,13 @@ impl Stateless for Circulated {
         match &self.subject {
             Subject::Statement(statement) => statement.inspect(sheet)?,
             Subject::Ticket(terms) => terms.inspect(sheet)?,
+            Subject::Terms(terms) => {
+                terms.inspect(sheet)?;
+                crate::state::inspect_consents(&self.consents, &terms.id(), sheet)?;
+            }
+        }
+        if !self.consents.is_empty() && !matches!(self.subject, Subject::Terms(_)) {
+            return Err(Fault::NotAllowed { what: "a consent to anything but a charter" });
         }
         crate::state::inspect_endorsements(&self.endorsements, &self.subject.digest(), sheet)
     }

@@ -17,15 +17,16 @@ enum Slot {
     Suspend(NodeId),
     Release(NodeId),
     Admit(NodeId),
+    Amend,
 }
 
 fn slot(entry: &Entry) -> Slot {
-    let subject = entry.statement.subject();
     match &entry.statement.kind {
-        Kind::Admit(_) => Slot::Admit(subject),
-        Kind::Revoke(_) => Slot::Revoke(subject),
-        Kind::Suspend(_) => Slot::Suspend(subject),
-        Kind::Release(_) => Slot::Release(subject),
+        Kind::Admit(admit) => Slot::Admit(admit.subject.node_id()),
+        Kind::Revoke(revoke) => Slot::Revoke(revoke.subject),
+        Kind::Suspend(suspend) => Slot::Suspend(suspend.subject),
+        Kind::Release(release) => Slot::Release(release.subject),
+        Kind::Amend(_) => Slot::Amend,
     }
 }
 

@@ -1,8 +1,9 @@
-//! Which charters are refused, and why (SPEC 3.1–3.4): one that cannot be safe, or cannot be live, is not worth signing.
+//! Which charters are refused, and why (SPEC 3.1–3.4, 3.7, 3.9): one that cannot be safe, or cannot be live, is not worth signing.
 
 use std::collections::BTreeSet;
 
 use super::charter::{Charter, Timing};
+use crate::encoding::encoded_len;
 use crate::fault::Fault;
 use crate::identity::PublicKey;
 use crate::limits;
@@ -35,10 +36,21 @@ impl Charter {
     /// # Errors
     /// [`Fault::BadCharter`] names the first thing that is wrong with it.
     pub fn check(&self) -> Result<(), Fault> {
+        self.check_terms()?;
+        self.check_keys(self.endorsers.iter().map(|seat| &seat.voting_key))
+    }
+
+    /// The same of its terms (SPEC 3.8), whose voting keys are not there yet.
+    ///
+    /// # Errors
+    /// As [`Charter::check`].
+    pub fn check_terms(&self) -> Result<(), Fault> {
         self.check_shape()?;
         self.check_thresholds()?;
         self.check_timing()?;
-        self.check_keys()
+        self.check_keys([].iter())?;
+        let (bytes, max) = (encoded_len(self), limits::CHARTER_BYTES_MAX);
+        require(bytes <= max, || format!("it has {bytes} encoded bytes, and at most {max} are allowed"))
     }
 
     fn check_shape(&self) -> Result<(), Fault> {
@@ -151,10 +163,10 @@ impl Charter {
         })
     }
 
-    fn check_keys(&self) -> Result<(), Fault> {
-        let seats = self.endorsers.iter().flat_map(|seat| [&seat.inception.key, &seat.voting_key]);
+    fn check_keys<'a>(&'a self, voting: impl Iterator<Item = &'a PublicKey>) -> Result<(), Fault> {
+        let seats = self.endorsers.iter().map(|seat| &seat.inception.key);
         let mut seen: BTreeSet<&PublicKey> = BTreeSet::new();
-        for key in seats.chain(&self.recovery.keys) {
+        for key in seats.chain(voting).chain(&self.recovery.keys) {
             key.check().map_err(|why| Fault::BadKey { key: *key, why })?;
             require(seen.insert(key), || format!("the key {key} occurs twice"))?;
         }

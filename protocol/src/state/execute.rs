@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::block::{Block, BlockId, Header};
+use super::charter::Charter;
 use super::maps::MapName;
 use super::merkle;
-use super::rules::{Facts, Scene};
-use super::statement::{Entry, StatementId};
+use super::rules::{Facts, Law, Scene};
+use super::statement::{Entry, Kind, StatementId};
 use super::value::{Inner, State};
 use crate::encoding::{Hash, encoded_len};
 use crate::fault::{ENTRIES_ROOT, Fault};
@@ -83,7 +84,7 @@ impl State {
         if header.spine_root != roots.of(MapName::Spine) {
             return wrong("the spine root");
         }
-        let (law, log) = (Arc::clone(&self.0.law), self.0.log.clone());
+        let (law, log) = (self.law_after(scene.amended), self.0.log.clone());
         Ok(State(Arc::new(Inner::new(law, scene.maps, roots, header.clone(), log))))
     }
 
@@ -111,7 +112,7 @@ impl State {
     fn check_links(&self, parent: Parent<'_>, header: &Header, id: BlockId) -> Result<(), Fault> {
         let wrong = |what| Err(Fault::WrongHeader { block: id, what });
         let last = self.last();
-        if header.epoch != last.epoch {
+        if header.epoch != self.charter().epoch {
             return wrong("the epoch");
         }
         if header.previous != self.last_id() {
@@ -153,6 +154,14 @@ impl State {
         *header == *self.last() || header.is_heartbeat() && header.previous == self.last_id()
     }
 
+    /// The law after a block that made this charter, if it made one.
+    fn law_after(&self, amended: Option<Charter>) -> Arc<Law> {
+        match amended {
+            Some(charter) => Arc::new(Law::new(self.domain(), charter)),
+            None => Arc::clone(&self.0.law),
+        }
+    }
+
     fn open_block(&self, height: u64, time: Timestamp) -> Scene<'_> {
         let mut scene = self.scene(height, time);
         scene.maps.forget_expired_tickets(time, limits::TICKETS_FORGOTTEN_MAX);
@@ -162,7 +171,7 @@ impl State {
     /// The header of a block on `parent` that changes nothing: what [`State::build`] and genesis have in common with a heartbeat.
     fn heartbeat_header(&self, parent: &Header, time: Timestamp) -> Header {
         Header {
-            epoch: self.last().epoch,
+            epoch: self.charter().epoch,
             height: parent.height + 1,
             parent: parent.id(),
             previous: self.last_id(),
@@ -192,8 +201,9 @@ impl State {
         let mut scene = self.open_block(header.height, time);
         let mut packing = Packing::default();
         let mut refused = Vec::new();
-        let (denials, grants): (Vec<_>, Vec<_>) = waiting.partition(|entry| entry.statement.is_denial());
-        for entry in denials.into_iter().chain(grants) {
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_by_key(|entry| place_of(entry));
+        for entry in waiting {
             let bytes = encoded_len(&***entry);
             if !packing.has_place(entry, bytes) {
                 continue;
@@ -216,7 +226,7 @@ impl State {
         header.entries_root = entries_root(entries.iter());
         header.state_root = roots.state_root();
         header.spine_root = roots.of(MapName::Spine);
-        let (law, log) = (Arc::clone(&self.0.law), self.0.log.clone());
+        let (law, log) = (self.law_after(scene.amended), self.0.log.clone());
         let state = State(Arc::new(Inner::new(law, scene.maps, roots, header.clone(), log)));
         (Verified::of_verified_parts(Arc::new(Block { header, entries })), state, refused)
     }
@@ -231,7 +241,8 @@ struct Packing {
 
 impl Packing {
     fn has_place(&self, entry: &Entry, bytes: usize) -> bool {
-        self.entries.len() < places(entry) && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
+        let amended = self.entries.last().is_some_and(|last| place_of(last) == Place::Amend);
+        self.entries.len() < places(entry) && self.bytes + bytes <= room(entry) && !amended
     }
 
     fn add(&mut self, entry: &Entry, bytes: usize) {
@@ -240,12 +251,42 @@ impl Packing {
     }
 }
 
+/// In which order entries stand in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Denial,
+    Grant,
+    Amend,
+}
+
+fn place_of(entry: &Entry) -> Place {
+    match &entry.statement.kind {
+        Kind::Revoke(_) | Kind::Suspend(_) => Place::Denial,
+        Kind::Admit(_) | Kind::Release(_) => Place::Grant,
+        Kind::Amend(_) => Place::Amend,
+    }
+}
+
 /// Before which place of a block an entry of this kind must be.
 fn places(entry: &Entry) -> usize {
-    if entry.statement.is_denial() {
-        limits::BLOCK_ENTRIES_MAX
-    } else {
-        limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED
+    match place_of(entry) {
+        Place::Denial | Place::Amend => limits::BLOCK_ENTRIES_MAX,
+        Place::Grant => limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED,
+    }
+}
+
+/// Up to how many bytes of a block its entries may go, with one of this kind.
+fn room(entry: &Entry) -> usize {
+    match place_of(entry) {
+        Place::Amend => limits::BLOCK_BYTES_MAX,
+        Place::Denial | Place::Grant => limits::ENTRIES_BYTES_MAX,
+    }
+}
+
+impl Block {
+    /// Whether it ends its epoch (SPEC 8.18).
+    pub fn ends_its_epoch(&self) -> bool {
+        self.entries.last().is_some_and(|last| place_of(last) == Place::Amend)
     }
 }
 
@@ -256,17 +297,23 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     if entries.len() > limits::BLOCK_ENTRIES_MAX {
         return bad("it has too many entries");
     }
-    if !entries.is_sorted_by_key(|entry| !entry.statement.is_denial()) {
-        return bad("a grant comes before a denial");
+    if !entries.is_sorted_by_key(place_of) {
+        return bad("a grant comes before a denial, or something after an `Amend`");
+    }
+    if entries.iter().filter(|entry| place_of(entry) == Place::Amend).count() > 1 {
+        return bad("it has two of `Amend`");
     }
     if entries.iter().enumerate().any(|(place, entry)| place >= places(entry)) {
         return bad("a grant is in a place that is kept for denials");
     }
-    let bytes: usize = entries.iter().map(encoded_len).sum();
-    if bytes > limits::BLOCK_BYTES_MAX {
-        // Endorsements are no part of the block's id: whoever sent this body may have padded it.
-        let max = limits::BLOCK_BYTES_MAX;
-        return Err(Fault::TooMany { what: "bytes of a block's entries", count: bytes, max });
+    let mut bytes = 0;
+    for entry in entries {
+        bytes += encoded_len(entry);
+        let max = room(entry);
+        if bytes > max {
+            // Endorsements are no part of the block's id: whoever sent this body may have padded it.
+            return Err(Fault::TooMany { what: "bytes of a block's entries", count: bytes, max });
+        }
     }
     Ok(())
 }

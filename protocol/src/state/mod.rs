@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `charter`, `charter_check` | the law of a domain, and which laws are refused |
+//! | `amend` | the next charter: its terms, the consents to them, and what it changes |
 //! | `statement`, `block` | what is signed and what is ordered |
 //! | `map`, `merkle` | authenticated structures that know nothing of Frith |
 //! | `maps` | what the state holds |
@@ -13,6 +14,7 @@
 //!
 //! Knows nothing of how blocks come to be final, nor of peers.
 
+mod amend;
 mod block;
 mod charter;
 mod charter_check;
@@ -26,6 +28,8 @@ mod snapshot;
 mod statement;
 mod value;
 
+pub(crate) use amend::inspect_consents;
+pub use amend::{Amend, Consent, Terms, TermsId};
 pub use block::{Block, BlockId, FinalChain, Header};
 pub use charter::{
     AdmissionPolicy, Capability, Charter, CharterId, DomainId, Founded, Recovery, Role, RoleName, Seat,
@@ -35,6 +39,7 @@ pub use execute::Parent;
 pub use map::MapProof;
 pub use maps::{AdmittedBy, Gone, Keys, MapName, Roots, SpineItem, Standing, Suspension};
 pub use proof::StateProof;
+pub(crate) use proof::{charter_proof, charter_proven};
 pub use snapshot::{SnapshotChunk, SnapshotItem};
 pub(crate) use statement::inspect_endorsements;
 pub use statement::{

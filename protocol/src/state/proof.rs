@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::block::Header;
+use super::charter::Charter;
 use super::map::MapProof;
-use super::maps::{MapName, Roots};
+use super::maps::{MapName, Roots, SpineItem, charter_slot};
 use super::value::State;
-use crate::encoding::Hash;
+use crate::encoding::{Hash, decode};
 use crate::fault::Fault;
+use crate::limits;
 
 /// Proof of what one of the state's maps has under a key, or that it has nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,4 +48,23 @@ impl State {
         };
         StateProof { map, roots: self.0.roots, path }
     }
+}
+
+/// Proof of the charter in force.
+pub(crate) fn charter_proof(state: &State) -> StateProof {
+    state.proof(MapName::Spine, &charter_slot())
+}
+
+/// The charter that `proof` shows in the state after the block of `header`.
+///
+/// # Errors
+/// [`Fault::BadProof`] if it shows none; [`Fault::BadCharter`] if no charter is one like that.
+pub(crate) fn charter_proven(proof: &StateProof, header: &Header) -> Result<Charter, Fault> {
+    if proof.map != MapName::Spine {
+        return Err(Fault::BadProof);
+    }
+    let item = proof.check(&header.state_root, &charter_slot())?.ok_or(Fault::BadProof)?;
+    let SpineItem::Charter(charter) = decode("the charter of a proof", item, 2 * limits::CHARTER_BYTES_MAX)?;
+    charter.check()?;
+    Ok(*charter)
 }

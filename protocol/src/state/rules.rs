@@ -50,6 +50,7 @@ impl Law {
         match subject {
             Subject::Statement(statement) => self.statement_threshold(statement),
             Subject::Ticket(_) => usize::from(self.charter.thresholds.admit),
+            Subject::Terms(_) => usize::from(self.charter.thresholds.amend),
         }
     }
 
@@ -59,6 +60,7 @@ impl Law {
             Kind::Revoke(_) => self.charter.thresholds.revoke,
             Kind::Suspend(_) => self.charter.thresholds.contain,
             Kind::Release(_) => self.charter.thresholds.admit,
+            Kind::Amend(_) => self.charter.thresholds.amend,
         })
     }
 
@@ -85,6 +87,7 @@ impl Law {
 
 /// The digests that a statement is judged and applied by, computed once.
 pub(super) struct Facts {
+    /// Whom it is about; of no use for the charter.
     pub(super) subject: NodeId,
     /// Where the key that it admits lies, if it admits.
     key_slot: Option<Key>,
@@ -94,7 +97,7 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn of(statement: &Statement) -> Facts {
-        let subject = statement.subject();
+        let subject = statement.subject().unwrap_or_default();
         match &statement.kind {
             Kind::Admit(admit) => {
                 let ticket = match &admit.grounds {
@@ -106,7 +109,7 @@ impl Facts {
                 };
                 Facts { subject, key_slot: Some(key_slot(&admit.subject.key)), ticket }
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => {
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => {
                 Facts { subject, key_slot: None, ticket: None }
             }
         }
@@ -119,6 +122,8 @@ pub(super) struct Scene<'a> {
     pub(super) maps: Maps,
     pub(super) height: u64,
     pub(super) time: Timestamp,
+    /// The charter that the block's last entry makes.
+    pub(super) amended: Option<Charter>,
 }
 
 impl Scene<'_> {
@@ -139,6 +144,7 @@ impl Scene<'_> {
             Kind::Revoke(revoke) => self.judge_revoke(revoke),
             Kind::Suspend(suspend) => self.judge_suspend(suspend),
             Kind::Release(release) => self.judge_release(release),
+            Kind::Amend(amend) => self.judge_amend(amend),
         }
     }
 
@@ -147,7 +153,7 @@ impl Scene<'_> {
         match (&entry.statement.kind, endorsements) {
             // Whoever wants to go needs nobody's leave.
             (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => self.check_current_key(own),
-            (Kind::Revoke(_) | Kind::Admit(_) | Kind::Suspend(_) | Kind::Release(_), _) => {
+            (Kind::Revoke(_) | Kind::Admit(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_), _) => {
                 self.check_endorsers(endorsements, self.law.statement_threshold(&entry.statement))
             }
         }
@@ -253,7 +259,7 @@ impl Scene<'_> {
         }
     }
 
-    fn judge_basis(&self, basis: &Basis) -> Result<(), Fault> {
+    pub(super) fn judge_basis(&self, basis: &Basis) -> Result<(), Fault> {
         let bad = |why| Err(Fault::BadBasis { why });
         if basis.height >= self.height {
             return bad("it is not below the block");
@@ -367,7 +373,7 @@ impl Scene<'_> {
         self.judge_basis(&release.basis)
     }
 
-    fn standing_of(&self, subject: &NodeId) -> Result<&Standing, Fault> {
+    pub(super) fn standing_of(&self, subject: &NodeId) -> Result<&Standing, Fault> {
         let subject = *subject;
         if self.maps.gone.contains(&subject.0) {
             return Err(Fault::SubjectGone { subject });
@@ -393,10 +399,11 @@ impl Scene<'_> {
             Kind::Release(Release { subject, .. }) => {
                 self.change(subject, |standing| standing.suspension = None);
             }
+            Kind::Amend(amend) => self.apply_amend(amend),
         }
     }
 
-    fn change(&mut self, subject: &NodeId, change: impl FnOnce(&mut Standing)) {
+    pub(super) fn change(&mut self, subject: &NodeId, change: impl FnOnce(&mut Standing)) {
         let standing = self.maps.standing.get(&subject.0);
         let mut standing = standing.expect("an entry is applied to whoever it was judged to stand").clone();
         change(&mut standing);

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::block::{FinalChain, Header};
-use super::charter::Founded;
+use super::charter::DomainId;
 use super::map::Map;
 use super::maps::{MapName, Maps, SpineItem, charter_slot};
 use super::merkle::Frontier;
@@ -15,7 +15,7 @@ use super::rules::Law;
 use super::value::{Inner, State};
 use crate::encoding::{decode, encode};
 use crate::fault::Fault;
-use crate::identity::{Sheet, Stateless, Verified};
+use crate::identity::{Sheet, Stateless};
 use crate::limits;
 
 /// A part of a snapshot: items of the state's maps, in order.
@@ -99,13 +99,13 @@ impl State {
             .collect()
     }
 
-    /// The state under `tip`, a final header of the domain `founded`, from all chunks of a snapshot in order.
+    /// The state under `tip`, a final header of `domain`, from all chunks of a snapshot in order.
     ///
     /// # Errors
     /// [`Fault::WrongSnapshot`] if it is not the state of that header; [`Fault::Malformed`] if an item does not decode. In either case
     /// whoever sent the chunks is to blame.
     pub fn restore<C: Borrow<SnapshotChunk>>(
-        founded: &Verified<Founded>,
+        domain: DomainId,
         tip: &Header,
         chunks: &[C],
     ) -> Result<State, Fault> {
@@ -142,8 +142,8 @@ impl State {
             return Err(Fault::WrongSnapshot);
         }
         let law = match maps.spine.get(&charter_slot()) {
-            Some(SpineItem::Charter(charter)) if **charter == founded.charter => {
-                Law::new(founded.domain(), founded.charter.clone())
+            Some(SpineItem::Charter(charter)) if charter.epoch > 1 || charter.founds() == domain => {
+                Law::new(domain, (**charter).clone())
             }
             Some(SpineItem::Charter(_)) | None => return Err(Fault::WrongSnapshot),
         };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::amend::{Amend, Terms};
 use super::block::BlockId;
 use super::charter::{CharterId, DomainId, RoleName};
 use crate::encoding::{self, Hash, Label, digest_of};
@@ -44,6 +45,8 @@ pub enum Kind {
     Suspend(Suspend),
     /// They rest no longer.
     Release(Release),
+    /// The charter of the next epoch.
+    Amend(Box<Amend>),
 }
 
 /// «This identity is a member, with these roles, in this window.» Renews and changes roles, too.
@@ -80,7 +83,7 @@ impl Window {
 }
 
 /// A final block that a grant rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Basis {
     /// Its height.
     pub height: u64,
@@ -184,18 +187,27 @@ pub enum Reason {
 }
 
 impl Statement {
-    /// This statement's id: what endorsers sign.
+    /// This statement's id.
     pub fn id(&self) -> StatementId {
         digest_of(Label::Statement, self).into()
     }
 
-    /// Whom it is about.
-    pub fn subject(&self) -> NodeId {
+    /// What endorsers sign: its id, or that of the terms in an `Amend` (SPEC 4.2).
+    pub fn endorsed(&self) -> Hash {
         match &self.kind {
-            Kind::Admit(admit) => admit.subject.node_id(),
-            Kind::Revoke(revoke) => revoke.subject,
-            Kind::Suspend(suspend) => suspend.subject,
-            Kind::Release(release) => release.subject,
+            Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Hash(self.id().0),
+            Kind::Amend(amend) => Hash(amend.terms(self.domain).id().0),
+        }
+    }
+
+    /// Whom it is about; nobody in particular, if it is about the charter.
+    pub fn subject(&self) -> Option<NodeId> {
+        match &self.kind {
+            Kind::Admit(admit) => Some(admit.subject.node_id()),
+            Kind::Revoke(revoke) => Some(revoke.subject),
+            Kind::Suspend(suspend) => Some(suspend.subject),
+            Kind::Release(release) => Some(release.subject),
+            Kind::Amend(_) => None,
         }
     }
 
@@ -204,14 +216,14 @@ impl Statement {
         match &self.kind {
             Kind::Admit(admit) => Some(&admit.basis),
             Kind::Release(release) => Some(&release.basis),
-            Kind::Revoke(_) | Kind::Suspend(_) => None,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Amend(_) => None,
         }
     }
 
     /// Whether it takes away rather than gives: such go first in a block.
     pub fn is_denial(&self) -> bool {
         match &self.kind {
-            Kind::Admit(_) | Kind::Release(_) => false,
+            Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) => false,
             Kind::Revoke(_) | Kind::Suspend(_) => true,
         }
     }
@@ -221,6 +233,7 @@ impl Stateless for Statement {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
         match &self.kind {
             Kind::Admit(admit) => admit.inspect(sheet),
+            Kind::Amend(amend) => amend.inspect(self.domain, sheet),
             Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         }
     }
@@ -253,14 +266,17 @@ pub enum Subject {
     Statement(Statement),
     /// The terms of a ticket.
     Ticket(TicketTerms),
+    /// The terms of the next charter, to become an `Amend`.
+    Terms(Box<Terms>),
 }
 
 impl Subject {
     /// What is signed for it.
     pub fn digest(&self) -> Hash {
         match self {
-            Subject::Statement(statement) => Hash(statement.id().0),
+            Subject::Statement(statement) => statement.endorsed(),
             Subject::Ticket(terms) => Hash(terms.id().0),
+            Subject::Terms(terms) => Hash(terms.id().0),
         }
     }
 }
@@ -343,6 +359,6 @@ pub(crate) fn inspect_endorsements(
 impl Stateless for Entry {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
         self.statement.inspect(sheet)?;
-        inspect_endorsements(&self.endorsements, &Hash(self.statement.id().0), sheet)
+        inspect_endorsements(&self.endorsements, &self.statement.endorsed(), sheet)
     }
 }

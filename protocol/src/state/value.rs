@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::amend::{Consent, Terms};
 use super::block::{BlockId, Header};
 use super::charter::{Charter, CharterId, DomainId, Founded, Seat};
 use super::maps::{Gone, Maps, Roots, SpineItem, Standing, charter_slot, key_slot, ticket_slot};
@@ -73,13 +74,20 @@ impl State {
     /// # Errors
     /// [`Fault::BadCharter`] or [`Fault::BadKey`] if the charter cannot be safe or live, or is no founding charter.
     pub fn genesis(founded: &Verified<Founded>) -> Result<(State, Header), Fault> {
-        let charter = &founded.charter;
+        State::founded_by(&founded.charter)
+    }
+
+    /// The same, for whoever was told the domain's id, and so needs no founder's word that `charter` founds it.
+    ///
+    /// # Errors
+    /// As [`State::genesis`].
+    pub fn founded_by(charter: &Charter) -> Result<(State, Header), Fault> {
         charter.check()?;
         if charter.epoch != 1 {
             let why = format!("it is of epoch {}, and only epoch 1 can be founded", charter.epoch);
             return Err(Fault::BadCharter { why });
         }
-        let law = Arc::new(Law::new(founded.domain(), charter.clone()));
+        let law = Arc::new(Law::new(charter.founds(), charter.clone()));
         let mut maps = Maps::default();
         law.found(&mut maps);
         maps.spine.insert(charter_slot(), SpineItem::Charter(Box::new(charter.clone())));
@@ -270,6 +278,31 @@ impl State {
         self.scene(parent.height.saturating_add(1), time).judge_statement(statement, &Facts::of(statement))
     }
 
+    /// Whether a charter of these terms could follow the one in force at `time`, if everybody whom it seats consented (SPEC 4.12).
+    ///
+    /// # Errors
+    /// The [`Fault`] for which it could not.
+    pub fn judge_terms(&self, time: Timestamp, terms: &Terms) -> Result<(), Fault> {
+        if terms.domain != self.domain() {
+            return Err(Fault::OtherDomain { theirs: terms.domain, ours: self.domain() });
+        }
+        self.scene(self.0.last.height.saturating_add(1), time).judge_terms(&terms.charter)
+    }
+
+    /// Whether `consent` is one to these terms in a block on `parent` at `time`. Its signatures were checked.
+    ///
+    /// # Errors
+    /// The [`Fault`] for which it is not.
+    pub fn judge_consent(
+        &self,
+        parent: &Header,
+        time: Timestamp,
+        terms: &Terms,
+        consent: &Consent,
+    ) -> Result<(), Fault> {
+        self.scene(parent.height.saturating_add(1), time).judge_consent(&terms.charter, consent)
+    }
+
     /// Whether a ticket of these terms could be made, or spent, at `time`: domain, charter, expiry, lifetime, uses left, roles known.
     /// Its countersignatures are for [`State::check_endorsers`].
     ///
@@ -280,7 +313,7 @@ impl State {
     }
 
     pub(super) fn scene(&self, height: u64, time: Timestamp) -> Scene<'_> {
-        Scene { law: &self.0.law, maps: self.0.maps.clone(), height, time }
+        Scene { law: &self.0.law, maps: self.0.maps.clone(), height, time, amended: None }
     }
 }
 

@@ -46,7 +46,7 @@ fn certified(mesh: &Mesh, tip: &Header, voters: &[SecretKey]) -> Certificate<Pub
 }
 
 fn voting_keys(names: &[u8]) -> Vec<SecretKey> {
-    names.iter().map(|name| keys(*name).voting.unwrap()).collect()
+    names.iter().map(|name| keys(*name).voting.swap_remove(0)).collect()
 }
 
 /// Hands the follower a chain from an endorser. What it says to it, if it refuses.

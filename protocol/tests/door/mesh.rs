@@ -10,7 +10,7 @@ use frith_protocol::door::{
 use frith_protocol::encoding::Hash;
 use frith_protocol::following::PlainWorkshop;
 use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, verify};
-use frith_protocol::joining::{Application, Ticket};
+use frith_protocol::joining::{Anchor, Application, Ticket};
 use frith_protocol::state::{
     AdmissionPolicy, Charter, Endorsement, Founded, Kind, Recovery, Role, Seat, Statement, Subject,
     Thresholds, TicketTerms, Timing,
@@ -26,7 +26,7 @@ pub fn keys(name: u8) -> Keys {
         inception: Inception::new(&secret(1), &secret(2).public()),
         sequence: 0,
         identity: secret(1),
-        voting: Some(secret(3)),
+        voting: [3, 4, 5].map(secret).to_vec(),
     }
 }
 
@@ -34,7 +34,7 @@ pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
     let mut endorsers: Vec<Seat> = (0..founders)
         .map(|name| {
             let keys = keys(name);
-            let voting_key = keys.voting.unwrap().public();
+            let voting_key = keys.voting[0].public();
             Seat { inception: keys.inception, voting_key, roles: vec!["server".into()] }
         })
         .collect();
@@ -152,7 +152,7 @@ impl Mesh {
         };
         let verified = verify(mesh.founded.clone(), &mesh.check).unwrap();
         for keys in founders {
-            let records = founding_records(&verified, &keys.voting.as_ref().unwrap().public());
+            let records = founding_records(&verified, &keys.voting[0].public());
             mesh.add(keys, records);
         }
         mesh.connect_all();
@@ -169,8 +169,12 @@ impl Mesh {
     }
 
     pub fn join(&mut self, name: u8, ticket: Option<Ticket>) -> PublicKey {
-        let keys = Keys { voting: None, ..keys(name) };
         let anchor = self.any().anchor(vec![]).unwrap();
+        self.join_by(name, anchor, ticket)
+    }
+
+    pub fn join_by(&mut self, name: u8, anchor: Anchor, ticket: Option<Ticket>) -> PublicKey {
+        let keys = keys(name);
         let roles = if ticket.is_some() { vec![] } else { vec!["server".into()] };
         let application = Application { anchor, ticket, roles, note: format!("node {name}") };
         let key = self.add(keys, joining_records(&application));

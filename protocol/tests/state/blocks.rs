@@ -244,7 +244,10 @@ fn rule_6_7_denials_come_first() {
     swapped.entries.swap(0, 1);
     swapped.header.entries_root = swapped.root_of_entries();
     let verdict = domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(swapped)));
-    assert!(matches!(verdict, Err(Fault::BadBlock { what: "a grant comes before a denial", .. })));
+    assert!(matches!(
+        verdict,
+        Err(Fault::BadBlock { what: "a grant comes before a denial, or something after an `Amend`", .. })
+    ));
 }
 
 type Waiting = Vec<Verified<Arc<Entry>>>;
@@ -316,7 +319,7 @@ fn rule_6_7_a_block_is_no_longer_than_its_limit() {
     let waiting: Vec<_> = entries.iter().map(|e| verified(Arc::new(e.clone()))).collect();
     let (block, _, refused) = domain.state.build(&domain.head, domain.now(), waiting.iter());
     assert_eq!(refused, []);
-    assert_eq!(block.entries.len(), limits::BLOCK_BYTES_MAX / each);
+    assert_eq!(block.entries.len(), limits::ENTRIES_BYTES_MAX / each);
     assert!(block.entries.len() < 200);
     let mut more = (**block).clone();
     more.entries.push(entries[block.entries.len()].clone());

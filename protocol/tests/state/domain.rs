@@ -8,9 +8,9 @@ use frith_protocol::identity::{
     BatchCheck, Inception, NodeId, PublicKey, SecretKey, Stateless, Verified, verify,
 };
 use frith_protocol::state::{
-    AdmissionPolicy, Admit, Basis, Block, Charter, Endorsement, Entry, Founded, Grounds, Header, Kind,
-    Parent, Reason, Recovery, Revoke, Role, Seat, State, Statement, Subject, Thresholds, TicketTerms, Timing,
-    Window,
+    AdmissionPolicy, Admit, Amend, Basis, Block, Charter, Consent, Endorsement, Entry, Founded, Grounds,
+    Header, Kind, Parent, Reason, Recovery, Revoke, Role, Seat, State, Statement, Subject, Terms, Thresholds,
+    TicketTerms, Timing, Window,
 };
 use frith_protocol::time::Timestamp;
 use rand_chacha::ChaCha20Rng;
@@ -50,6 +50,12 @@ impl Person {
 
     pub(crate) fn endorse(&self, subject: &Subject) -> Endorsement {
         Endorsement::sign(&subject.digest(), self.node, 0, &self.key)
+    }
+
+    pub(crate) fn voting_key_of(&self, epoch: u64) -> SecretKey {
+        let mut seed = self.node.0;
+        seed[..8].copy_from_slice(&epoch.to_le_bytes());
+        SecretKey::from_seed(seed)
     }
 
     pub(crate) fn public(&self) -> PublicKey {
@@ -178,6 +184,32 @@ impl Domain {
         self.endorsed(self.statement(Kind::Admit(Box::new(admit))))
     }
 
+    /// The terms of a next charter: this one's, but for what `change` does.
+    pub(crate) fn next_charter(&self, change: impl FnOnce(&mut Charter)) -> Terms {
+        let mut charter = self.state.charter().clone();
+        charter.previous = Some(self.state.charter_id());
+        charter.epoch += 1;
+        charter.written = self.head.time.plus(1);
+        change(&mut charter);
+        charter.endorsers.sort_by_key(Seat::node_id);
+        Terms::of(self.state.domain(), charter)
+    }
+
+    /// With as many endorsements as it needs, and the consents of these, each with a voting key of its own for that epoch.
+    pub(crate) fn amendment(&self, terms: &Terms, consenting: &[&Person]) -> Entry {
+        let basis = Basis { height: self.head.height, block: self.head.id(), time: self.head.time };
+        let mut consents: Vec<Consent> = consenting
+            .iter()
+            .map(|person| {
+                let voting = person.voting_key_of(terms.charter.epoch);
+                Consent::sign(&terms.id(), (person.node, 0, &person.key), &voting, basis)
+            })
+            .collect();
+        consents.sort_by_key(|consent| consent.node);
+        let amend = Amend { charter: terms.charter.clone(), consents };
+        self.endorsed(self.statement(Kind::Amend(Box::new(amend))))
+    }
+
     pub(crate) fn revocation(&self, subject: NodeId) -> Entry {
         self.endorsed(self.statement(Kind::Revoke(Revoke { subject, reason: Reason::Unspecified })))
     }
@@ -226,4 +258,12 @@ pub(crate) fn endorsed_by(statement: Statement, endorsers: &[&Person]) -> Entry 
 /// A hash that means nothing.
 pub(crate) fn noise(byte: u8) -> Hash {
     Hash([byte; 32])
+}
+
+/// An amendment to these terms, endorsed by just these.
+pub(crate) fn endorsed_by_terms(entry: Entry, terms: &Terms, endorsers: &[&Person]) -> Entry {
+    let subject = Subject::Terms(Box::new(terms.clone()));
+    let mut endorsements: Vec<_> = endorsers.iter().map(|p| p.endorse(&subject)).collect();
+    endorsements.sort_by_key(|e| e.node);
+    Entry { endorsements, ..entry }
 }

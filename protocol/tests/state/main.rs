@@ -1,6 +1,7 @@
 //! The rules of SPEC.md 1 to 4, 6 and 7, each by its number, on small domains in memory.
 
 mod admissions;
+mod amendments;
 mod blocks;
 mod bytes;
 mod charters;

@@ -16,7 +16,7 @@ fn grown() -> Domain {
 }
 
 fn restore(domain: &Domain, tip: &Header, chunks: &[SnapshotChunk]) -> Result<State, Fault> {
-    State::restore(&domain.founded, tip, chunks)
+    State::restore(domain.founded.domain(), tip, chunks)
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn rule_7_4_all_chunks_are_needed_in_their_order() {
 fn rule_7_4_a_snapshot_of_another_domain_is_refused() {
     let (domain, other) = (Domain::new(4), Domain::with(4, |charter| charter.name = "other".into()));
     let chunks = other.state.snapshot(None);
-    assert_eq!(State::restore(&domain.founded, &other.head, &chunks), Err(Fault::WrongSnapshot));
+    assert_eq!(State::restore(domain.founded.domain(), &other.head, &chunks), Err(Fault::WrongSnapshot));
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub(super) const TIMEOUT_CAP_MS: u64 = 8_000;
 pub(super) const HEARTBEAT_MS: u64 = 60_000;
 pub(super) const SKEW_MS: u64 = 500;
 
+/// The entry that ends an epoch.
+pub(super) const LAST: u64 = 1 << 63;
+
 /// A block whose entries are numbers below 64.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Tiny {
@@ -117,6 +120,7 @@ impl Ledger for TinyLedger {
         let Some(before) = self.entries_up_to(block.parent) else { return Accepted::ParentMissing };
         let parent_time = self.blocks.get(&block.parent).map_or(Timestamp::ZERO, |(block, _)| block.time);
         let follows = block.height == self.height_of(block.parent) + 1
+            && before & LAST == 0
             && block.time > parent_time
             && block.entries & before == 0
             && block.body_is_good;
@@ -137,7 +141,10 @@ impl Ledger for TinyLedger {
         }
     }
     fn entry_waits(&self, tip: BlockId) -> bool {
-        self.entries_up_to(tip).is_some_and(|before| self.waiting & !before != 0)
+        self.entries_up_to(tip).is_some_and(|before| before & LAST == 0 && self.waiting & !before != 0)
+    }
+    fn ends_epoch(&self, block: &Tiny) -> bool {
+        block.entries & LAST != 0
     }
     fn heartbeat_due(&self) -> Timestamp {
         self.head_time.plus(self.heartbeat_ms)
