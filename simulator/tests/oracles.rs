@@ -161,7 +161,15 @@ fn endorsers() -> BTreeSet<NodeId> {
 }
 
 fn history(endorsers: BTreeSet<NodeId>) -> History {
-    History::new(Domain { number: 3, genesis: genesis().1.id(), endorsers, admit: 3, revoke: 2, contain: 2 })
+    History::new(Domain {
+        number: 3,
+        genesis: genesis().1.id(),
+        endorsers,
+        admit: 3,
+        revoke: 2,
+        contain: 2,
+        amend: 3,
+    })
 }
 
 fn entry(kind: Kind, by: &[u8]) -> Entry {

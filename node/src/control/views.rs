@@ -83,10 +83,10 @@ pub struct BlockView {
 pub struct EntryView {
     /// Which statement.
     pub statement: StatementId,
-    /// What kind: `admission`, `revocation`, `suspension`, `release`.
+    /// What kind: `admission`, `revocation`, `suspension`, `release`, `amendment`.
     pub kind: String,
-    /// About whom.
-    pub subject: NodeId,
+    /// About whom; nobody, if it is about the charter.
+    pub subject: Option<NodeId>,
     /// What it says, in a line.
     pub what: String,
     /// Who endorsed it.

@@ -63,9 +63,9 @@ impl Host {
 
     fn act(&mut self, command: Command) -> Result<(), Refusal> {
         self.handle(Input::Command(command)).map_err(|error| match error {
-            Error::Refused(fault @ Fault::WouldStrandTheCharter { .. }) => Refusal::refused(format!(
-                "{fault}; this version cannot amend charters yet, so these endorsers must stay"
-            )),
+            Error::Refused(fault @ Fault::WouldStrandTheCharter { .. }) => {
+                Refusal::refused(format!("{fault}; `frith amend` changes who the endorsers are"))
+            }
             Error::Refused(fault) => Refusal::refused(fault.to_string()),
             Error::Untimely(why) => Refusal::refused(format!("not now: {why}")),
             Error::ApiMisuse(why) => Refusal::refused(format!("a fault of frith, please report it: {why}")),
@@ -241,7 +241,7 @@ impl Host {
                 let spent = core.state().is_some_and(|state| state.ticket_uses(terms) >= terms.uses);
                 (!spent).then(|| terms.id())
             }
-            Subject::Statement(_) => None,
+            Subject::Statement(_) | Subject::Terms(_) => None,
         });
         let alive = alive.collect();
         if let Err(error) = tokio::task::block_in_place(|| keys::forget_ticket_keys_but(&self.home, &alive)) {
@@ -270,7 +270,7 @@ impl Host {
         let core = self.core();
         let tickets = core.proposals().filter_map(|(id, proposal)| match &proposal.subject {
             Subject::Ticket(terms) => Some((*id, terms, proposal)),
-            Subject::Statement(_) => None,
+            Subject::Statement(_) | Subject::Terms(_) => None,
         });
         let tickets: Vec<_> = tickets.collect();
         let id = find("ticket", id, tickets.iter().map(|(id, _, _)| *id))?;

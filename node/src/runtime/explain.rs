@@ -6,7 +6,7 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, State, Statement,
+    Admit, AdmittedBy, Charter, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, State, Statement,
     StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
@@ -45,6 +45,10 @@ pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<S
                 decided()
             }
         }
+        Subject::Terms(terms) if terms.charter.previous != Some(state.charter_id()) => {
+            Some("the charter was amended since it was proposed".into())
+        }
+        Subject::Terms(_) | Subject::Statement(Statement { kind: Kind::Amend(_), .. }) => decided(),
         Subject::Statement(Statement { kind: Kind::Revoke(revoke), .. }) => {
             match state.gone_since(&revoke.subject) {
                 Some(gone) => {
@@ -149,8 +153,8 @@ impl Host {
             what: what_is_asked(&proposal.subject, core.state()),
             kind: kind_of(&proposal.subject).into(),
             subject: match &proposal.subject {
-                Subject::Statement(statement) => Some(statement.subject()),
-                Subject::Ticket(_) => None,
+                Subject::Statement(statement) => statement.subject(),
+                Subject::Ticket(_) | Subject::Terms(_) => None,
             },
             note: printable(&proposal.note),
             decision: match proposal.decision {
@@ -202,8 +206,8 @@ impl Host {
         let core = self.core();
         let state = state_of(core)?;
         let waiting = core.proposals().filter_map(|(_, proposal)| match &proposal.subject {
-            Subject::Statement(statement) => Some(statement.subject()),
-            Subject::Ticket(_) => None,
+            Subject::Statement(statement) => statement.subject(),
+            Subject::Ticket(_) | Subject::Terms(_) => None,
         });
         let known = state
             .members()
@@ -216,7 +220,7 @@ impl Host {
         let entries: Vec<(u64, EntryView)> = blocks
             .flat_map(|block| {
                 let height = block.header.height;
-                let about = block.entries.iter().filter(|entry| entry.statement.subject() == node);
+                let about = block.entries.iter().filter(|entry| entry.statement.subject() == Some(node));
                 about.map(move |entry| (height, entry_view(entry)))
             })
             .collect();
@@ -290,7 +294,7 @@ impl Host {
         for (_, proposal) in self.core().proposals() {
             match &proposal.subject {
                 Subject::Statement(statement)
-                    if statement.subject() == node && over(self.core(), proposal, now).is_none() =>
+                    if statement.subject() == Some(node) && over(self.core(), proposal, now).is_none() =>
                 {
                     because.push(format!(
                         "Waiting: {} ({} of {} endorsements known here).",
@@ -299,7 +303,7 @@ impl Host {
                         state.threshold_for(&proposal.subject)
                     ));
                 }
-                Subject::Statement(_) | Subject::Ticket(_) => {}
+                Subject::Statement(_) | Subject::Ticket(_) | Subject::Terms(_) => {}
             }
         }
         if let Some(gone) = state.gone_since(&node) {
@@ -338,6 +342,7 @@ fn kind_of(subject: &Subject) -> &'static str {
         Subject::Statement(Statement { kind: Kind::Revoke(_), .. }) => "revocation",
         Subject::Statement(Statement { kind: Kind::Suspend(_), .. }) => "suspension",
         Subject::Statement(Statement { kind: Kind::Release(_), .. }) => "release",
+        Subject::Statement(Statement { kind: Kind::Amend(_), .. }) | Subject::Terms(_) => "amendment",
         Subject::Ticket(_) => "ticket",
     }
 }
@@ -346,6 +351,7 @@ fn what_is_asked(subject: &Subject, state: Option<&State>) -> String {
     match subject {
         // Whole, since operators compare it with what a newcomer's machine prints.
         Subject::Statement(statement) => what_is_said(statement, NodeId::to_string),
+        Subject::Terms(terms) => amend_words(&terms.charter),
         Subject::Ticket(terms) => {
             let TicketTerms { roles, uses, expires, .. } = terms;
             let spent = state.map_or(0, |state| state.ticket_uses(terms));
@@ -379,7 +385,13 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
             format!("suspend {}{}, {until}", name(subject), reason_words(*reason))
         }
         Kind::Release(Release { subject, .. }) => format!("release {} again", name(subject)),
+        Kind::Amend(amend) => amend_words(&amend.charter),
     }
+}
+
+fn amend_words(charter: &Charter) -> String {
+    let (epoch, seats) = (charter.epoch, charter.size());
+    format!("amend the charter: epoch {epoch}, with {seats} endorsers")
 }
 
 fn until_words(until: Timestamp, now: Timestamp) -> String {

@@ -400,6 +400,10 @@ impl Host {
                     tracing::debug!(height, ?block, "final");
                 }
             }
+            Event::Amended { epoch, height } => {
+                tracing::info!(epoch, height, "the charter was amended: a new epoch begins");
+                self.standings_changed = true;
+            }
             Event::Admitted { node, height } => {
                 tracing::info!(%node, height, "this node is a member now");
                 self.standings_changed = true;

@@ -75,6 +75,7 @@ fn tree_of(table: Table) -> &'static str {
         Table::Waiting => "waiting",
         Table::Final => "final",
         Table::Base => "base",
+        Table::Charters => "charters",
     }
 }
 

@@ -26,20 +26,24 @@ struct Said {
 pub struct Ballots {
     domain: u32,
     said: BTreeMap<(PublicKey, u64, u64), Said>,
-    keys: BTreeMap<NodeIndex, PublicKey>,
+    keys: BTreeMap<NodeIndex, BTreeSet<PublicKey>>,
     excused: BTreeSet<NodeIndex>,
     distinct: u64,
     violations: Vec<Violation>,
 }
 
 impl Ballots {
-    /// Watches the endorsers of domain number `domain`, each by its voting key; but not the `excused`, who count as faulty.
+    /// Watches the endorsers of domain number `domain`, each by its voting keys; but not the `excused`, who count as faulty.
     pub fn new(
         domain: u32,
         keys: impl IntoIterator<Item = (NodeIndex, PublicKey)>,
         excused: BTreeSet<NodeIndex>,
     ) -> Ballots {
-        Ballots { domain, keys: keys.into_iter().collect(), excused, ..Ballots::default() }
+        let mut of_nodes: BTreeMap<NodeIndex, BTreeSet<PublicKey>> = BTreeMap::new();
+        for (node, key) in keys {
+            of_nodes.entry(node).or_default().insert(key);
+        }
+        Ballots { domain, keys: of_nodes, excused, ..Ballots::default() }
     }
 
     /// How many distinct ballots were sent.
@@ -55,19 +59,21 @@ impl Ballots {
     /// `node` sends `message`.
     pub fn leaves(&mut self, node: NodeIndex, now: Instant, message: &Message) {
         let Message::Talk(talk) = message else { return };
-        let Some(own) = self.keys.get(&node).copied() else { return };
+        if !self.keys.contains_key(&node) {
+            return;
+        }
         match &**talk {
             Talk::Propose(proposal) => {
                 self.says(node, now, proposal.vote.voter, &proposal.vote.ballot);
                 for certificate in &proposal.grounds {
-                    self.certifies(node, now, own, certificate);
+                    self.certifies(node, now, certificate);
                 }
             }
             Talk::Ballot(vote) => self.says(node, now, vote.voter, &vote.ballot),
-            Talk::Certificate(certificate) => self.certifies(node, now, own, certificate),
+            Talk::Certificate(certificate) => self.certifies(node, now, certificate),
             Talk::Have(have) => {
                 for certificate in &have.certificates {
-                    self.certifies(node, now, own, certificate);
+                    self.certifies(node, now, certificate);
                 }
             }
             // What it shows of others is theirs.
@@ -80,16 +86,15 @@ impl Ballots {
         &mut self,
         node: NodeIndex,
         now: Instant,
-        own: PublicKey,
         certificate: &frith_protocol::agreement::Certificate<PublicKey, P>,
     ) {
-        if certificate.votes.iter().any(|(key, _)| *key == own) {
-            self.says(node, now, own, &certificate.ballot);
+        for (key, _) in &certificate.votes {
+            self.says(node, now, *key, &certificate.ballot);
         }
     }
 
     fn says(&mut self, node: NodeIndex, now: Instant, voter: PublicKey, ballot: &Ballot) {
-        if self.keys.get(&node) != Some(&voter) {
+        if !self.keys.get(&node).is_some_and(|own| own.contains(&voter)) {
             return;
         }
         let said = self.said.entry((voter, ballot.epoch, ballot.iteration)).or_default();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::NodeId;
-use frith_protocol::state::{Block, BlockId, Entry, Kind, Release, State, Suspend};
+use frith_protocol::state::{Amend, Block, BlockId, Entry, Kind, Release, State, Suspend};
 use frith_protocol::time::Timestamp;
 
 use super::{Invariant, Violation};
@@ -29,6 +29,8 @@ pub struct Domain {
     pub revoke: usize,
     /// The threshold of suspensions.
     pub contain: usize,
+    /// The threshold of charters.
+    pub amend: usize,
 }
 
 /// The suspensions of one identity.
@@ -233,7 +235,32 @@ impl History {
                 }
                 self.suspensions.insert(*subject, Suspensions { number: before.number, until: None });
             }
+            Kind::Amend(amend) => self.amended(now, node, endorsed_by.len(), amend),
         }
+    }
+
+    /// S1 of a charter: by its threshold, and nobody is seated who is no member, or who was no endorser and did not consent.
+    fn amended(&mut self, now: Instant, node: NodeIndex, have: usize, amend: &Amend) {
+        let need = self.domain.amend;
+        if have < need {
+            let what = format!("the charter was amended by {have} entitled endorsers of {need}");
+            self.broke(Invariant::S1, now, node, what);
+        }
+        let seats: BTreeSet<NodeId> = amend.charter.endorsers.iter().map(|seat| seat.node_id()).collect();
+        let consented: BTreeSet<NodeId> = amend.consents.iter().map(|consent| consent.node).collect();
+        for seat in &seats {
+            let agrees = self.domain.endorsers.contains(seat) || consented.contains(seat);
+            if !agrees || !self.members.contains_key(seat) {
+                let what = format!("{seat:?} was seated, and is no member or did not agree");
+                self.broke(Invariant::S1, now, node, what);
+            }
+        }
+        let thresholds = &amend.charter.thresholds;
+        self.domain.endorsers = seats;
+        self.domain.admit = usize::from(thresholds.admit);
+        self.domain.revoke = usize::from(thresholds.revoke);
+        self.domain.contain = usize::from(thresholds.contain);
+        self.domain.amend = usize::from(thresholds.amend);
     }
 
     /// `node` holds `state`, which is that after the block with entries at `height`.

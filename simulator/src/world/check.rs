@@ -179,6 +179,8 @@ fn carries_new_signatures(message: &Message) -> bool {
         | Message::AskHead
         | Message::Head { .. }
         | Message::AskCharter(_)
+        | Message::AskLinks { .. }
+        | Message::Links(_)
         | Message::Charter(_)
         | Message::Submit(_)
         | Message::Refused { .. }

@@ -36,7 +36,7 @@ pub(super) fn new_keys(random: &mut Random, voting: bool) -> Keys {
     let identity = SecretKey::from_seed(random.seed());
     let next = SecretKey::from_seed(random.seed());
     let inception = Inception::new(&identity, &next.public());
-    let voting = voting.then(|| SecretKey::from_seed(random.seed()));
+    let voting = voting.then(|| SecretKey::from_seed(random.seed())).into_iter().collect();
     Keys { inception, sequence: 0, identity, voting }
 }
 
@@ -74,7 +74,7 @@ impl Founding {
 
     /// What the empty disk of an endorser must hold.
     pub(super) fn records(&self, endorser: usize) -> Vec<Record> {
-        let voting = self.endorsers[endorser].voting.as_ref().expect("an endorser has a voting key");
+        let voting = self.endorsers[endorser].voting.first().expect("an endorser has a voting key");
         founding_records(&self.founded, &voting.public())
     }
 }
@@ -94,7 +94,7 @@ fn charter(script: &Script, number: u32, endorsers: &[Keys]) -> Charter {
     let revoke = mesh.revoke.unwrap_or(least);
     let seats = endorsers.iter().map(|keys| Seat {
         inception: keys.inception.clone(),
-        voting_key: keys.voting.as_ref().expect("an endorser has a voting key").public(),
+        voting_key: keys.voting.first().expect("an endorser has a voting key").public(),
         roles: vec![ROLE.to_owned()],
     });
     let timing = &script.timing;

@@ -32,7 +32,7 @@ pub(super) fn twisted(
             if matches!(&**talk, Said::Certificate(_)) && plot.is_of_the_other_face(to, talk) {
                 return None;
             }
-            let voting = keys.voting.as_ref()?;
+            let voting = keys.voting.first()?;
             match two_faced(plot, voting, to, talk) {
                 Some(other) => Some(Arc::new(Message::Talk(Arc::new(other)))),
                 None => Some(message),

@@ -7,7 +7,9 @@ use frith_protocol::encoding::{Hash, Label, digest_of, encoded_len};
 use frith_protocol::fault::Fault;
 use frith_protocol::following::{PlainWorkshop, Proof, Workshop};
 use frith_protocol::identity::Verified;
-use frith_protocol::state::{Block, BlockId, FinalChain, Founded, Header, Parent, SnapshotChunk, State};
+use frith_protocol::state::{
+    Block, BlockId, Charter, DomainId, FinalChain, Header, Parent, SnapshotChunk, State,
+};
 
 use serde::Serialize;
 
@@ -98,7 +100,7 @@ struct Shelves {
     chunks: Shelf<usize, (Arc<SnapshotChunk>, Measure), CHUNKS_KEPT>,
     steps: Shelf<Step, Result<State, Fault>>,
     snapshots: Shelf<Hash, Result<State, Fault>>,
-    genesis: Option<(Verified<Founded>, Beginning)>,
+    genesis: Option<(Charter, Beginning)>,
     proofs: Shelf<usize, (Arc<FinalChain>, Arc<Proof>)>,
     ids: Shelf<usize, (Arc<FinalChain>, Arc<[BlockId]>)>,
     final_records: Shelf<(usize, usize), (Proven, Stored)>,
@@ -150,15 +152,15 @@ impl Workshop for SharedWorkshop {
         result
     }
 
-    fn genesis(&self, founded: &Verified<Founded>) -> Result<(State, Header), Fault> {
+    fn genesis(&self, charter: &Charter) -> Result<(State, Header), Fault> {
         let mut shelves = self.shelves();
         if let Some((same, result)) = &shelves.genesis
-            && same == founded
+            && same == charter
         {
             return result.clone();
         }
-        let result = State::genesis(founded);
-        shelves.genesis = Some((founded.clone(), result.clone()));
+        let result = State::founded_by(charter);
+        shelves.genesis = Some((charter.clone(), result.clone()));
         result
     }
 
@@ -186,20 +188,15 @@ impl Workshop for SharedWorkshop {
         self.shelves().chunk_records.get_or(place(chunk), make).1
     }
 
-    fn restore(
-        &self,
-        founded: &Verified<Founded>,
-        tip: &Header,
-        chunks: &[Arc<SnapshotChunk>],
-    ) -> Result<State, Fault> {
+    fn restore(&self, domain: DomainId, tip: &Header, chunks: &[Arc<SnapshotChunk>]) -> Result<State, Fault> {
         let mut shelves = self.shelves();
         let parts: Vec<Hash> =
             chunks.iter().map(|chunk| measure(&mut shelves.chunks, chunk).digest).collect();
-        let key = digest_of(Label::Record, &(founded.domain(), tip, parts));
+        let key = digest_of(Label::Record, &(domain, tip, parts));
         if let Some(result) = shelves.snapshots.get(&key) {
             return result.clone();
         }
-        let result = State::restore(founded, tip, chunks);
+        let result = State::restore(domain, tip, chunks);
         shelves.snapshots.put(key, result.clone());
         result
     }

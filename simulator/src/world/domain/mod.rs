@@ -133,7 +133,8 @@ impl<'a> Run<'a> {
         // An unnoticed old backup counts as a fault, too.
         let excused = order.plan.rolled_back().chain(lies.keys().copied()).collect();
         let voters = founding.endorsers.iter().enumerate();
-        let voters = voters.filter_map(|(at, keys)| Some((index(at), keys.voting.as_ref()?.public())));
+        let voters =
+            voters.flat_map(|(at, keys)| keys.voting.iter().map(move |key| (index(at), key.public())));
         let forgetful: Vec<bool> = (0..everybody).map(|node| !order.plan.restarts(NodeIndex(node))).collect();
         let shared = Shared {
             domain: founding.founded.domain(),
@@ -160,6 +161,7 @@ impl<'a> Run<'a> {
             admit: charter.thresholds.admit.into(),
             revoke: charter.thresholds.revoke.into(),
             contain: charter.thresholds.contain.into(),
+            amend: charter.thresholds.amend.into(),
         });
         let by_id = shared.keys.iter().enumerate();
         let by_id = by_id.map(|(at, keys)| (keys.inception.node_id(), index(at))).collect();

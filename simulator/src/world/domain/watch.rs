@@ -88,7 +88,7 @@ impl Run<'_> {
             Event::Declined { by: _, why } => self.outcome.note(format!("an endorser declined: {why}")),
             Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
             Event::Alarm(alarm) => self.alarm(now, node, &alarm),
-            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
+            Event::Amended { .. } | Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
         }
     }
 
@@ -99,7 +99,7 @@ impl Run<'_> {
                 self.broke(Invariant::S3, now, node, format!("{who} halted: {alarm:?}"));
             }
             Alarm::Contradiction { key, iteration: _ } => {
-                let voter = |keys: &Keys| keys.voting.as_ref().is_some_and(|voting| voting.public() == *key);
+                let voter = |keys: &Keys| keys.voting.iter().any(|voting| voting.public() == *key);
                 let liar = self.world.shared.keys.iter().position(voter).map(|at| NodeIndex(at as u32));
                 let liar = liar.map_or(key.to_string(), |liar| name_of(self.script, liar).to_string());
                 self.outcome.note(format!("{who} has proof that {liar} contradicted itself"));
