@@ -56,6 +56,8 @@ pub struct Aside {
     pub entries: u64,
     /// How many identities are gone.
     pub gone: u64,
+    /// The epoch that every domain came to: the least.
+    pub epoch: u64,
     /// How many identities are suspended at the end.
     pub suspended: u64,
     /// The longest time that a domain was without a new final block.
@@ -161,6 +163,7 @@ fn conclude(
         threads,
         entries: sum(|outcome| outcome.entries),
         gone: sum(|outcome| outcome.gone),
+        epoch: outcomes.iter().map(|outcome| outcome.epoch).min().unwrap_or(1),
         suspended: sum(|outcome| outcome.suspended),
         silence_ms: outcomes.iter().map(|outcome| outcome.silence_us.div_ceil(1_000)).max().unwrap_or(0),
         faults: sum(|outcome| outcome.faults),
@@ -225,6 +228,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         converged,
         gone,
         suspended,
+        epoch,
         join_p50_ms_at_most,
         join_p99_ms_at_most,
         join_p50_percent_of_links_at_most,
@@ -250,6 +254,9 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
     }
     if let Some(gone) = gone.filter(|gone| u64::from(*gone) != aside.gone) {
         wrong.push(format!("{} identities are gone; {gone} should be", aside.gone));
+    }
+    if let Some(wanted) = epoch.filter(|wanted| *wanted != aside.epoch) {
+        wrong.push(format!("the last epoch is {}; it should be {wanted}", aside.epoch));
     }
     if let Some(wanted) = suspended.filter(|wanted| u64::from(*wanted) != aside.suspended) {
         wrong.push(format!("{} identities are suspended; {wanted} should be", aside.suspended));

@@ -105,6 +105,10 @@ fn every_scenario_holds() {
         "agreement/one_journal_is_rolled_back",
         "agreement/power_fails_everywhere",
         "agreement/two_of_seven_lie",
+        "amend/every_endorser_replaced_in_turn",
+        "amend/proposer_dies",
+        "amend/under_chaos",
+        "amend/under_partition",
         "gossip/off_following_alone",
         "joins/by_approval",
         "joins/over_a_bad_network",
@@ -282,7 +286,12 @@ fn list_names_every_scenario_and_what_it_is_about() {
 fn swarms_of_seeds_hold_under_chaos() {
     let folder = tempfile::tempdir().unwrap();
     let reports = folder.path().to_str().unwrap();
-    for name in ["agreement/chaos.toml", "revocation/under_chaos.toml", "suspension/under_chaos.toml"] {
+    for name in [
+        "agreement/chaos.toml",
+        "amend/under_chaos.toml",
+        "revocation/under_chaos.toml",
+        "suspension/under_chaos.toml",
+    ] {
         let output = frith_sim(&["swarm", &scenario(name), "--seeds", "30", "--json", "--report", reports]);
         assert_eq!(output.status.code(), Some(0), "{}{}", stderr(&output), stdout(&output));
         assert_eq!(json(&output)["held"], 30);

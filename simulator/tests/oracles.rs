@@ -169,6 +169,7 @@ fn history(endorsers: BTreeSet<NodeId>) -> History {
         revoke: 2,
         contain: 2,
         amend: 3,
+        quorum: 3,
     })
 }
 

@@ -127,9 +127,9 @@ impl Core {
             let retry = match self.phase() {
                 Phase::Syncing | Phase::Halted => Retry::Later,
                 Phase::Restrained if matches!(fault, Fault::EndorserSuspended { .. }) => Retry::Later,
-                Phase::Endorsing | Phase::Joining | Phase::Following | Phase::Restrained | Phase::Gone => {
-                    Retry::Never
-                }
+                // It may have had a seat: whoever asks it does not know the newest charter, and learns it with the newest head.
+                Phase::Following => Retry::NewerBasis,
+                Phase::Endorsing | Phase::Joining | Phase::Restrained | Phase::Gone => Retry::Never,
             };
             return Judged::Decline(fault.to_string(), retry);
         }

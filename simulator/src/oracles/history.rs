@@ -31,6 +31,8 @@ pub struct Domain {
     pub contain: usize,
     /// The threshold of charters.
     pub amend: usize,
+    /// How many ballots make a certificate.
+    pub quorum: usize,
 }
 
 /// The suspensions of one identity.
@@ -58,6 +60,7 @@ pub struct History {
     suspensions: BTreeMap<NodeId, Suspensions>,
     /// Who was found to treat whom as effective who is suspended: once is enough.
     lenient: BTreeSet<(NodeIndex, NodeId)>,
+    epoch: u64,
     entries: u64,
     violations: Vec<Violation>,
 }
@@ -77,6 +80,7 @@ impl History {
             gone: BTreeSet::new(),
             suspensions: BTreeMap::new(),
             lenient: BTreeSet::new(),
+            epoch: 1,
             entries: 0,
             violations: Vec::new(),
         }
@@ -95,6 +99,21 @@ impl History {
     /// The newest block with entries, and its height.
     pub fn newest(&self) -> (BlockId, u64) {
         (self.newest, self.newest_height)
+    }
+
+    /// Which epoch the newest charter begins.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Who has a seat in it.
+    pub fn endorsers(&self) -> impl Iterator<Item = &NodeId> {
+        self.domain.endorsers.iter()
+    }
+
+    /// How many of them make a certificate.
+    pub fn quorum(&self) -> usize {
+        self.domain.quorum
     }
 
     /// Who is a member.
@@ -256,6 +275,12 @@ impl History {
             }
         }
         let thresholds = &amend.charter.thresholds;
+        if amend.charter.epoch != self.epoch + 1 {
+            let what = format!("epoch {} follows {}", amend.charter.epoch, self.epoch);
+            self.broke(Invariant::S3, now, node, what);
+        }
+        self.epoch = amend.charter.epoch;
+        self.domain.quorum = (seats.len() + usize::from(amend.charter.faults)) / 2 + 1;
         self.domain.endorsers = seats;
         self.domain.admit = usize::from(thresholds.admit);
         self.domain.revoke = usize::from(thresholds.revoke);

@@ -274,6 +274,17 @@ pub struct Act {
     pub for_ms: Option<u64>,
     /// Endorsers release this node.
     pub release: Option<Spanned<NodeName>>,
+    /// Endorsers amend the charter: these members get a seat …
+    pub seat: Option<Vec<Spanned<NodeName>>>,
+    /// … and these lose theirs. At least one of both lists; thresholds follow the number of seats.
+    pub unseat: Option<Vec<Spanned<NodeName>>>,
+}
+
+impl Act {
+    /// Whether it amends the charter.
+    pub fn amends(&self) -> bool {
+        self.seat.is_some() || self.unseat.is_some()
+    }
 }
 
 /// Something that goes wrong at a given time, and for how long.
@@ -407,6 +418,8 @@ pub struct Expect {
     pub converged: Option<bool>,
     /// How many identities are gone, over all domains.
     pub gone: Option<u32>,
+    /// In which epoch every domain is at the end.
+    pub epoch: Option<u64>,
     /// How many identities are suspended at the end, over all domains.
     pub suspended: Option<u32>,
     /// The median join takes at most this long.

@@ -133,8 +133,13 @@ impl Scenario {
         for act in &self.script.act {
             let whom = [&act.revoke, &act.leave, &act.suspend, &act.release];
             named.extend(whom.iter().filter_map(|name| name.as_ref()).map(|name| (act.domain, name)));
-            let what = if whom.iter().filter(|name| name.is_some()).count() != 1 {
-                let keys = "`revoke`, `leave`, `suspend`, `release`";
+            let seats = [&act.seat, &act.unseat];
+            named.extend(
+                seats.iter().filter_map(|list| list.as_ref()).flatten().map(|name| (act.domain, name)),
+            );
+            let acts = whom.iter().filter(|name| name.is_some()).count() + usize::from(act.amends());
+            let what = if acts != 1 {
+                let keys = "`revoke`, `leave`, `suspend`, `release`, or `seat` and `unseat`";
                 format!("the act at {} ms needs exactly one of {keys}", act.at_ms)
             } else if act.for_ms.is_some() && act.suspend.is_none() {
                 "in an act, `for_ms` goes with `suspend`".into()

@@ -15,7 +15,7 @@ use crate::engine::{Random, Write};
 use crate::scenario::{By, Script};
 
 /// The one role of simulated members.
-const ROLE: &str = "member";
+pub(super) const ROLE: &str = "member";
 
 /// A domain at its beginning.
 pub(super) struct Founding {
@@ -32,12 +32,19 @@ pub(super) struct Founding {
 }
 
 /// Keys of a new node.
-pub(super) fn new_keys(random: &mut Random, voting: bool) -> Keys {
+///
+/// It has so many voting keys: a founder needs one for its seat, and everybody one for each charter that may give it another.
+pub(super) fn new_keys(random: &mut Random, voting: usize) -> Keys {
     let identity = SecretKey::from_seed(random.seed());
     let next = SecretKey::from_seed(random.seed());
     let inception = Inception::new(&identity, &next.public());
-    let voting = voting.then(|| SecretKey::from_seed(random.seed())).into_iter().collect();
+    let voting = (0..voting).map(|_| SecretKey::from_seed(random.seed())).collect();
     Keys { inception, sequence: 0, identity, voting }
+}
+
+/// How many amendments the script has.
+pub(super) fn charters_to_come(script: &Script) -> usize {
+    script.act.iter().filter(|act| act.amends()).count()
 }
 
 impl Founding {
@@ -52,7 +59,8 @@ impl Founding {
         checker: &Checker,
     ) -> Result<Founding, Fault> {
         let mesh = &script.mesh;
-        let mut endorsers: Vec<Keys> = (0..mesh.endorsers).map(|_| new_keys(random, true)).collect();
+        let mut endorsers: Vec<Keys> =
+            (0..mesh.endorsers).map(|_| new_keys(random, 1 + charters_to_come(script))).collect();
         endorsers.sort_by_key(|keys| keys.inception.node_id());
         let charter = charter(script, number, &endorsers);
         let signatures = endorsers.iter().map(|keys| charter.sign_founding(&keys.identity)).collect();

@@ -32,8 +32,8 @@ pub(super) fn twisted(
             if matches!(&**talk, Said::Certificate(_)) && plot.is_of_the_other_face(to, talk) {
                 return None;
             }
-            let voting = keys.voting.first()?;
-            match two_faced(plot, voting, to, talk) {
+            let lied = keys.voting.iter().find_map(|voting| two_faced(plot, voting, to, talk));
+            match lied {
                 Some(other) => Some(Arc::new(Message::Talk(Arc::new(other)))),
                 None => Some(message),
             }

@@ -29,6 +29,8 @@ pub struct Outcome {
     pub converged: bool,
     /// How many identities are gone.
     pub gone: u64,
+    /// The epoch that it came to.
+    pub epoch: u64,
     /// How many are suspended.
     pub suspended: u64,
     /// The longest time without a new final block.
@@ -78,6 +80,7 @@ impl Outcome {
             convergence_us: Vec::new(),
             converged: false,
             gone: 0,
+            epoch: 1,
             suspended: 0,
             silence_us: 0,
             blocks: 0,

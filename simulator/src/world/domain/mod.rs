@@ -18,7 +18,7 @@ use frith_protocol::time::Timestamp;
 
 use self::watch::Open;
 use super::check::Checker;
-use super::founding::{Founding, by_hand, new_keys};
+use super::founding::{Founding, by_hand, charters_to_come, new_keys};
 use super::letter::Letters;
 use super::liar::Plot;
 use super::outcome::Outcome;
@@ -71,6 +71,8 @@ enum Wanted {
     Suspended(u64, Timestamp),
     /// From the suspension of this number.
     Released(u64),
+    /// By the charter of this epoch, or a later one.
+    Amended(u64),
 }
 
 struct Run<'a> {
@@ -123,7 +125,7 @@ impl<'a> Run<'a> {
         let checker = Checker::new(workload.seed(), order.spare_processor);
         let founding = Founding::new(script, order.domain, &mut workload, &checker)?;
         let mut keys: Vec<Keys> = founding.endorsers.clone();
-        keys.extend((0..order.newcomers).map(|_| new_keys(&mut workload, false)));
+        keys.extend((0..order.newcomers).map(|_| new_keys(&mut workload, charters_to_come(script))));
         let everybody = keys.len() as u32;
 
         let index = |at: usize| NodeIndex(at as u32);
@@ -132,7 +134,7 @@ impl<'a> Run<'a> {
             liars.map(|liar| (index_of(script, *liar.node.as_ref()), liar.lie)).collect();
         // An unnoticed old backup counts as a fault, too.
         let excused = order.plan.rolled_back().chain(lies.keys().copied()).collect();
-        let voters = founding.endorsers.iter().enumerate();
+        let voters = keys.iter().enumerate();
         let voters =
             voters.flat_map(|(at, keys)| keys.voting.iter().map(move |key| (index(at), key.public())));
         let forgetful: Vec<bool> = (0..everybody).map(|node| !order.plan.restarts(NodeIndex(node))).collect();
@@ -162,6 +164,7 @@ impl<'a> Run<'a> {
             revoke: charter.thresholds.revoke.into(),
             contain: charter.thresholds.contain.into(),
             amend: charter.thresholds.amend.into(),
+            quorum: charter.quorum(),
         });
         let by_id = shared.keys.iter().enumerate();
         let by_id = by_id.map(|(at, keys)| (keys.inception.node_id(), index(at))).collect();

@@ -30,6 +30,7 @@ impl Run<'_> {
                     self.history.was_suspended(&act.subject, number) || until <= now
                 }
                 Wanted::Released(number) => self.history.is_over(&act.subject, number, now),
+                Wanted::Amended(epoch) => self.history.epoch() >= epoch,
             }
     }
 
@@ -52,10 +53,10 @@ impl Run<'_> {
         if !network.is_cut() {
             return true;
         }
-        let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
+        let endorsers = self.history.endorsers().filter_map(|id| self.by_id.get(id));
         let heard =
-            endorsers.filter(|endorser| self.is_up(*endorser) && network.reaches(node, *endorser)).count();
-        heard >= self.founding.founded.charter.quorum()
+            endorsers.filter(|endorser| self.is_up(**endorser) && network.reaches(node, **endorser)).count();
+        heard >= self.history.quorum()
     }
 
     pub(super) fn finish(mut self, ended: Ended) -> Outcome {
@@ -96,6 +97,7 @@ impl Run<'_> {
             self.knows_the_suspended(now, node);
         }
         self.outcome.gone = self.history.gone().len() as u64;
+        self.outcome.epoch = self.history.epoch();
         self.outcome.suspended = self.history.suspended(Timestamp(now.as_ms())).count() as u64;
         self.outcome.silence_us = self.outcome.silence_us.max(now.since(self.last_block));
         self.outcome.virtual_ms = now.as_ms();

@@ -88,7 +88,8 @@ impl Run<'_> {
             Event::Declined { by: _, why } => self.outcome.note(format!("an endorser declined: {why}")),
             Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
             Event::Alarm(alarm) => self.alarm(now, node, &alarm),
-            Event::Amended { .. } | Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
+            Event::Amended { epoch: _, height: _ } => self.keeps_to_the_seated(node),
+            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
         }
     }
 
@@ -146,6 +147,20 @@ impl Run<'_> {
             if first || open.missing.is_empty() {
                 self.close();
             }
+        }
+    }
+
+    /// Whoever has a seat now is connected to all others who do.
+    fn keeps_to_the_seated(&mut self, node: NodeIndex) {
+        let Some(core) = self.world.actor(node).map(Program::core) else { return };
+        if core.phase() != Phase::Endorsing {
+            return;
+        }
+        let seated: Vec<NodeIndex> =
+            core.endorser_keys().iter().filter_map(|key| self.world.shared.nodes.get(key)).copied().collect();
+        let connected = self.world.peers(node).to_vec();
+        for other in seated.into_iter().filter(|other| !connected.contains(other)) {
+            self.world.connect(node, other);
         }
     }
 

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use frith_protocol::door::{Command, Core, Phase, joining_records};
 use frith_protocol::encoding::Hash;
-use frith_protocol::identity::NodeId;
+use frith_protocol::identity::{NodeId, PublicKey};
 use frith_protocol::joining::{Decision, Proposal};
-use frith_protocol::state::{Kind, Reason, Release, Revoke, Standing, Statement, Subject, Suspend};
+use frith_protocol::state::{
+    Kind, Reason, Release, Revoke, Seat, Standing, Statement, Subject, Suspend, Terms,
+};
 use frith_protocol::time::Timestamp;
+use toml::Spanned;
 
 use super::{Pending, Run, Wanted};
 use crate::engine::{Instant, NodeIndex};
 use crate::scenario::{Act, By, NodeName, Process};
-use crate::world::founding::by_hand;
+use crate::world::founding::{ROLE, by_hand};
 use crate::world::plan::index_of;
 
 /// Wake-ups beyond these are acts; below, arrivals.
@@ -67,7 +70,7 @@ impl Run<'_> {
             self.world.prepare(node, by_hand(record));
         }
         self.start(node);
-        for endorser in (0..self.script.mesh.endorsers.into()).map(NodeIndex) {
+        for endorser in self.seated() {
             self.world.connect_now(node, endorser);
         }
         self.arrived.insert(node, self.world.now());
@@ -96,6 +99,9 @@ impl Run<'_> {
                 let (number, basis) = (standing.suspensions, core.chain()?.basis());
                 Some((Kind::Release(Release { subject, number, basis }), Wanted::Released(number)))
             });
+        }
+        if act.amends() {
+            return self.amend(act);
         }
         if let Some(name) = &act.leave {
             let name = *name.as_ref();
@@ -129,7 +135,7 @@ impl Run<'_> {
             return true;
         }
         let honest = |node: &NodeIndex| !self.lies(*node) && *node != index_of(self.script, name);
-        let endorsers = (0..self.script.mesh.endorsers.into()).map(NodeIndex);
+        let endorsers = self.seated().into_iter();
         let proposal = |node: NodeIndex| {
             let core = self.world.actor(node).filter(|_| self.is_up(node))?.core();
             let standing = core.state()?.standing(&subject)?;
@@ -145,6 +151,34 @@ impl Run<'_> {
         let propose = Command::Propose { subject: what_is_asked, note: "simulated".into(), expires };
         self.world.command(proposer, 0, propose);
         self.pending.push(Pending { subject, wanted, what: format!("the {what} of {name}") });
+        true
+    }
+
+    /// Who has a seat in the newest charter that anybody reached, in the order of their numbers.
+    fn seated(&self) -> BTreeSet<NodeIndex> {
+        self.history.endorsers().filter_map(|id| self.by_id.get(id)).copied().collect()
+    }
+
+    /// Has the first endorser that can propose the next charter. False if none can yet, or some of whom it is about are not there yet.
+    fn amend(&mut self, act: &Act) -> bool {
+        let ids = |list: &Option<Vec<Spanned<NodeName>>>| -> Vec<NodeId> {
+            list.iter().flatten().map(|name| self.id_of(*name.as_ref())).collect()
+        };
+        let (add, remove) = (ids(&act.seat), ids(&act.unseat));
+        let terms = |node: NodeIndex| {
+            let core = self.world.actor(node).filter(|_| self.is_up(node))?.core();
+            let now = Timestamp(self.world.reads(node).0);
+            let terms = next_charter(core, now, &add, &remove)?;
+            (core.phase() == Phase::Endorsing).then_some((node, now, terms))
+        };
+        let proposer = self.seated().into_iter().filter(|node| !self.lies(*node)).find_map(terms);
+        let Some((proposer, now, terms)) = proposer else { return false };
+        let (epoch, expires) = (terms.charter.epoch, now.plus(ACT_EXPIRES_MS));
+        let subject = Subject::Terms(Box::new(terms));
+        let propose = Command::Propose { subject, note: "simulated".into(), expires };
+        self.world.command(proposer, 0, propose);
+        let what = format!("the charter of epoch {epoch}");
+        self.pending.push(Pending { subject: NodeId::default(), wanted: Wanted::Amended(epoch), what });
         true
     }
 
@@ -183,4 +217,34 @@ impl Run<'_> {
         }
         self.world.subscribe(node);
     }
+}
+
+/// The charter in force with these seats and without those, as many liars as it can bear of those that it bore, and the least quorum for the
+/// next. None before everybody whom it adds is a member.
+fn next_charter(core: &Core, now: Timestamp, add: &[NodeId], remove: &[NodeId]) -> Option<Terms> {
+    let state = core.state()?;
+    let mut charter = state.charter().clone();
+    charter.previous = Some(state.charter_id());
+    charter.epoch += 1;
+    // A leader whose clock is behind would have to wait for it.
+    charter.written = charter.written.plus(1).max(core.head()?.time).min(now);
+    charter.endorsers.retain(|seat| !remove.contains(&seat.node_id()));
+    for node in add {
+        let inception = state.standing(node)?.keys.inception.clone();
+        charter.endorsers.push(Seat {
+            inception,
+            voting_key: PublicKey::BLANK,
+            roles: vec![ROLE.to_owned()],
+        });
+    }
+    charter.endorsers.sort_by_key(Seat::node_id);
+    let seats = charter.size();
+    charter.faults = charter.faults.min(u8::try_from((seats - 1) / 3).ok()?);
+    let (least, most) = (charter.faults + 1, u8::try_from(seats).ok()? - charter.faults);
+    charter.thresholds.amend = u8::try_from(charter.quorum()).ok()?;
+    let thresholds = &mut charter.thresholds;
+    thresholds.admit = thresholds.admit.clamp(least.max(2).min(most), most);
+    thresholds.revoke = thresholds.revoke.clamp(least, most);
+    thresholds.contain = thresholds.contain.clamp(least, most);
+    Some(Terms::of(state.domain(), charter))
 }
