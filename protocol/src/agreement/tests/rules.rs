@@ -436,6 +436,21 @@ fn rule_8_9_what_a_ballot_rests_on_is_pushed_before_it() {
 }
 
 #[test]
+fn rule_8_9_a_body_that_lost_its_ballot_with_the_power_gives_way_to_the_one_that_is_named() {
+    let me = leader(4, 1);
+    let mut bench = Bench::new(4, me);
+    let unnamed = block_on(&bench, genesis(), 2);
+    let record = JournalRecord::Block { iteration: 1, block: unnamed };
+    bench.journal.insert(record.key(), record.clone());
+    bench.restart();
+    let proposed = ballots(&bench.entry(0), Propose);
+    match &bench.journal[&record.key()] {
+        JournalRecord::Block { block, .. } => assert_eq!([block.id()], [proposed[0].block]),
+        other => panic!("{other:?} lies where a body should"),
+    }
+}
+
+#[test]
 fn rule_8_10_an_idle_endorser_waits_for_nothing_but_the_heartbeat() {
     let mut bench = Bench::new(4, 0);
     assert_eq!(bench.seat.next_deadline(), Some(bench.ledger.heartbeat_due()));
