@@ -373,15 +373,16 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     ) {
         let ballot = certificate.ballot;
         let Ballot { iteration, kind, block, .. } = ballot;
+        // Also where the certificate is no news: others may have signed it, who said something else before.
+        for (voter, proof) in &certificate.votes {
+            self.note(&Vote { ballot, voter: *voter, proof: proof.clone() }, out);
+        }
         if iteration <= self.head.iteration {
             self.compare_with_head(certificate, out);
             return;
         }
         if self.round(iteration).is_some_and(|round| round.certificate(kind).is_some()) {
             return;
-        }
-        for (voter, proof) in &certificate.votes {
-            self.note(&Vote { ballot, voter: *voter, proof: proof.clone() }, out);
         }
         self.persist(JournalRecord::Certificate(certificate.clone()), out);
         if forward && iteration + 1 >= self.iteration {
