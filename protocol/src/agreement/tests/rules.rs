@@ -122,6 +122,20 @@ fn rule_8_1_a_finality_certificate_serves_wherever_a_notarisation_does() {
 }
 
 #[test]
+fn rule_8_1_one_ballot_that_is_a_quorum_is_a_certificate_also_if_power_was_lost_between_the_two() {
+    let mut bench = Bench::new(1, 0);
+    bench.entry(0);
+    let head = bench.ledger.head;
+    // The vote of the first iteration was the last thing to be written.
+    bench.journal.retain(|key, _| match key.slot {
+        Slot::Seat | Slot::Block | Slot::Ballot(Propose | Real) => true,
+        Slot::Lost | Slot::Certificate(_) | Slot::Ballot(Dummy | Finalise) => false,
+    });
+    bench.ledger.head = genesis();
+    assert_eq!(finals(&bench.restart())[0].id(), head);
+}
+
+#[test]
 fn rule_8_2_any_certificate_of_an_iteration_leads_to_the_next_from_wherever_it_is() {
     let mut bench = Bench::new(4, 1);
     let block = block_on(&bench, genesis(), 0).id();
