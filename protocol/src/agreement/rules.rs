@@ -159,6 +159,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
 
     /// In place of another, if there is one: power was lost after that was written, and before it was named.
     fn keep_block(&mut self, block: B, out: &mut Vec<Output<B, V, P>>) {
+        if self.is_planted(Planted::ForgetBodies) {
+            return;
+        }
         self.persist(JournalRecord::Block { iteration: self.iteration, block }, out);
     }
 

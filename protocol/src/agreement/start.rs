@@ -151,6 +151,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                 self.persist(JournalRecord::Seat { domain, epoch, voter: me }, turn.out);
             }
             Begin::Intact(blocks) => {
+                self.misread();
                 for block in blocks {
                     let (parent, height) = (turn.ledger.parent(&block), turn.ledger.height(&block));
                     let id = turn.ledger.id(&block);
