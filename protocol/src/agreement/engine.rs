@@ -184,7 +184,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         let here = match &input {
             Input::Message { from, message } => self.check_message(*from, message, ledger)?,
             Input::Final { certificate, block } => {
-                self.config.check_certificate(certificate)?;
+                self.check_certificate(certificate)?;
                 if certificate.ballot.kind != BallotKind::Finalise
                     || certificate.ballot.block != ledger.id(block)
                 {
@@ -282,6 +282,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     /// not here and a dummy bridges its iteration, an older one.
     pub(super) fn parent_to_propose(&self) -> Result<BlockId, Lack> {
         for iteration in (self.head.iteration + 1..self.iteration).rev() {
+            if self.is_planted(Planted::ProposeAnyway) {
+                break;
+            }
             let round = self.round(iteration).ok_or(Lack::Certificate(iteration))?;
             match round.notarised() {
                 Some(block) if self.is_here(block) => return Ok(block),
@@ -379,7 +382,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         if self.newest.get(&vote.voter).is_none_or(|newest| place(newest) < (iteration, kind)) {
             self.newest.insert(vote.voter, vote.clone());
         }
-        if let Some(first) = self.rounds.entry(iteration).or_default().take(vote) {
+        if let Some(first) = self.rounds.entry(iteration).or_default().take(vote)
+            && !self.is_planted(Planted::KeepLies)
+        {
             out.push(Output::Contradiction { first, second: vote.clone() });
         }
         debug_assert!(kind == BallotKind::Dummy || block != BlockId::NONE, "a ballot was not checked");
@@ -414,6 +419,10 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     ) {
         let ballot = certificate.ballot;
         let Ballot { iteration, kind, block, .. } = ballot;
+        // Also where the certificate is no news: others may have signed it, who said something else before.
+        for (voter, proof) in &certificate.votes {
+            self.note(&Vote { ballot, voter: *voter, proof: proof.clone() }, out);
+        }
         if iteration <= self.head.iteration {
             self.compare_with_head(certificate, out);
             return;
@@ -421,10 +430,9 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         if self.round(iteration).is_some_and(|round| round.certificate(kind).is_some()) {
             return;
         }
-        for (voter, proof) in &certificate.votes {
-            self.note(&Vote { ballot, voter: *voter, proof: proof.clone() }, out);
+        if !self.is_planted(Planted::ForgetCertificates) {
+            self.persist(JournalRecord::Certificate(certificate.clone()), out);
         }
-        self.persist(JournalRecord::Certificate(certificate.clone()), out);
         if forward && iteration + 1 >= self.iteration {
             self.broadcast(Message::Certificate(certificate.clone()), out);
         }

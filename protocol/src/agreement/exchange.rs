@@ -49,7 +49,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                     return Err(Fault::BadBallot { why: "a proposal comes with its block" });
                 }
             }
-            Message::Certificate(certificate) => self.config.check_certificate(certificate)?,
+            Message::Certificate(certificate) => self.check_certificate(certificate)?,
             Message::Want(want) => {
                 same_epoch(want.epoch)?;
                 within("blocks that are wanted", want.blocks.len(), limits::WANTED_MAX)?;
@@ -57,9 +57,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             Message::Have(have) => {
                 within("certificates of an answer", have.certificates.len(), limits::WANTED_MAX)?;
                 within("blocks of an answer", have.blocks.len(), limits::WANTED_MAX)?;
-                have.certificates
-                    .iter()
-                    .try_for_each(|certificate| self.config.check_certificate(certificate))?;
+                have.certificates.iter().try_for_each(|certificate| self.check_certificate(certificate))?;
                 let missing = self.missing_blocks();
                 for block in &have.blocks {
                     let id = ledger.id(block);
@@ -105,7 +103,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         if grounds.iter().any(|certificate| certificate.ballot.iteration >= iteration) {
             return Err(Fault::BadBallot { why: "it stands on certificates that are not older than it" });
         }
-        grounds.iter().try_for_each(|certificate| self.config.check_certificate(certificate))
+        grounds.iter().try_for_each(|certificate| self.check_certificate(certificate))
     }
 
     /// Whether the body of a proposal may cost us anything: it is the first of its iteration, and not too far from ours.

@@ -144,7 +144,10 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             }
             Timely::Yes => {}
         }
-        self.keep_block(block.clone(), turn.out);
+        // A leader's own block was kept when it was proposed.
+        if self.mine(self.iteration, BallotKind::Propose) != Some(id) {
+            self.keep_block(block.clone(), turn.out);
+        }
         self.say(BallotKind::Vote, self.iteration, id, turn);
         true
     }
@@ -157,11 +160,12 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         if done || !self.is_voting() { None } else { self.proposed() }
     }
 
+    /// In place of another, if there is one: power was lost after that was written, and before it was named.
     fn keep_block(&mut self, block: B, out: &mut Vec<Output<B, V, P>>) {
-        let record = JournalRecord::Block { iteration: self.iteration, block };
-        if !self.journalled.contains(&record.key()) {
-            self.persist(record, out);
+        if self.is_planted(Planted::ForgetBodies) {
+            return;
         }
+        self.persist(JournalRecord::Block { iteration: self.iteration, block }, out);
     }
 
     /// Rules 8.4, 8.5 and 8.18.

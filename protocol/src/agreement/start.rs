@@ -156,6 +156,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                 self.persist(JournalRecord::Seat { domain, epoch, voter: me }, turn.out);
             }
             Begin::Intact(blocks) => {
+                self.misread();
                 for block in blocks {
                     let (parent, height) = (turn.ledger.parent(&block), turn.ledger.height(&block));
                     let id = turn.ledger.id(&block);
@@ -164,6 +165,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
                 turn.ledger_grew = true;
                 self.adopt(turn);
                 self.deliver(turn);
+                self.complete(turn.out);
             }
             Begin::Lost { why, record } => {
                 if record {
@@ -176,6 +178,28 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         if !is_fresh {
             // Whether what was stored was also sent is not known.
             self.resend(turn.ledger, turn.out);
+        }
+    }
+
+    /// What our own ballots make certain by themselves, if power was lost between the two: where one is a quorum, nobody else will say
+    /// anything that completes them.
+    fn complete(&mut self, out: &mut Vec<Output<B, V, P>>) {
+        let quorum = self.config.quorum;
+        let completed = |round: &Round<V, P>, iteration, kind| {
+            let block = round.said(kind, self.config.me)?;
+            round.completed_by(self.ballot(iteration, kind, block), quorum)
+        };
+        let certificates: Vec<_> = self
+            .rounds
+            .iter()
+            .flat_map(|(iteration, round)| {
+                [BallotKind::Vote, BallotKind::Dummy, BallotKind::Finalise]
+                    .into_iter()
+                    .filter_map(move |kind| completed(round, *iteration, kind))
+            })
+            .collect();
+        for certificate in certificates {
+            self.learn(certificate, true, out);
         }
     }
 }

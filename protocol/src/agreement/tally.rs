@@ -69,6 +69,11 @@ impl<V: Voter, P: Value> Round<V, P> {
         self.certificates.insert(certificate.ballot.kind, certificate);
     }
 
+    /// For a planted bug.
+    pub(super) fn forget_vote(&mut self, voter: V) {
+        self.ballots.remove(&(BallotKind::Vote, voter));
+    }
+
     /// Takes a ballot; the first of its kind and voter stays. Gives what it contradicts, once per voter.
     pub(super) fn take(&mut self, vote: &Vote<V, P>) -> Option<Vote<V, P>> {
         let Ballot { kind, block, .. } = vote.ballot;

@@ -192,7 +192,8 @@ fn rule_8_12_who_sees_two_final_blocks_in_one_iteration_signs_nothing_more() {
     let theirs = certificate(&[1, 2, 3], 1, Finalise, other);
     let ours = certificate(&[1, 2, 3], 1, Finalise, block.id());
     let out = bench.hear(3, Message::Certificate(theirs.clone()));
-    assert_eq!(out, [Output::Forked { ours, theirs }]);
+    assert_eq!(out.last(), Some(&Output::Forked { ours, theirs }));
+    assert_eq!(contradictions(&out).len(), 3, "whoever finalised both is convicted");
     assert!(!bench.seat.is_voting());
     let next = child_of(&block);
     assert_eq!(ballots(&bench.hear(leader(4, 2), proposal(4, 2, &next, vec![])), Real), []);
@@ -456,6 +457,19 @@ fn rule_8_15_a_ballot_in_a_certificate_is_evidence_too() {
     bench.hear(1, said(1, 1, Real, a));
     let out = bench.hear(2, Message::Certificate(certificate(&[1, 2, 3], 1, Real, b)));
     assert_eq!(contradictions(&out), [(vote(1, 1, Real, a), vote(1, 1, Real, b))]);
+}
+
+#[test]
+fn rule_8_15_a_ballot_in_a_certificate_that_is_no_news_is_evidence_too() {
+    let (a, b) = (BlockId([1; 32]), BlockId([2; 32]));
+    // Where there is such a certificate already, and where that one made the block final.
+    for kind in [Real, Finalise] {
+        let mut bench = Bench::new(7, 0);
+        bench.hear(1, said(1, 1, kind, a));
+        bench.hear(2, Message::Certificate(certificate(&[2, 3, 4, 5, 6], 1, kind, b)));
+        let out = bench.hear(2, Message::Certificate(certificate(&[1, 2, 3, 4, 5], 1, kind, b)));
+        assert_eq!(contradictions(&out), [(vote(1, 1, kind, a), vote(1, 1, kind, b))]);
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 mod bench;
 mod epochs;
-mod exhaustive;
 mod explorer;
 mod lasting;
+mod model;
+mod modelcheck;
 mod rules;
 mod world;

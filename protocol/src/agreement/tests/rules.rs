@@ -122,6 +122,20 @@ fn rule_8_1_a_finality_certificate_serves_wherever_a_notarisation_does() {
 }
 
 #[test]
+fn rule_8_1_one_ballot_that_is_a_quorum_is_a_certificate_also_if_power_was_lost_between_the_two() {
+    let mut bench = Bench::new(1, 0);
+    bench.entry(0);
+    let head = bench.ledger.head;
+    // The vote of the first iteration was the last thing to be written.
+    bench.journal.retain(|key, _| match key.slot {
+        Slot::Seat | Slot::Block | Slot::Ballot(Propose | Real) => true,
+        Slot::Lost | Slot::Certificate(_) | Slot::Ballot(Dummy | Finalise) => false,
+    });
+    bench.ledger.head = genesis();
+    assert_eq!(finals(&bench.restart())[0].id(), head);
+}
+
+#[test]
 fn rule_8_2_any_certificate_of_an_iteration_leads_to_the_next_from_wherever_it_is() {
     let mut bench = Bench::new(4, 1);
     let block = block_on(&bench, genesis(), 0).id();
@@ -433,6 +447,22 @@ fn rule_8_9_what_a_ballot_rests_on_is_pushed_before_it() {
     for record in needed {
         assert!(out[..sent].contains(&Output::Persist(record.clone())), "sent before {record:?}");
     }
+}
+
+#[test]
+fn rule_8_9_a_body_that_lost_its_ballot_with_the_power_gives_way_to_the_one_that_is_named() {
+    let me = leader(4, 1);
+    let mut bench = Bench::new(4, me);
+    let unnamed = block_on(&bench, genesis(), 2);
+    let record = JournalRecord::Block { iteration: 1, block: unnamed };
+    bench.journal.insert(record.key(), record.clone());
+    bench.restart();
+    let proposed = ballots(&bench.entry(0), Propose);
+    let kept = &bench.journal[&record.key()];
+    assert!(
+        matches!(kept, JournalRecord::Block { block, .. } if block.id() == proposed[0].block),
+        "{kept:?}"
+    );
 }
 
 #[test]
