@@ -159,9 +159,10 @@ pub enum Label {
     Record,
     Wire,
     Log,
+    Rotation,
 }
 
-const LABELS: usize = Label::Log as usize + 1;
+const LABELS: usize = Label::Rotation as usize + 1;
 
 impl Label {
     const fn context(self) -> &'static str {
@@ -189,6 +190,7 @@ impl Label {
             Label::Record => "frith 2026-11 record v1",
             Label::Wire => "frith 2026-11 wire v1",
             Label::Log => "frith 2026-11 log v1",
+            Label::Rotation => "frith 2026-11 rotation v1",
         }
     }
 

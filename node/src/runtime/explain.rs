@@ -6,7 +6,7 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, State, Statement,
+    Admit, AdmittedBy, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate, State, Statement,
     StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
@@ -67,6 +67,8 @@ pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<S
                 None => Some(format!("{} is not suspended so any more", subject.short())),
             }
         }
+        // It is never proposed.
+        Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => decided(),
     }
 }
 
@@ -338,6 +340,7 @@ fn kind_of(subject: &Subject) -> &'static str {
         Subject::Statement(Statement { kind: Kind::Revoke(_), .. }) => "revocation",
         Subject::Statement(Statement { kind: Kind::Suspend(_), .. }) => "suspension",
         Subject::Statement(Statement { kind: Kind::Release(_), .. }) => "release",
+        Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => "rotation",
         Subject::Ticket(_) => "ticket",
     }
 }
@@ -379,6 +382,12 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
             format!("suspend {}{}, {until}", name(subject), reason_words(*reason))
         }
         Kind::Release(Release { subject, .. }) => format!("release {} again", name(subject)),
+        Kind::Rotate(Rotate { subject, rotations }) => match &rotations[..] {
+            [] => format!("the key of {} stays what it is", name(subject)),
+            [.., last] => {
+                format!("the key of {} is now {}, number {}", name(subject), last.key, last.sequence)
+            }
+        },
     }
 }
 

@@ -440,6 +440,7 @@ impl Host {
                 self.connected.entry(key).and_modify(|known| *known = Standing::Gone);
             }
             Event::Dismissed { height } => self.raise(gone_in_words(Some(height))),
+            Event::Rotated { sequence, key } => tracing::info!(sequence, ?key, "rotated"),
             Event::Misbehaved { key, why } => {
                 if self.named.insert(key) {
                     tracing::warn!(peer = self.name_of(&key), why, "a peer broke a rule");

@@ -140,7 +140,7 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
         records: contacts.records(),
         ..NetConfig::new(identity.seed())
     };
-    let keys = door::Keys { inception, sequence: 0, identity, voting };
+    let keys = door::Keys { inception, rotations: Vec::new(), identity, successor: None, voting };
     let core_config = door::Config { keys, seed, workshop: Arc::new(PlainWorkshop), journal_lost };
     let open = || Core::open(core_config, records, now());
     let core = tokio::task::block_in_place(open)

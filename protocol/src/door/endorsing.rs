@@ -16,13 +16,15 @@ use crate::state::{Basis, Endorsement, Entry, Grounds, Kind, Reason, Revoke, Sta
 use crate::time::Timestamp;
 
 impl Core {
-    /// Signs a subject that was judged, once: a repeated wish gets the stored bytes.
+    /// Signs a subject that was judged, once with each key: a repeated wish gets the stored bytes.
     pub(super) fn sign(&mut self, subject: &Subject, effects: &mut Effects) -> Endorsement {
         let id = subject.digest();
-        if let Some(given) = self.given.get(&id) {
+        if let Some(given) = self.given.get(&id)
+            && given.endorsement.key == self.keys.identity.public()
+        {
             return given.endorsement;
         }
-        let endorsement = Endorsement::sign(&id, self.me, self.keys.sequence, &self.keys.identity);
+        let endorsement = Endorsement::sign(&id, self.me, self.sequence(), &self.keys.identity);
         let given = Given { endorsement, until: self.useful_until(subject), admits: admission_of(subject) };
         self.keep_given(id, given, effects);
         effects.tell(Event::Endorsed { id });
@@ -41,6 +43,8 @@ impl Core {
                 Kind::Revoke(_) => Timestamp(u64::MAX),
                 // No longer than it would last.
                 Kind::Suspend(suspend) => suspend.until,
+                // Nobody endorses it.
+                Kind::Rotate(_) => self.now,
             },
         }
     }
@@ -52,7 +56,7 @@ impl Core {
 
     pub(super) fn check_may_endorse(&self) -> Result<(), Fault> {
         match self.phase() {
-            Phase::Endorsing => Ok(()),
+            Phase::Endorsing => self.check_own_key(),
             Phase::Restrained => {
                 let gone = self.state().is_some_and(|state| state.is_gone(&self.me));
                 let node = self.me;
@@ -81,6 +85,9 @@ impl Core {
         let Some(chain) = &self.chain else { return Err(Fault::Unknown { what: "the state" }) };
         let time = self.now.max(chain.head().time.plus(1));
         match subject {
+            Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => {
+                Err(Fault::NotAllowed { what: "a rotation as a proposal: it needs nobody's endorsement" })
+            }
             Subject::Statement(statement) => {
                 if let Some(basis) = statement.basis() {
                     self.check_basis(basis)?;
@@ -144,7 +151,7 @@ impl Core {
                 effects.send(key, Arc::new(Message::Answer(Box::new(answer))));
             }
             Origin::Endorsers => {
-                let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
+                let message = Arc::new(Message::Circulate(Arc::new(self.worth_circulating(&proposal))));
                 for key in self.endorser_keys() {
                     effects.send(key, Arc::clone(&message));
                 }
@@ -182,6 +189,7 @@ impl Core {
         };
         let subject = Subject::Statement(statement.clone());
         self.judge_subject(&subject)?;
+        self.check_own_key()?;
         let endorsement = self.sign(&subject, effects);
         let entry =
             Verified::of_verified_parts(Arc::new(Entry { statement, endorsements: vec![endorsement] }));
@@ -317,6 +325,14 @@ impl Core {
         }
     }
 
+    /// What travels of a proposal: the endorsements of those who may endorse, by the keys that they have now. With any other, peers refuse it.
+    fn worth_circulating(&self, proposal: &Proposal) -> Circulated {
+        let mut circulated = proposal.circulated();
+        let holds = |e: &Endorsement| self.state()?.check_endorsers(self.now, &[*e], 1).ok();
+        circulated.endorsements.retain(|endorsement| holds(endorsement).is_some());
+        circulated
+    }
+
     /// A peer that was away gets what waits, so that it can endorse it.
     pub(super) fn recirculate_to(&mut self, peer: PublicKey, effects: &mut Effects) {
         if self.hall.is_none() {
@@ -328,7 +344,7 @@ impl Core {
                 && !proposal.endorsements.is_empty()
                 && !(proposal.met && proposal.has(&node));
             if worth_it {
-                effects.send(peer, Arc::new(Message::Circulate(Arc::new(proposal.circulated()))));
+                effects.send(peer, Arc::new(Message::Circulate(Arc::new(self.worth_circulating(proposal)))));
             }
         }
     }
@@ -345,7 +361,7 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
                 };
                 Some((admit.subject.node_id(), ticket))
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => None,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => None,
         },
     }
 }

@@ -76,11 +76,17 @@ impl Core {
 
     /// Whether the peer at this transport key is the one whom `statement` is about.
     pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
-        let by_first_key = match &statement.kind {
-            Kind::Admit(admit) => admit.subject.key == *from,
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => false,
-        };
-        by_first_key || self.owner_of(from) == Some(statement.subject())
+        let subject = statement.subject();
+        let current = self.state().and_then(|state| state.key_of(&subject));
+        match &statement.kind {
+            Kind::Admit(admit) => current.unwrap_or(admit.subject.key) == *from,
+            // By the key that it had, by that which it has, or between the two.
+            Kind::Rotate(rotate) => {
+                self.owner_of(from) == Some(subject)
+                    || rotate.rotations.iter().any(|rotation| rotation.key == *from)
+            }
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => current == Some(*from),
+        }
     }
 
     /// The height of the block that holds `statement`, or one with its effect.
@@ -100,6 +106,11 @@ impl Core {
             }
             // What is lifted leaves no trace of when.
             Kind::Release(_) => None,
+            Kind::Rotate(rotate) => {
+                let standing = state.standing(&rotate.subject)?;
+                let last = rotate.rotations.last()?.sequence;
+                standing.rotated.filter(|_| last <= standing.keys.sequence).map(|rotated| rotated.height)
+            }
         }
     }
 
@@ -166,6 +177,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         Fault::SubjectGone { .. }
         | Fault::KeyTaken { .. }
         | Fault::WrongNumber { .. }
+        | Fault::BadRotation { .. }
         | Fault::UnknownRole { .. }
         | Fault::RoleBeyondTicket { .. }
         | Fault::TicketExpired
@@ -175,8 +187,8 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::GroundsNotAllowed { .. }
         | Fault::BadKey { .. }
         | Fault::NotAllowed { .. } => Some(Retry::Never),
-        // It may be released.
-        Fault::SubjectSuspended { .. } => Some(Retry::Later),
+        // It may be released; tomorrow it may rotate again.
+        Fault::SubjectSuspended { .. } | Fault::RotatedTooOften { .. } => Some(Retry::Later),
         // Whoever endorsed it may not any more: others can.
         Fault::NotAnEndorser { .. }
         | Fault::EndorserGone { .. }

@@ -16,7 +16,7 @@ use crate::following::{Chain, NotTaken, Proof, Workshop, chain_below};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
 use crate::joining::Waiting;
 use crate::limits;
-use crate::state::{Block, BlockId, FinalChain, Header, Kind};
+use crate::state::{Block, BlockId, FinalChain, Header, Kind, Rank};
 use crate::time::Timestamp;
 
 type Input = agreement::Input<Verified<Arc<Block>>, PublicKey, Signature>;
@@ -262,7 +262,10 @@ impl Core {
             };
             return self.was_admitted(from, height, effects);
         }
-        let Some(chain) = &mut self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        let Some(chain) = &mut self.chain else {
+            self.shown_without_a_state(proven, effects);
+            return Err(Error::Untimely("there is no state yet"));
+        };
         if self.halted.is_some() {
             return Err(Error::Untimely("this node has halted"));
         }
@@ -308,6 +311,7 @@ impl Core {
                     self.dismissed(height, effects);
                     return Ok(());
                 }
+                self.shown_to_have_rotated(proven, effects);
                 self.ask_about_a_gap(from, effects);
                 Err(Error::Untimely("blocks are missing here before it"))
             }
@@ -436,7 +440,7 @@ impl Core {
             let mut proof = None;
             for entry in &block.entries {
                 // Most nodes follow and wait for nothing: they need not hash what they would then not find.
-                if entry.statement.is_denial() || self.waits_for_entries() {
+                if entry.statement.rank() != Rank::Grant || self.waits_for_entries() {
                     self.entry_became_final(entry, block.header.height, &mut proof, effects);
                 }
             }
@@ -487,6 +491,23 @@ impl Core {
         match &entry.statement.kind {
             Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
             Kind::Release(_) => {}
+            Kind::Rotate(rotate) if rotate.subject == self.me => {
+                self.adopt_rotation(effects);
+                self.endorse_again(effects);
+            }
+            // Under its old key it is a stranger here, and would not be given what it may lack to know that.
+            Kind::Rotate(rotate) => {
+                let node = rotate.subject;
+                let old = |key: &PublicKey| {
+                    self.owner_of(key) == Some(node) && self.standing_of(key) == Standing::Stranger
+                };
+                let keys: Vec<PublicKey> = self.connected.iter().copied().filter(old).collect();
+                for key in keys {
+                    if let Some(message) = self.proof_of(height, proof) {
+                        effects.send(key, message);
+                    }
+                }
+            }
             Kind::Suspend(_) => effects.sync_all(),
             Kind::Revoke(revoke) => {
                 effects.sync_all();
@@ -544,6 +565,12 @@ impl Core {
     pub(super) fn answer_head(&mut self, to: PublicKey, effects: &mut Effects) -> Result<(), Error> {
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
         let charter = chain.state().charter_id();
+        if self.hall.is_some()
+            && self.standing_of(&to) == Standing::Stranger
+            && let Some(history) = self.key_history()
+        {
+            effects.send(to, Arc::new(history));
+        }
         effects.send(to, Arc::new(Message::Head { charter, tip: chain.tip().map(Box::new) }));
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::agreement;
 use crate::encoding::{self, Malformed, VERSION};
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Sheet, Signature, Stateless};
-use crate::joining::{Answer, Circulated, Draft, Retry};
+use crate::joining::{Answer, Circulated, Draft, KeyHistory, Retry};
 use crate::limits;
 use crate::state::{Block, BlockId, CharterId, DomainId, Entry, FinalChain, Founded, StatementId};
 
@@ -77,6 +77,8 @@ pub enum Message {
     Talk(Arc<Talk>),
     /// Among endorsers: a proposal.
     Circulate(Arc<Circulated>),
+    /// «My key is not that in the charter any more»: with a head, for whoever has no state yet.
+    KeyHistory(Box<KeyHistory>),
 }
 
 /// What a peer is to us, from nothing to everything. Each includes the one before.
@@ -110,7 +112,8 @@ impl Message {
             | Message::Answer(_)
             | Message::Refused { .. }
             | Message::Same
-            | Message::Snapshot(_) => Standing::Member,
+            | Message::Snapshot(_)
+            | Message::KeyHistory(_) => Standing::Member,
             // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
             Message::Final(_) => Standing::Stranger,
             Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Suspended,
@@ -137,6 +140,7 @@ impl Message {
             Message::Snapshot(_) => "Snapshot",
             Message::Talk(_) => "Talk",
             Message::Circulate(_) => "Circulate",
+            Message::KeyHistory(_) => "KeyHistory",
         }
     }
 }
@@ -167,6 +171,7 @@ impl Stateless for Message {
             Message::Final(chain) => chain.inspect(sheet),
             Message::Talk(talk) => talk.inspect(sheet),
             Message::Circulate(circulated) => circulated.inspect(sheet),
+            Message::KeyHistory(history) => history.inspect(sheet),
         }
     }
 }

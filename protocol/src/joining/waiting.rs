@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 enum Slot {
     Revoke(NodeId),
     Suspend(NodeId),
+    Rotate(NodeId),
     Release(NodeId),
     Admit(NodeId),
 }
@@ -26,6 +27,7 @@ fn slot(entry: &Entry) -> Slot {
         Kind::Revoke(_) => Slot::Revoke(subject),
         Kind::Suspend(_) => Slot::Suspend(subject),
         Kind::Release(_) => Slot::Release(subject),
+        Kind::Rotate(_) => Slot::Rotate(subject),
     }
 }
 

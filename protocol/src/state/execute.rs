@@ -6,7 +6,7 @@ use super::block::{Block, BlockId, Header};
 use super::maps::MapName;
 use super::merkle;
 use super::rules::{Facts, Scene};
-use super::statement::{Entry, StatementId};
+use super::statement::{Entry, Rank, StatementId};
 use super::value::{Inner, State};
 use crate::encoding::{Hash, encoded_len};
 use crate::fault::{ENTRIES_ROOT, Fault};
@@ -174,7 +174,7 @@ impl State {
         }
     }
 
-    /// A block on `parent` with whatever is valid of `waiting`, denials first, and the state after it; a heartbeat if nothing is.
+    /// A block on `parent` with whatever is valid of `waiting`, denials first and grants last, and the state after it; a heartbeat if nothing is.
     /// Its time is `time`, or just after the parent's if that is later. What is not valid is named, with its fault; what found no
     /// place is not named, and waits on.
     ///
@@ -192,8 +192,9 @@ impl State {
         let mut scene = self.open_block(header.height, time);
         let mut packing = Packing::default();
         let mut refused = Vec::new();
-        let (denials, grants): (Vec<_>, Vec<_>) = waiting.partition(|entry| entry.statement.is_denial());
-        for entry in denials.into_iter().chain(grants) {
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_by_key(|entry| entry.statement.rank());
+        for entry in waiting {
             let bytes = encoded_len(&***entry);
             if !packing.has_place(entry, bytes) {
                 continue;
@@ -227,17 +228,25 @@ impl State {
 struct Packing {
     entries: Vec<Entry>,
     bytes: usize,
+    rotations: usize,
 }
 
 impl Packing {
     fn has_place(&self, entry: &Entry, bytes: usize) -> bool {
-        self.entries.len() < places(entry) && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
+        self.entries.len() < places(entry)
+            && self.bytes + bytes <= limits::BLOCK_BYTES_MAX
+            && (self.rotations < limits::BLOCK_ROTATES_MAX || !is_rotation(entry))
     }
 
     fn add(&mut self, entry: &Entry, bytes: usize) {
+        self.rotations += usize::from(is_rotation(entry));
         self.entries.push(entry.clone());
         self.bytes += bytes;
     }
+}
+
+fn is_rotation(entry: &Entry) -> bool {
+    entry.statement.rank() == Rank::Rotation
 }
 
 /// Before which place of a block an entry of this kind must be.
@@ -256,11 +265,14 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     if entries.len() > limits::BLOCK_ENTRIES_MAX {
         return bad("it has too many entries");
     }
-    if !entries.is_sorted_by_key(|entry| !entry.statement.is_denial()) {
-        return bad("a grant comes before a denial");
+    if !entries.is_sorted_by_key(|entry| entry.statement.rank()) {
+        return bad("its denials, rotations and grants are not in that order");
     }
     if entries.iter().enumerate().any(|(place, entry)| place >= places(entry)) {
-        return bad("a grant is in a place that is kept for denials");
+        return bad("another entry is in a place that is kept for denials");
+    }
+    if entries.iter().filter(|entry| is_rotation(entry)).count() > limits::BLOCK_ROTATES_MAX {
+        return bad("it has too many rotations");
     }
     let bytes: usize = entries.iter().map(encoded_len).sum();
     if bytes > limits::BLOCK_BYTES_MAX {

@@ -11,7 +11,7 @@ use frith_protocol::agreement::{
 use frith_protocol::door::{Envelope, Message, Talk, open_envelope};
 use frith_protocol::encoding::VERSION;
 use frith_protocol::identity::{PublicKey, Signature, verify};
-use frith_protocol::joining::{Answer, Circulated, Draft, Retry, Shown, Verdict, spend_digest};
+use frith_protocol::joining::{Answer, Circulated, Draft, KeyHistory, Retry, Shown, Verdict, spend_digest};
 use frith_protocol::limits::MESSAGE_BYTES_MAX;
 use frith_protocol::state::{
     Block, BlockId, FinalChain, Grounds, Kind, Reason, Release, Statement, Subject, Suspend,
@@ -117,7 +117,8 @@ impl World {
 
     /// Every variant, and every variant within it that has bytes of its own.
     fn messages(&self) -> Vec<(&'static str, Message)> {
-        let domain = &self.domain;
+        let (domain, newcomer) = (&self.domain, &self.newcomer);
+        let rotations = vec![newcomer.rotation(1), newcomer.rotation(2)];
         let founded = (*domain.founded).clone();
         let statement = self.draft().statement;
         let talk = |talk: Talk| Message::Talk(Arc::new(talk));
@@ -152,6 +153,7 @@ impl World {
             ("submit_revoke", Message::Submit(Arc::new(domain.revocation(self.newcomer.node)))),
             ("submit_suspend", Message::Submit(Arc::new(domain.endorsed(self.suspension())))),
             ("submit_release", Message::Submit(Arc::new(domain.endorsed(self.release())))),
+            ("submit_rotate", Message::Submit(Arc::new(domain.rotate(newcomer.node, rotations.clone())))),
             (
                 "refused",
                 Message::Refused {
@@ -177,6 +179,7 @@ impl World {
             ("talk_newest_none", talk(Agreement::Newest(None))),
             ("circulate_statement", self.circulated(Subject::Statement(self.approval_draft().statement))),
             ("circulate_ticket", self.circulated(Subject::Ticket(domain.terms(2, 5)))),
+            ("key_history", Message::KeyHistory(Box::new(KeyHistory { node: newcomer.node, rotations }))),
         ]
     }
 
@@ -204,6 +207,7 @@ fn name_of(message: &Message) -> &'static str {
         Message::Snapshot(_) => "snapshot",
         Message::Talk(_) => "talk",
         Message::Circulate(_) => "circulate",
+        Message::KeyHistory(_) => "key_history",
     }
 }
 
@@ -235,7 +239,7 @@ fn rule_1_1_the_bytes_of_every_message_are_pinned() {
         assert_eq!(opened, Ok((world.domain.state.domain(), message)), "{name}");
     }
     discriminants.dedup();
-    assert_eq!(discriminants, (0..16).collect::<Vec<u8>>(), "a variant has no golden, or moved");
+    assert_eq!(discriminants, (0..17).collect::<Vec<u8>>(), "a variant has no golden, or moved");
 }
 
 #[test]
@@ -271,7 +275,7 @@ fn rule_1_5_every_flipped_bit_of_what_is_signed_is_refused() {
         let signed = match name {
             // All but a note, an expiry, or a line of reason, which nobody signs.
             "submit_admit" | "submit_revoke" | "talk_vote" | "talk_dummy" | "talk_finalise"
-            | "talk_certificate" | "talk_newest" | "charter" => true,
+            | "talk_certificate" | "talk_newest" | "charter" | "key_history" => true,
             _ => false,
         };
         if !signed {

@@ -88,7 +88,7 @@ impl Run<'_> {
             Event::Declined { by: _, why } => self.outcome.note(format!("an endorser declined: {why}")),
             Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
             Event::Alarm(alarm) => self.alarm(now, node, &alarm),
-            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
+            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } | Event::Rotated { .. } => {}
         }
     }
 
