@@ -151,7 +151,7 @@ impl Core {
                 effects.send(key, Arc::new(Message::Answer(Box::new(answer))));
             }
             Origin::Endorsers => {
-                let message = Arc::new(Message::Circulate(Arc::new(self.worth_circulating(&proposal))));
+                let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
                 for key in self.endorser_keys() {
                     effects.send(key, Arc::clone(&message));
                 }
@@ -325,14 +325,6 @@ impl Core {
         }
     }
 
-    /// What travels of a proposal: the endorsements of those who may endorse, by the keys that they have now. With any other, peers refuse it.
-    fn worth_circulating(&self, proposal: &Proposal) -> Circulated {
-        let mut circulated = proposal.circulated();
-        let holds = |e: &Endorsement| self.state()?.check_endorsers(self.now, &[*e], 1).ok();
-        circulated.endorsements.retain(|endorsement| holds(endorsement).is_some());
-        circulated
-    }
-
     /// A peer that was away gets what waits, so that it can endorse it.
     pub(super) fn recirculate_to(&mut self, peer: PublicKey, effects: &mut Effects) {
         if self.hall.is_none() {
@@ -344,7 +336,7 @@ impl Core {
                 && !proposal.endorsements.is_empty()
                 && !(proposal.met && proposal.has(&node));
             if worth_it {
-                effects.send(peer, Arc::new(Message::Circulate(Arc::new(self.worth_circulating(proposal)))));
+                effects.send(peer, Arc::new(Message::Circulate(Arc::new(proposal.circulated()))));
             }
         }
     }
