@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -28,6 +29,9 @@ pub struct Config {
     pub peers: Vec<Multiaddr>,
     /// Whether it looks for its domain's nodes in the local network.
     pub mdns: bool,
+    /// After how many days it rotates its key by itself; never, if that is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate_every_days: Option<NonZeroU16>,
     /// What it logs, and how.
     pub log: LogConfig,
 }
@@ -64,6 +68,7 @@ impl Default for Config {
             external: Vec::new(),
             peers: Vec::new(),
             mdns: false,
+            rotate_every_days: None,
             log: LogConfig::default(),
         }
     }
@@ -131,6 +136,7 @@ impl Config {
             external: external.unwrap_or(self.external),
             peers: peers.unwrap_or(self.peers),
             mdns: mdns.unwrap_or(self.mdns),
+            rotate_every_days: self.rotate_every_days,
             log: LogConfig {
                 filter: log_filter.unwrap_or(self.log.filter),
                 format: log_format.unwrap_or(self.log.format),
@@ -168,6 +174,9 @@ peers = {peers}
 # Look for nodes of the same domain in the local network (FRITH_MDNS, --mdns).
 mdns = {mdns}
 
+# Rotate the key by itself every so many days. The next key must then lie in keys/, where a thief of the machine finds it.
+{rotate}
+
 [log]
 # What is worth a line: error, warn, info, debug, trace; for all, or by module (FRITH_LOG, --log).
 filter = {filter:?}
@@ -179,6 +188,7 @@ format = \"{format}\"
             external = list(&self.external),
             peers = list(&self.peers),
             mdns = self.mdns,
+            rotate = self.rotate_every_days.map_or("# rotate_every_days = 30".into(), |days| format!("rotate_every_days = {days}")),
             filter = self.log.filter,
         )
     }
@@ -212,6 +222,7 @@ mod tests {
             external: vec!["/dns4/a.example/udp/5747/quic-v1".parse().unwrap()],
             peers: vec!["/ip6/::1/tcp/1".parse().unwrap()],
             mdns: true,
+            rotate_every_days: NonZeroU16::new(30),
             log: LogConfig { filter: "warn,frith_node=\"x\"".into(), format: LogFormat::Json },
         };
         let (_dir, path) = written(&config.to_commented_toml());

@@ -3,6 +3,7 @@
 //! ```text
 //! D/frith.toml        configuration; may be missing
 //! D/inception.json    who the node is: public
+//! D/rotations.json    how its key came to be what it is: public; see the module `rotation`
 //! D/keys/             secret keys, one a file (0700, 0600)
 //! D/store/            see the module `store`
 //! D/control.sock      while the node runs (0600)
@@ -63,6 +64,11 @@ impl Home {
     /// The public beginning of the identity.
     pub fn inception(&self) -> PathBuf {
         self.dir.join("inception.json")
+    }
+
+    /// Every rotation of the identity's key.
+    pub fn rotations(&self) -> PathBuf {
+        self.dir.join("rotations.json")
     }
 
     /// The secret keys.

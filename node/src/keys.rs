@@ -1,7 +1,7 @@
 //! A node's secret keys: one a file, readable by nobody else, never printed and never logged.
 //!
-//! The *next* key is written once and then only checked: a running node never reads it, and an operator does well to move its file to
-//! where no thief of the machine finds it.
+//! The *next* key is written once and then only checked: a running node does not read it before it rotates ([`crate::rotation`]), and an
+//! operator does well to move its file to where no thief of the machine finds it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,13 +10,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use frith_protocol::identity::{Inception, PublicKey, SecretKey};
+use frith_protocol::identity::{Inception, PublicKey, Rotation, SecretKey};
 use frith_protocol::state::TicketId;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
 use crate::home::{Home, HomeError, owned_and_without};
+use crate::rotation;
 
 /// No key file is longer.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
@@ -61,6 +62,12 @@ pub enum KeyError {
     Damaged { path: PathBuf, why: &'static str },
     #[error("{path}: it is the {theirs} key, and the {ours} key belongs here")]
     OtherKind { path: PathBuf, theirs: String, ours: &'static str },
+    #[error(
+        "{path}: the key that this node rotates to is not there; put its file back, or say where it is: frith rotate --next-key FILE"
+    )]
+    NextMissing { path: PathBuf },
+    #[error("a rotation is on its way already; see `frith status`")]
+    UnderWay,
     #[error("the operating system gives no randomness: {0}")]
     NoRandomness(String),
 }
@@ -70,8 +77,12 @@ pub enum KeyError {
 pub struct NodeKeys {
     /// Who it is.
     pub inception: Inception,
+    /// All its rotations since.
+    pub rotations: Vec<Rotation>,
     /// Its current key.
     pub identity: SecretKey,
+    /// The key that the last rotation is to, if that was not final when the node was last running.
+    pub successor: Option<SecretKey>,
     /// Its voting key, if it is or means to be an endorser.
     pub voting: Option<SecretKey>,
 }
@@ -100,7 +111,7 @@ pub fn create(home: &Home) -> Result<NodeKeys, KeyError> {
     write_inception(home, &inception)?;
     fs::rename(&new, &dir).map_err(HomeError::io(&dir, "put the keys in their place"))?;
     sync_dir(home.dir())?;
-    Ok(NodeKeys { inception, identity, voting: None })
+    Ok(NodeKeys { inception, rotations: Vec::new(), identity, successor: None, voting: None })
 }
 
 /// Reads the keys in `home`, after checking that nobody else can.
@@ -132,10 +143,13 @@ pub fn load(home: &Home) -> Result<NodeKeys, KeyError> {
     let damaged = |why| KeyError::Damaged { path: path.clone(), why };
     let inception: Inception = serde_json::from_str(&text)
         .map_err(|_| damaged("it is not an inception as `frith init` writes it"))?;
-    if inception.key != identity.public() {
+    let rotations = rotation::read(home)?;
+    if rotations.is_empty() && inception.key != identity.public() {
         return Err(damaged("it is of another identity than keys/identity.key"));
     }
-    Ok(NodeKeys { inception, identity, voting: voting(home)? })
+    let known = rotation::known_keys(home, &inception, &rotations)?;
+    let successor = rotation::successor(home, &identity.public(), &known)?;
+    Ok(NodeKeys { inception, rotations, identity, successor, voting: voting(home)? })
 }
 
 /// The voting key in `home`; `None` if there is none.
@@ -214,12 +228,12 @@ fn ticket_path(home: &Home, ticket: &TicketId) -> PathBuf {
     home.keys().join(format!("ticket-{ticket}.key"))
 }
 
-fn make_dir(path: &Path) -> Result<(), KeyError> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), KeyError> {
     DirBuilder::new().mode(0o700).create(path).map_err(HomeError::io(path, "create the directory"))?;
     Ok(())
 }
 
-fn sync_dir(path: &Path) -> Result<(), KeyError> {
+pub(crate) fn sync_dir(path: &Path) -> Result<(), KeyError> {
     fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(HomeError::io(path, "sync the directory"))?;
     Ok(())
 }
@@ -234,7 +248,7 @@ fn write_inception(home: &Home, inception: &Inception) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn write_key(path: &Path, kind: KeyKind, key: &SecretKey) -> Result<(), KeyError> {
+pub(crate) fn write_key(path: &Path, kind: KeyKind, key: &SecretKey) -> Result<(), KeyError> {
     let mut text = Zeroizing::new(String::with_capacity(512));
     let seed = Zeroizing::new(key.seed());
     let name = kind.name();
@@ -271,7 +285,7 @@ fn check_file(path: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn read_key(path: &Path, kind: KeyKind) -> Result<SecretKey, KeyError> {
+pub(crate) fn read_key(path: &Path, kind: KeyKind) -> Result<SecretKey, KeyError> {
     check_file(path)?;
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES_MAX as usize + 1));
     fs::File::open(path)

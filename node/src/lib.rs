@@ -8,7 +8,7 @@
 //! | [`net`] | libp2p: moves bytes between peers that it names by their keys, and knows nothing of what they mean |
 //! | [`runtime`] | the core between transport, store and control socket: handle, store, then send |
 //! | [`store`] | a chained journal behind `fdatasync`; sled for what peers can restore |
-//! | [`home`], [`keys`], [`config`], [`log`], [`words`], [`addresses`] | the files of one node, and what operators write in them |
+//! | [`home`], [`keys`], [`rotation`], [`config`], [`log`], [`words`], [`addresses`] | the files of one node, and what operators write in them |
 //! | [`founding`] | a domain founded on several machines, by files that can be mailed |
 //! | [`control`], [`cli`] | the local socket, and the commands that use it |
 //! | [`demo`] | the whole story, checked as it is told |
@@ -23,6 +23,7 @@ pub mod home;
 pub mod keys;
 pub mod log;
 pub mod net;
+pub mod rotation;
 pub mod runtime;
 pub mod store;
 pub mod words;

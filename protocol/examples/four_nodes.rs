@@ -80,7 +80,8 @@ fn keys(name: u8) -> Keys {
     let secret = |purpose: u8| SecretKey::from_seed([name * 4 + purpose; 32]);
     Keys {
         inception: Inception::new(&secret(1), &secret(2).public()),
-        sequence: 0,
+        rotations: Vec::new(),
+        successor: None,
         identity: secret(1),
         voting: vec![secret(3)],
     }

@@ -161,9 +161,10 @@ pub enum Label {
     Log,
     Terms,
     Consent,
+    Rotation,
 }
 
-const LABELS: usize = Label::Consent as usize + 1;
+const LABELS: usize = Label::Rotation as usize + 1;
 
 impl Label {
     const fn context(self) -> &'static str {
@@ -193,6 +194,7 @@ impl Label {
             Label::Log => "frith 2026-11 log v1",
             Label::Terms => "frith 2026-11 terms v1",
             Label::Consent => "frith 2026-11 consent v1",
+            Label::Rotation => "frith 2026-11 rotation v1",
         }
     }
 

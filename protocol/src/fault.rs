@@ -44,6 +44,10 @@ pub enum Fault {
     SubjectUnknown { subject: NodeId },
     #[error("{subject:?} carries number {theirs}, and {expected} is next (SPEC 4.5)")]
     WrongNumber { subject: NodeId, theirs: u64, expected: u64 },
+    #[error("the rotations do not fit: {why} (SPEC 2.4, 4.11)")]
+    BadRotation { why: &'static str },
+    #[error("{subject:?} has rotated {entries} times today, and may not more often: tomorrow (SPEC 4.11)")]
+    RotatedTooOften { subject: NodeId, entries: u32 },
     #[error("{key:?} belongs to {owner:?} already (SPEC 2.3)")]
     KeyTaken { key: PublicKey, owner: NodeId },
     #[error("the charter has no role {role:?} (SPEC 4.5)")]
@@ -120,6 +124,8 @@ impl Fault {
             | Fault::BadSuspension { .. }
             | Fault::SubjectUnknown { .. }
             | Fault::WrongNumber { .. }
+            | Fault::BadRotation { .. }
+            | Fault::RotatedTooOften { .. }
             | Fault::KeyTaken { .. }
             | Fault::UnknownRole { .. }
             | Fault::RoleBeyondTicket { .. }

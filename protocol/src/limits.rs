@@ -29,6 +29,15 @@ pub const ENTRIES_BYTES_MAX: usize = 512 * 1024;
 /// Longest encoded block body: so an `Amend` finds room, however many others wait.
 pub const BLOCK_BYTES_MAX: usize = ENTRIES_BYTES_MAX + AMEND_BYTES_MAX;
 
+/// Rotations in one entry.
+pub const ROTATIONS_PER_ENTRY_MAX: usize = 8;
+/// Entries with rotations of one identity in a day of block time: nobody else has to agree to them, and each stays for ever.
+pub const ROTATE_ENTRIES_PER_DAY: u32 = 4;
+/// Entries with rotations in one block: they come before grants, and must not keep those out.
+pub const BLOCK_ROTATES_MAX: usize = 64;
+/// Rotations by which an endorser shows to a newcomer which key is its own: ten years of two a week, or three years of one a day.
+pub const ROTATIONS_SHOWN_MAX: usize = 1024;
+
 /// Roles in one charter, and in one admission.
 pub const ROLES_MAX: usize = 32;
 /// Capabilities of one role.
@@ -133,6 +142,8 @@ const _: () = assert!(BLOCK_BYTES_MAX + 64 * 1024 <= GOSSIP_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX <= STRANGER_MESSAGE_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= ENTRIES_BYTES_MAX);
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
+const _: () = assert!(BLOCK_ROTATES_MAX < BLOCK_ENTRIES_MAX - BLOCK_DENIALS_RESERVED);
+const _: () = assert!(ROTATIONS_SHOWN_MAX <= SIGNATURES_PER_MESSAGE_MAX);
 const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);
 const _: () = assert!(ENDORSERS_MAX <= PROPOSALS_UNVOUCHED_MAX);

@@ -22,6 +22,12 @@ impl Timestamp {
     pub fn since(self, earlier: Timestamp) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// Which day it is in, counted from the beginning of time.
+    #[must_use]
+    pub fn day(self) -> u64 {
+        self.0 / (24 * 3600 * 1000)
+    }
 }
 
 impl std::fmt::Display for Timestamp {

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use frith_protocol::encoding::Hash;
-use frith_protocol::identity::{Inception, NodeId, PublicKey, SecretKey};
+use frith_protocol::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey};
 use frith_protocol::state::{
     Admit, Basis, Block, BlockId, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind, Reason,
-    Release, Revoke, Statement, Suspend, TicketTerms, Window,
+    Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
-use crate::model::{Model, block_id, hashes};
+use crate::model::{Facts, Model, block_id, hashes};
 use crate::people::{DAY, Dice, MINUTE, PEOPLE, Person, charter, found, people};
 
 /// One domain, and what its random log is drawn from.
@@ -29,6 +29,8 @@ pub struct History {
     pub others: Vec<&'static Person>,
     /// Tickets that were made.
     pub tickets: Vec<TicketTerms>,
+    /// Somebody who rotates again and again, in some histories.
+    restless: Option<NodeId>,
 }
 
 /// Who signs, as what, with which key.
@@ -42,6 +44,14 @@ struct Signer {
 impl Signer {
     fn of(person: &Person) -> Signer {
         Signer { node: person.node, sequence: 0, key: person.key.clone(), flipped: false }
+    }
+
+    /// With the key that it has by now.
+    fn current(person: &Person, facts: &Facts) -> Signer {
+        let keys = facts.standing.get(&person.node.0).map(|standing| &standing.keys);
+        let (sequence, next) = keys.map_or((0, person.inception.key), |keys| (keys.sequence, keys.current));
+        let key = secrets_of(person, sequence).into_iter().find(|key| key.public() == next);
+        Signer { node: person.node, sequence, key: key.unwrap_or(person.key.clone()), flipped: false }
     }
 }
 
@@ -77,7 +87,8 @@ impl History {
         }
         let founded = found(charter);
         let model = Model::found(&founded).expect("the charter is sound");
-        History { dice, founded, model, founders, others, tickets: Vec::new() }
+        let restless = dice.chance(1, 8).then(|| founders[dice.below(n)].node);
+        History { dice, founded, model, founders, others, tickets: Vec::new(), restless }
     }
 
     /// A time for the next block.
@@ -93,7 +104,9 @@ impl History {
 
     /// An entry for a block at `time`.
     pub fn entry(&mut self, time: Timestamp) -> Entry {
+        let rotates = self.dice.chance(if self.restless.is_some() { 9 } else { 1 }, 16);
         let kind = match self.dice.below(16) {
+            _ if rotates => Kind::Rotate(self.rotate()),
             0..11 => Kind::Admit(Box::new(self.admit(time))),
             11 | 12 => Kind::Suspend(self.suspend(time)),
             13 => Kind::Release(self.release(time)),
@@ -156,6 +169,58 @@ impl History {
         let number = facts.standing.get(&subject.0).map_or(0, |standing| standing.suspensions);
         let basis = self.admit(time).basis;
         Release { subject, number: self.near(number), basis }
+    }
+
+    fn rotate(&mut self) -> Rotate {
+        let subject = match self.restless {
+            Some(restless) if self.dice.chance(7, 8) => restless,
+            Some(_) | None => self.somebody_standing(),
+        };
+        let facts = self.model.facts();
+        let person = people().iter().find(|person| person.node == subject).unwrap_or(&people()[0]);
+        let keys = facts.standing.get(&subject.0).map(|standing| &standing.keys);
+        let (mut sequence, mut next) =
+            keys.map_or((0, person.inception.next), |keys| (keys.sequence, keys.next));
+        let mut rotations = Vec::new();
+        for _ in 0..*self.dice.one_of(&[1, 1, 1, 1, 2, 3, 8, 9, 0]) {
+            sequence += 1;
+            let secrets = secrets_of(person, sequence);
+            let key = secrets.into_iter().find(|key| key.public().commitment() == next);
+            let key = key.unwrap_or(person.key_of(sequence));
+            // To one that is its own already, or becomes so twice: it cannot rotate again then.
+            let after = match self.dice.below(12) {
+                0 => person.voting.public(),
+                1 => person.key_of(self.dice.below(3) as u32).public(),
+                2 => self.anybody().public(),
+                _ => person.key_of(sequence + 1).public(),
+            };
+            rotations.push(Rotation::new(&subject, sequence, &key, &after));
+            next = after.commitment();
+        }
+        if self.dice.chance(1, 4) && !rotations.is_empty() {
+            self.spoil_rotations(person, &mut rotations);
+        }
+        Rotate { subject, rotations }
+    }
+
+    fn spoil_rotations(&mut self, person: &Person, rotations: &mut Vec<Rotation>) {
+        let at = self.dice.below(rotations.len());
+        let Rotation { sequence, next, .. } = rotations[at];
+        let otherwise = |sequence, key: &SecretKey| Rotation {
+            next,
+            ..Rotation::new(&person.node, sequence, key, &person.key_of(sequence.wrapping_add(1)).public())
+        };
+        match self.dice.below(8) {
+            0 => rotations[at] = otherwise(sequence + 1, &person.key_of(sequence)),
+            1 => rotations[at] = otherwise(sequence - 1, &person.key_of(sequence)),
+            // The thief has the running key.
+            2 => rotations[at] = person.rotation_by(sequence, &person.key_of(sequence - 1)),
+            3 => rotations[at] = person.rotation_by(sequence, &person.voting),
+            4 => rotations[at].signature.bytes[self.dice.below(64)] ^= 1 << self.dice.below(8),
+            5 => rotations[at].key = *self.dice.one_of(&bad_keys()),
+            6 => drop(rotations.remove(at)),
+            _ => rotations[at].next.0[0] ^= 1,
+        }
     }
 
     /// A number, or now and then one beside it.
@@ -300,17 +365,20 @@ impl History {
             Kind::Revoke(revoke) => (self.founded.charter.thresholds.revoke, Some(revoke.subject)),
             Kind::Suspend(suspend) => (self.founded.charter.thresholds.contain, Some(suspend.subject)),
             Kind::Release(release) => (self.founded.charter.thresholds.admit, Some(release.subject)),
+            Kind::Rotate(_) if self.dice.chance(7, 8) => return Vec::new(),
+            Kind::Rotate(rotate) => (1, Some(rotate.subject)),
         };
         let mut signers: Vec<Signer> =
-            able.iter().take(usize::from(need)).map(|person| Signer::of(person)).collect();
+            able.iter().take(usize::from(need)).map(|person| Signer::current(person, &facts)).collect();
         // A member may leave by itself; it may neither suspend nor release itself.
         let own = subject.and_then(|subject| people().iter().find(|person| person.node == subject));
         if let Some(own) = own
             && self.dice.chance(1, 3)
         {
-            signers = vec![Signer::of(own)];
+            signers = vec![Signer::current(own, &facts)];
             if self.dice.chance(1, 4) {
-                signers.extend(able.iter().filter(|p| p.node != own.node).take(2).map(|p| Signer::of(p)));
+                let more = able.iter().filter(|p| p.node != own.node).take(2);
+                signers.extend(more.map(|p| Signer::current(p, &facts)));
             }
         }
         if self.dice.chance(1, 4) {
@@ -321,7 +389,7 @@ impl History {
 
     fn spoil_signers(&mut self, signers: &mut Vec<Signer>, able: &[&Person]) {
         let Some(at) = (!signers.is_empty()).then(|| self.dice.below(signers.len())) else { return };
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0 => drop(signers.remove(at)),
             1 => {
                 let again = Signer {
@@ -344,6 +412,11 @@ impl History {
                     if self.dice.chance(1, 2) { other.voting.clone() } else { other.key.clone() };
             }
             8 => signers[at].flipped = true,
+            9 => {
+                // Its first key, whether or not it has another by now.
+                let person = people().iter().find(|person| person.node == signers[at].node);
+                signers[at] = person.map_or_else(|| copy(&signers[at]), Signer::of);
+            }
             _ => {
                 let gone = self.model.facts().gone;
                 let gone = self.founders.iter().find(|person| gone.contains_key(&person.node.0));
@@ -406,6 +479,7 @@ impl History {
             Kind::Revoke(_) => thresholds.revoke,
             Kind::Suspend(_) => thresholds.contain,
             Kind::Release(_) => thresholds.admit,
+            Kind::Rotate(_) => 0,
         };
         let statement = Statement { domain: DomainId(self.model.domain()), kind };
         let id = Hash(hashes::digest_of("statement", &statement));
@@ -473,6 +547,13 @@ impl History {
     pub fn push(&mut self, block: &Arc<Block>) {
         self.model.push(block);
     }
+}
+
+/// The keys that somebody may have rotated to by now.
+fn secrets_of(person: &Person, sequence: u32) -> Vec<SecretKey> {
+    let own = (0..=sequence).rev().map(|sequence| person.key_of(sequence));
+    let others = people().iter().map(|other| other.key.clone());
+    own.chain([person.voting.clone()]).chain(others).collect()
 }
 
 fn copy(signer: &Signer) -> Signer {

@@ -100,7 +100,8 @@ pub struct Mesh {
 fn keys(person: &Person, votes: bool) -> Keys {
     Keys {
         inception: person.inception.clone(),
-        sequence: 0,
+        rotations: Vec::new(),
+        successor: None,
         identity: person.key.clone(),
         voting: votes.then(|| person.voting.clone()),
     }

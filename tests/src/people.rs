@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{
-    Algorithm, BatchCheck, Claim, Inception, NodeId, PublicKey, SecretKey, Signature, SignatureCheck,
+    Algorithm, BatchCheck, Claim, Inception, KeySequence, NodeId, PublicKey, Rotation, SecretKey, Signature,
+    SignatureCheck,
 };
 use frith_protocol::state::{
     AdmissionPolicy, Charter, Endorsement, Founded, Recovery, Role, Seat, Thresholds, Timing,
@@ -27,6 +28,7 @@ pub const PEOPLE: usize = 64;
 /// Whoever has keys.
 #[derive(Clone, Debug)]
 pub struct Person {
+    number: u32,
     /// The key of its identity.
     pub key: SecretKey,
     /// The key that it has committed to.
@@ -42,20 +44,36 @@ pub struct Person {
 impl Person {
     /// One of as many as a test needs, always the same.
     pub fn numbered(number: u32) -> Person {
-        let secret = |purpose: u8| {
-            let mut seed = [purpose; 32];
-            seed[..4].copy_from_slice(&number.to_be_bytes());
-            SecretKey::from_seed(seed)
-        };
+        let secret = |purpose: u8| SecretKey::from_seed(seed(number, purpose, 0));
         let (key, next, voting) = (secret(1), secret(2), secret(3));
         let inception = Inception::new(&key, &next.public());
         let node = inception.node_id();
-        Person { key, next, voting, inception, node }
+        Person { number, key, next, voting, inception, node }
+    }
+
+    /// Its key of that sequence, if it rotates to one of its own each time.
+    pub fn key_of(&self, sequence: KeySequence) -> SecretKey {
+        match sequence {
+            0 => self.key.clone(),
+            1 => self.next.clone(),
+            later => SecretKey::from_seed(seed(self.number, 4, later)),
+        }
+    }
+
+    /// Its rotation to the key of that sequence.
+    pub fn rotation(&self, sequence: KeySequence) -> Rotation {
+        let next = self.key_of(sequence + 1).public();
+        Rotation::new(&self.node, sequence, &self.key_of(sequence), &next)
     }
 
     /// The public half of its key.
     pub fn public(&self) -> PublicKey {
         self.key.public()
+    }
+
+    /// A rotation to another key than that of its sequence.
+    pub fn rotation_by(&self, sequence: KeySequence, key: &SecretKey) -> Rotation {
+        Rotation::new(&self.node, sequence, key, &self.key_of(sequence + 1).public())
     }
 
     /// Its endorsement of what has this digest.
@@ -76,6 +94,15 @@ impl Person {
         assert_ne!(possession, self.inception.possession);
         Inception { possession, ..self.inception.clone() }
     }
+}
+
+fn seed(number: u32, purpose: u8, sequence: KeySequence) -> [u8; 32] {
+    let mut seed = [purpose; 32];
+    seed[..4].copy_from_slice(&number.to_be_bytes());
+    if sequence > 0 {
+        seed[4..8].copy_from_slice(&sequence.to_be_bytes());
+    }
+    seed
 }
 
 /// Everybody, always the same.

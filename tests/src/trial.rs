@@ -7,7 +7,7 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::{Verified, verify};
-use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Parent, State, StatementId};
+use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Parent, Rank, State, StatementId};
 use frith_protocol::time::Timestamp;
 
 use crate::histories::History;
@@ -79,7 +79,11 @@ impl Trial {
     pub fn judge(&self, time: Timestamp, entry: &Entry, met: &mut Met) -> bool {
         let verdict = self.history.model.judge(time, entry);
         self.compare(verdict, &self.engine_judges(time, entry), entry);
-        let kind = if entry.statement.is_denial() { "a valid denial" } else { "a valid grant" };
+        let kind = match entry.statement.rank() {
+            Rank::Denial => "a valid denial",
+            Rank::Rotation => "a valid rotation",
+            Rank::Grant => "a valid grant",
+        };
         note(met, verdict.err().unwrap_or(kind));
         verdict.is_ok()
     }
@@ -154,7 +158,10 @@ impl Trial {
             (gone, gone.is_some()),
             "seed {seed}: since when {node:?} is gone"
         );
-        for key in [person.public(), person.voting.public(), person.next.public()] {
+        let key = ours.map(|ours| ours.keys.current).or(facts.gone.get(&node.0).map(|gone| gone.key));
+        assert_eq!(state.key_of(node), key, "seed {seed}: the key of {node:?}");
+        let later = (2..4).map(|sequence| person.key_of(sequence).public());
+        for key in [person.public(), person.voting.public(), person.next.public()].into_iter().chain(later) {
             let owner = facts.keys.get(&key_place(&key)).map(|owner| owner.0);
             assert_eq!(state.owner_of(&key).map(|node| node.0), owner, "seed {seed}: whose {key:?} is");
         }
@@ -207,7 +214,7 @@ impl Trial {
             }
             self.compare_packing(time, &entries);
             if self.history.dice.chance(9, 10) {
-                entries.sort_by_key(|entry| !entry.statement.is_denial());
+                entries.sort_by_key(|entry| entry.statement.rank());
             }
             let (skipped, block) = self.history.block(time, entries);
             if block.header.time.0 > u64::MAX / 2 {

@@ -1,9 +1,9 @@
-//! `invite`, `endorse`, `deny`, `revoke`, `suspend`, `release`, `leave`: what an operator does.
+//! `invite`, `endorse`, `deny`, `revoke`, `suspend`, `release`, `rotate`, `leave`: what an operator does.
 
 use frith_protocol::encoding::Hash;
 use serde_json::{Value, json};
 
-use super::args::{IdArgs, InviteArgs, LeaveArgs, ReleaseArgs, RevokeArgs, SuspendArgs};
+use super::args::{IdArgs, InviteArgs, LeaveArgs, ReleaseArgs, RevokeArgs, RotateArgs, SuspendArgs};
 use super::look::{ask, read};
 use super::output::Out;
 use super::{CommandError, Done};
@@ -113,6 +113,30 @@ fn propose(home: &Home, request: &Request, out: Out) -> Done {
         out.note(&format!("the operators of other endorsers run: frith endorse {}", short(&proposed.id)));
     }
     Ok(shown)
+}
+
+pub(super) fn rotate(home: &Home, args: RotateArgs, out: Out) -> Done {
+    let RotateArgs { next_key, wait_ms } = args;
+    // The node has another working directory than whoever asks.
+    let next_key = next_key.map(std::path::absolute).transpose();
+    let next_key = next_key.map_err(|e| CommandError::usage(format!("--next-key: {e}")))?;
+    let mut client = Client::connect(&home.socket())?;
+    let mut begun = client.ask(&Request::Rotate { next_key })?;
+    let sequence = begun["sequence"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+    begun["final"] = (wait_ms > 0).into();
+    if wait_ms > 0 {
+        let until = Condition::Rotated { at_least: sequence };
+        client.ask(&Request::Wait { until, timeout_ms: wait_ms }).inspect_err(|_| {
+            out.note("the rotation goes on by itself until it is final: see `frith status`");
+        })?;
+    }
+    out.result(&begun, || match wait_ms {
+        0 => format!("rotating to key {sequence}"),
+        _ => format!(
+            "rotated to key {sequence}; move {} elsewhere again",
+            home.keys().join("next.key").display()
+        ),
+    })
 }
 
 pub(super) fn leave(home: &Home, args: LeaveArgs, out: Out) -> Done {

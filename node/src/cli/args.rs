@@ -23,7 +23,7 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
 Look:        frith status · members · pending · log · why NODE
-Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · leave
+Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · rotate · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
             4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
@@ -100,6 +100,9 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     /// Give a suspended node its rights back, as soon as enough endorsers agree.
     #[command(after_help = "Example: frith release 3fa921 --note 'found in the lab' --dir D")]
     Release(ReleaseArgs),
+    /// Rotate to the next key, and commit to another: on a schedule, or when the running key may be in other hands.
+    #[command(after_help = "Example: frith rotate --dir D")]
+    Rotate(RotateArgs),
     /// Leave the domain for good. This identity can never come back.
     #[command(after_help = "Example: frith leave --yes --dir D")]
     Leave(LeaveArgs),
@@ -361,6 +364,16 @@ pub(super) struct ReleaseArgs {
     /// A line for the other operators.
     #[arg(long, default_value = "")]
     pub(super) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RotateArgs {
+    /// The file of the next key, if it does not lie in keys/ any more.
+    #[arg(long, value_name = "FILE")]
+    pub(super) next_key: Option<PathBuf>,
+    /// How long to wait until it is final; 0s only begins it.
+    #[arg(long = "wait", value_name = "SPAN", default_value = "1m", value_parser = span_ms)]
+    pub(super) wait_ms: u64,
 }
 
 #[derive(Debug, Args)]

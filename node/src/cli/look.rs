@@ -52,6 +52,8 @@ fn status_text(status: &Value) -> String {
     row("domain", format!("{} ({})", text(&status["domain"]), text(&status["name"])));
     let stale = if status["stale"] == true { ", stale: it answers no question of who is who" } else { "" };
     row("phase", format!("{}{stale}", text(&status["phase"])));
+    let rotating = if status["rotating"] == true { "; a rotation to the next one is on its way" } else { "" };
+    row("key", format!("number {}: {}{rotating}", text(&status["key_sequence"]), text(&status["key"])));
     let head = &status["head"];
     if head.is_null() {
         row("head", "none yet".into());

@@ -196,6 +196,7 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Revoke(args) => act::revoke(&home()?, args, out),
         Command::Suspend(args) => act::suspend(&home()?, args, out),
         Command::Release(args) => act::release(&home()?, args, out),
+        Command::Rotate(args) => act::rotate(&home()?, args, out),
         Command::Leave(args) => act::leave(&home()?, args, out),
         Command::Demo => match crate::demo::run(out.json) {
             Ok(()) => Ok(Exit::Holds),

@@ -15,6 +15,7 @@ mod tests;
 pub mod views;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use frith_protocol::identity::NodeId;
 use frith_protocol::state::Reason;
@@ -102,6 +103,12 @@ pub enum Request {
         #[serde(default)]
         note: String,
     },
+    /// Rotate to the next key.
+    Rotate {
+        /// The file of that key, if it does not lie where it was made.
+        #[serde(default)]
+        next_key: Option<PathBuf>,
+    },
     /// Leave the domain for good.
     Leave {},
     /// Have a ticket countersigned.
@@ -165,6 +172,11 @@ pub enum Condition {
         /// How many.
         at_least: usize,
     },
+    /// This node's key has been rotated so often, and that is final.
+    Rotated {
+        /// How often.
+        at_least: u32,
+    },
     /// An entry waits here for a block: agreement is at work.
     Deliberating {},
     /// A ticket that was made here is countersigned.
@@ -190,6 +202,7 @@ impl fmt::Display for Condition {
             Condition::Waiting { at_least } => {
                 write!(f, "at least {at_least} things that wait for the operator")
             }
+            Condition::Rotated { at_least } => write!(f, "this node at its key number {at_least}"),
             Condition::Deliberating {} => f.write_str("an entry that waits for a block"),
             Condition::Countersigned { id } => write!(f, "the ticket {id} countersigned"),
             Condition::Addresses { at_least } => {

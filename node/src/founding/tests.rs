@@ -17,7 +17,13 @@ pub(crate) fn founder(seed: u8) -> Founder {
     let key = |purpose: u8| SecretKey::from_seed([seed.wrapping_mul(3).wrapping_add(purpose); 32]);
     let (identity, next, voting) = (key(0), key(1), key(2));
     let inception = Inception::new(&identity, &next.public());
-    let keys = NodeKeys { inception, identity, voting: Some(voting.clone()) };
+    let keys = NodeKeys {
+        inception,
+        rotations: Vec::new(),
+        identity,
+        successor: None,
+        voting: Some(voting.clone()),
+    };
     let address = format!("/ip4/192.0.2.{seed}/tcp/5747");
     let card = Card::new(&keys, voting.public(), vec![address]).unwrap();
     Founder { keys, card }

@@ -72,7 +72,7 @@ pub(super) struct Driver {
     pub(super) dialling: HashMap<ConnectionId, PublicKey>,
     /// Messages for peers that are being dialled, since when.
     pub(super) waiting: HashMap<PublicKey, (Arc<Outbox>, Instant)>,
-    /// Whoever is gone and still connected, since when.
+    /// Whoever is gone, or a member no more, and still connected; since when.
     leaving: HashMap<PublicKey, Instant>,
     pub(super) questions: HashMap<OutboundRequestId, PublicKey>,
     pub(super) search: Backoff,
@@ -295,9 +295,10 @@ impl Driver {
             Standing::Stranger | Standing::Suspended => {
                 behaviour.gossip.close(&id);
                 behaviour.gone.unblock_peer(id);
-                if before >= Standing::Member {
-                    // gossipsub knows it. It may come back, as a stranger.
-                    let _ = self.swarm.disconnect_peer_id(id);
+                if before >= Standing::Member && self.peers.contains_key(&key) {
+                    // gossipsub knows it. It may come back, as a stranger. What was said to it before goes out first: it may be the proof that
+                    // its key is another now.
+                    self.leaving.insert(key, Instant::now());
                 }
             }
             Standing::Member | Standing::Endorser => {
@@ -313,7 +314,7 @@ impl Driver {
         self.fit_bounds(&key);
     }
 
-    /// Ends the connections of whoever is gone and has heard why, or does not listen.
+    /// Ends the connections of whoever is gone, or a member no more, and has heard why, or does not listen.
     pub(super) fn see_off(&mut self, now: Instant) {
         let heard = |key: &PublicKey| self.peers.get(key).is_none_or(|peer| peer.outbox.is_idle());
         let late = |since: &Instant| now.duration_since(*since) > FAREWELL;
@@ -325,9 +326,13 @@ impl Driver {
             .collect();
         for key in ready {
             self.leaving.remove(&key);
-            self.silence(&key);
-            if let Some(id) = peer_id_of(&key) {
+            let Some(id) = peer_id_of(&key) else { continue };
+            if self.standing_of(&key) == Standing::Gone {
+                self.silence(&key);
                 self.swarm.behaviour_mut().gone.block_peer(id);
+            } else {
+                // An error says that it has gone by itself.
+                let _ = self.swarm.disconnect_peer_id(id);
             }
         }
     }

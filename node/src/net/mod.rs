@@ -296,6 +296,12 @@ pub fn is_dialled(address: &Multiaddr) -> bool {
     names::dialable(&names::split_peer(address.clone()).0)
 }
 
+/// Whose address record this is, and what it says; `None` if it does not hold.
+pub fn addresses_in(record: &[u8]) -> Option<(PublicKey, Vec<Multiaddr>)> {
+    let book::Record { of, addresses, .. } = book::Record::open(record, contacts::now_s()).ok()?;
+    Some((of, addresses))
+}
+
 /// Starts the transport, on the current tokio runtime. When this returns, it listens.
 ///
 /// # Errors

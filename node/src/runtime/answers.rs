@@ -53,6 +53,7 @@ impl Host {
             Request::Revoke { node, reason, note } => self.revoke(&node, reason, note, now),
             Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
             Request::Release { node, note } => self.release(&node, note, now),
+            Request::Rotate { next_key } => self.rotate(next_key.as_deref()),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
             Request::Invite { roles, uses, lifetime_ms, note } => {
                 self.invite(roles, uses, lifetime_ms, note, now)
@@ -61,7 +62,7 @@ impl Host {
         self.reply(asker, reply);
     }
 
-    fn act(&mut self, command: Command) -> Result<(), Refusal> {
+    pub(super) fn act(&mut self, command: Command) -> Result<(), Refusal> {
         self.handle(Input::Command(command)).map_err(|error| match error {
             Error::Refused(fault @ Fault::WouldStrandTheCharter { .. }) => {
                 Refusal::refused(format!("{fault}; `frith amend` changes who the endorsers are"))

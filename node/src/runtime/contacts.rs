@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::checks::Incoming;
-use crate::net::{NetError, Network};
+use crate::net::{NetError, Network, addresses_in};
 use crate::store::{Store, StoreError};
 
 /// Where a store keeps what is in here.
@@ -55,6 +55,8 @@ pub(super) struct Contacts {
     /// Whoever answered at a hinted address.
     answered: BTreeSet<PublicKey>,
     kept: BTreeSet<PublicKey>,
+    /// New keys of peers that rotated, which were given the addresses of the old.
+    moved: BTreeSet<PublicKey>,
 }
 
 impl Contacts {
@@ -67,11 +69,12 @@ impl Contacts {
             serde_json::from_slice(&read(store.note(RECORDS)?)).unwrap_or_default();
         Ok(Contacts {
             hints,
+            addresses: records.iter().filter_map(|(_, record)| addresses_in(record)).collect(),
             records: records.into_iter().collect(),
-            addresses: BTreeMap::new(),
             changed: false,
             answered: BTreeSet::new(),
             kept: BTreeSet::new(),
+            moved: BTreeSet::new(),
         })
     }
 
@@ -143,9 +146,33 @@ impl Contacts {
         self.answered.insert(key);
     }
 
+    /// The network is another, and has been told nothing yet.
+    pub(super) fn forget_kept(&mut self) {
+        self.kept.clear();
+        self.moved.clear();
+    }
+
+    /// Whoever has rotated is still where it was: its new key gets the addresses of the old.
+    async fn follow_rotations(&mut self, core: &Core, network: &Network, wanted: &BTreeSet<PublicKey>) {
+        let Some(state) = core.state() else { return };
+        let known: BTreeSet<PublicKey> =
+            self.addresses.keys().copied().chain(self.hints.of.iter().map(|(key, _)| *key)).collect();
+        for old in known {
+            let Some(new) = state.owner_of(&old).and_then(|node| state.key_of(&node)) else { continue };
+            if new == old || !wanted.contains(&new) || !self.moved.insert(new) {
+                continue;
+            }
+            let addresses = self.addresses_of(&old);
+            network
+                .dial_peer(new, addresses.iter().filter_map(|address| address.parse().ok()).collect())
+                .await;
+        }
+    }
+
     /// Tells the network whom to keep to, if that changed.
     pub(super) async fn keep(&mut self, core: &Core, network: &Network) {
         let wanted = wanted(core, &self.answered);
+        self.follow_rotations(core, network, &wanted).await;
         if wanted != self.kept {
             network.keep_connected(wanted.iter().copied().collect()).await;
             self.kept = wanted;

@@ -6,8 +6,8 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Charter, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, State, Statement,
-    StatementId, Subject, Suspend, TicketTerms,
+    Admit, AdmittedBy, Charter, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate, State,
+    Statement, StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
@@ -71,6 +71,8 @@ pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<S
                 None => Some(format!("{} is not suspended so any more", subject.short())),
             }
         }
+        // It is never proposed.
+        Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => decided(),
     }
 }
 
@@ -343,6 +345,7 @@ fn kind_of(subject: &Subject) -> &'static str {
         Subject::Statement(Statement { kind: Kind::Suspend(_), .. }) => "suspension",
         Subject::Statement(Statement { kind: Kind::Release(_), .. }) => "release",
         Subject::Statement(Statement { kind: Kind::Amend(_), .. }) | Subject::Terms(_) => "amendment",
+        Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => "rotation",
         Subject::Ticket(_) => "ticket",
     }
 }
@@ -386,6 +389,12 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
         }
         Kind::Release(Release { subject, .. }) => format!("release {} again", name(subject)),
         Kind::Amend(amend) => amend_words(&amend.charter),
+        Kind::Rotate(Rotate { subject, rotations }) => match &rotations[..] {
+            [] => format!("the key of {} stays what it is", name(subject)),
+            [.., last] => {
+                format!("the key of {} is now {}, number {}", name(subject), last.key, last.sequence)
+            }
+        },
     }
 }
 

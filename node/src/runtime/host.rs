@@ -76,6 +76,10 @@ pub(super) struct Host {
     /// Who was named in the log on this connection for breaking a rule.
     named: BTreeSet<PublicKey>,
     save_at: Instant,
+    /// The transport must begin anew, under another key.
+    has_rotated: bool,
+    /// A rotation that is due is not tried before.
+    pub(super) rotate_at: Option<tokio::time::Instant>,
 }
 
 impl Host {
@@ -113,6 +117,8 @@ impl Host {
             told_version: BTreeSet::new(),
             named: BTreeSet::new(),
             save_at: now + SAVE_EVERY,
+            has_rotated: false,
+            rotate_at: None,
         }
     }
 
@@ -124,6 +130,12 @@ impl Host {
 
     pub(super) fn core(&self) -> &Core {
         self.router.core(&self.domain).expect("the one core is never taken out")
+    }
+
+    /// Whether the transport must begin anew, under another key: said once.
+    pub(super) fn rotated(&mut self) -> bool {
+        self.standings_changed |= self.has_rotated;
+        std::mem::take(&mut self.has_rotated)
     }
 
     pub(super) fn is_connected(&self, key: &PublicKey) -> bool {
@@ -444,6 +456,10 @@ impl Host {
                 self.connected.entry(key).and_modify(|known| *known = Standing::Gone);
             }
             Event::Dismissed { height } => self.raise(gone_in_words(Some(height))),
+            Event::Rotated { sequence, key } => {
+                tracing::info!(sequence, %key, "this node has rotated to its next key");
+                self.has_rotated = true;
+            }
             Event::Misbehaved { key, why } => {
                 if self.named.insert(key) {
                     tracing::warn!(peer = self.name_of(&key), why, "a peer broke a rule");
@@ -464,7 +480,7 @@ impl Host {
     }
 
     /// Tells the operator something that asks for a person.
-    fn raise(&mut self, text: String) {
+    pub(super) fn raise(&mut self, text: String) {
         tracing::error!("{text}");
         if self.alarms.len() == ALARMS_KEPT {
             self.alarms.pop_front();

@@ -9,6 +9,7 @@
 //! | `host` | the core's inputs and effects |
 //! | `clock` | the time that the core is given |
 //! | `contacts` | whom to be connected to |
+//! | `rotating` | the transport under the next key |
 //! | `answers`, `explain`, `waits` | what the control socket is told |
 
 mod answers;
@@ -17,6 +18,7 @@ mod clock;
 mod contacts;
 mod explain;
 mod host;
+mod rotating;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -34,6 +36,7 @@ use crate::control::{Asked, BindError, Listener};
 use crate::home::Home;
 use crate::keys::{self, KeyError, NodeKeys};
 use crate::net::{self, NetConfig, NetError, Network};
+use crate::rotation;
 use crate::store::{Damage, Opened, Store, StoreError};
 use checks::Incoming;
 use contacts::Contacts;
@@ -110,6 +113,7 @@ pub async fn run(
 
 /// A node that is up.
 struct Running {
+    config: Config,
     host: Host,
     network: Network,
     incoming: mpsc::Receiver<Incoming>,
@@ -117,7 +121,8 @@ struct Running {
 }
 
 async fn start(home: Home, config: Config) -> Result<Running, RunError> {
-    let NodeKeys { inception, identity, voting } = keys::load(&home)?;
+    rotation::tidy(&home)?;
+    let NodeKeys { inception, rotations, identity, successor, voting } = keys::load(&home)?;
     let node = inception.node_id();
     let Opened { store, records, damage } =
         tokio::task::block_in_place(|| Store::open(&home.store(), node, None))?;
@@ -132,24 +137,22 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     let mut seed = [0; 32];
     rand::fill(&mut seed);
     let contacts = Contacts::load(&store, &config.peers)?;
-    let net_config = NetConfig {
-        listen: config.listen.clone(),
-        external: config.external.clone(),
-        mdns: config.mdns,
-        memory_bytes_max: Some(MEMORY_BYTES_MAX),
-        records: contacts.records(),
-        ..NetConfig::new(identity.seed())
-    };
-    let keys = door::Keys { inception, sequence: 0, identity, voting: voting.into_iter().collect() };
+    let both = [Some(identity.clone()), successor.clone()];
+    let voting = voting.into_iter().collect();
+    let keys = door::Keys { inception, rotations, identity, successor, voting };
     let core_config = door::Config { keys, seed, workshop: Arc::new(PlainWorkshop), journal_lost };
     let open = || Core::open(core_config, records, now());
     let core = tokio::task::block_in_place(open)
         .map_err(|why| RunError::Open { store: store.dir().display().to_string(), why })?;
     let domain = core.domain();
+    // It may have found in its log that a rotation is final: then it speaks by the next key already.
+    let key = core.status(now()).key;
+    let speaks = both.into_iter().flatten().find(|secret| secret.public() == key);
+    let seed = speaks.expect("the core speaks by a key that it was given").seed();
 
     // The socket before the transport: a second node in one directory should fail before it greets anybody.
     let listener = Listener::bind(&home.socket()).await?;
-    let (network, events) = net::start(net_config).await?;
+    let (network, events) = net::start(net_config(&config, &contacts, seed)).await?;
     network.subscribe(domain).await;
     let (ready, incoming) = mpsc::channel(INCOMING_MAX);
     checks::start(events, ready.clone());
@@ -161,12 +164,23 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     host.settle().await.map_err(RunError::NotStored)?;
     host.begin(ready).await;
     tracing::info!(%node, %domain, "the node is running");
-    Ok(Running { host, network, incoming, listener })
+    Ok(Running { config, host, network, incoming, listener })
+}
+
+fn net_config(config: &Config, contacts: &Contacts, seed: [u8; 32]) -> NetConfig {
+    NetConfig {
+        listen: config.listen.clone(),
+        external: config.external.clone(),
+        mdns: config.mdns,
+        memory_bytes_max: Some(MEMORY_BYTES_MAX),
+        records: contacts.records(),
+        ..NetConfig::new(seed)
+    }
 }
 
 impl Running {
     async fn work(self, until: Until, stop: impl Future<Output = ()>) -> Result<Ended, RunError> {
-        let Running { mut host, network, mut incoming, listener } = self;
+        let Running { config, mut host, mut network, mut incoming, listener } = self;
         let (asked, mut asks) = mpsc::channel(ASKED_MAX);
         let serving = listener.serve(asked);
         tokio::pin!(serving, stop);
@@ -191,8 +205,16 @@ impl Running {
                 () = tokio::time::sleep(wake) => {}
             }
             host.tick();
+            host.rotate_if_due(&config, now());
             if let Err(e) = host.settle().await {
                 break Err(RunError::NotStored(e));
+            }
+            if host.rotated() {
+                match rotating::speak_anew(&mut host, &config).await {
+                    Ok(Some((anew, next))) => (network, incoming) = (anew, next),
+                    Ok(None) => {}
+                    Err(e) => break Err(e),
+                }
             }
         };
         match ended {

@@ -110,6 +110,7 @@ impl Host {
             }
             Condition::Peers { at_least } => self.connected.len() >= *at_least,
             Condition::Waiting { at_least } => self.open_proposals() >= *at_least,
+            Condition::Rotated { at_least } => core.status(self.clock.latest()).key_sequence >= *at_least,
             Condition::Deliberating {} => core.status(self.clock.latest()).waiting > 0,
             Condition::Addresses { at_least } => self.named_endorsers().len() >= *at_least,
         }
@@ -132,6 +133,7 @@ impl Host {
             | Condition::Member {}
             | Condition::Peers { .. }
             | Condition::Waiting { .. }
+            | Condition::Rotated { .. }
             | Condition::Deliberating {}
             | Condition::Addresses { .. } => None,
         }

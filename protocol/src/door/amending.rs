@@ -1,4 +1,4 @@
-//! How a charter comes about: whoever it seats consents with a fresh voting key, and what has enough of all becomes an `Amend` (SPEC 5.19).
+//! How a charter comes about: whoever it seats consents with a fresh voting key, and what has enough of all becomes an `Amend` (SPEC 5.21).
 
 use super::core::Core;
 use super::effects::Effects;
@@ -26,7 +26,7 @@ impl Core {
                 "this node's newest final block is older than the freshness bound: let it catch up first";
             return Err(Fault::BadBasis { why }.into());
         }
-        let signer = (self.me, self.keys.sequence, &self.keys.identity);
+        let signer = (self.me, self.sequence(), &self.keys.identity);
         Ok(Some(Consent::sign(&terms.id(), signer, voting, chain.basis())))
     }
 

@@ -13,11 +13,12 @@ use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
 use super::rations::{Question, Rations};
 use super::record::{Record, Table};
+use super::rotating::Again;
 use crate::agreement::{self, Agreement};
 use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
 use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
-use crate::identity::{Inception, KeySequence, NodeId, PublicKey, SecretKey, Signature, Verified};
+use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, Verified};
 use crate::joining::{Draft, Newcomer, Proposals, Waiting};
 use crate::limits;
 use crate::state::{
@@ -33,10 +34,12 @@ pub(super) type Hall = Agreement<Verified<Arc<Block>>, PublicKey, Signature>;
 pub struct Keys {
     /// Who it is.
     pub inception: Inception,
-    /// Which of its keys `identity` is.
-    pub sequence: KeySequence,
+    /// All its rotations since, in order. What a domain's log lacks of them is handed in.
+    pub rotations: Vec<Rotation>,
     /// Its current key: also that of its transport.
     pub identity: SecretKey,
+    /// The key that the last rotation is to, as long as that is not final. From then on it is the current one: [`Event::Rotated`].
+    pub successor: Option<SecretKey>,
     /// Voting keys: that of its seat, if it has one; and a fresh one, for the next charter that gives it a seat.
     pub voting: Vec<SecretKey>,
 }
@@ -111,6 +114,11 @@ pub struct Core {
     /// Final blocks to publish, unless somebody else did by then: by id.
     pub(super) publications: BTreeMap<BlockId, (Timestamp, Arc<Message>)>,
 
+    /// When a rotation of ours is handed in again, while the log lacks it.
+    pub(super) rotation_again: Option<Again>,
+    /// The log that it was opened with says that we rotated; that is told at the first occasion.
+    pub(super) rotated_before: bool,
+
     /// The newest head of which a gossiped copy was passed on.
     pub(super) passed_on: Option<BlockId>,
 
@@ -167,6 +175,9 @@ impl Core {
         if std::mem::take(&mut self.retires) {
             self.retire_voting_keys(effects);
         }
+        if std::mem::take(&mut self.rotated_before) {
+            self.tell_rotated(effects);
+        }
         match input {
             Input::Received { from, message } => self.received(from, &message, effects),
             Input::Gossiped { from, message } => {
@@ -213,6 +224,7 @@ impl Core {
             self.rations.deadline(),
             self.relays.values().min().copied(),
             self.publications.values().map(|(at, _)| *at).min(),
+            self.rotation_again.map(|again| again.at),
         ]
         .into_iter()
         .flatten()
@@ -296,6 +308,14 @@ impl Core {
             }
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
             Message::Talk(talk) => self.talked(from, talk, effects),
+            Message::KeyHistory(history) => {
+                let Some(newcomer) = &mut self.newcomer else {
+                    return Err(Error::Untimely("the log says whose key is whose"));
+                };
+                let steps = newcomer.keys_shown(history);
+                self.walk(steps, effects);
+                Ok(())
+            }
             Message::Circulate(circulated) => {
                 self.circulated(from, &Verified::of_verified_parts(Arc::clone(circulated)), effects)
             }
@@ -352,6 +372,9 @@ impl Core {
             self.fetch_snapshot(None, effects);
         }
         self.recirculate_to(peer, effects);
+        if self.seat_of(&peer).is_some() || self.chain.is_none() {
+            self.show_own_rotation(peer, effects);
+        }
         if self.seat_of(&peer).is_some() {
             if let Some(voter) = self.voter_of(&peer) {
                 self.agree(agreement::Input::Connected(voter), effects);
@@ -383,6 +406,7 @@ impl Core {
             effects.tell(Event::Lapsed { id });
         }
         self.relay_what_is_due(effects);
+        self.hand_in_what_is_due(effects);
         self.publish_what_is_due(effects);
         while let Some((peer, question)) = self.rations.due(now) {
             // Nobody is to blame if there is no answer any more: the peer asks again.
@@ -408,6 +432,7 @@ impl Core {
                 self.keys.voting.push(key);
                 Ok(())
             }
+            Command::Rotate { rotation, key } => self.rotate(*rotation, *key, effects),
         }
     }
 
@@ -494,8 +519,10 @@ impl Core {
     pub(super) fn seat_of(&self, key: &PublicKey) -> Option<NodeId> {
         match &self.chain {
             Some(chain) => {
-                let node = chain.state().owner_of(key)?;
-                chain.state().has_seat(&node).then_some(node)
+                let state = chain.state();
+                let node = state.owner_of(key)?;
+                // Whoever has one of its earlier keys is not it.
+                (state.has_seat(&node) && state.key_of(&node) == Some(*key)).then_some(node)
             }
             None => {
                 let charter = self.charter()?;
@@ -520,9 +547,8 @@ impl Core {
             return others.map(|seat| seat.inception.key).collect();
         };
         let state = chain.state();
-        let current = |node| state.standing(node).map(|standing| standing.keys.current);
         let others = state.seats().filter(|(node, _)| **node != self.me);
-        others.map(|(node, seat)| current(node).unwrap_or(seat.inception.key)).collect()
+        others.map(|(node, seat)| state.key_of(node).unwrap_or(seat.inception.key)).collect()
     }
 
     /// The transport key of whoever votes by `voter`.
@@ -532,7 +558,7 @@ impl Core {
         };
         let state = chain.state();
         let (node, seat) = state.seats().find(|(_, seat)| seat.voting_key == *voter)?;
-        Some(state.standing(node).map_or(seat.inception.key, |standing| standing.keys.current))
+        Some(state.key_of(node).unwrap_or(seat.inception.key))
     }
 
     /// What this node is doing.

@@ -80,8 +80,11 @@ impl Core {
     pub(super) fn judge_draft(&mut self, from: PublicKey, draft: &Verified<Draft>, effects: &mut Effects) {
         let statement = draft.statement.id();
         let id = Hash(statement.0);
-        if let Some(given) = self.given.get(&id) {
-            let verdict = Verdict::Endorsed(given.endorsement);
+        let stored = self.given.get(&id).map(|given| given.endorsement.key == self.keys.identity.public());
+        if stored.is_some_and(|by_this_key| by_this_key || self.check_may_endorse().is_ok()) {
+            // What was signed by an earlier key is signed anew: it was judged, and an operator's yes is not asked for twice.
+            let subject = Subject::Statement(draft.statement.clone());
+            let verdict = Verdict::Endorsed(self.sign(&subject, effects));
             effects.send(from, Arc::new(Message::Answer(Box::new(Answer { statement, verdict }))));
             return;
         }
@@ -123,13 +126,14 @@ impl Core {
             return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
         if let Err(fault) = self.check_may_endorse() {
-            // A seat that has no state yet, or has halted, may come round; one that is suspended may be released.
+            // A seat that has no state yet, or has halted, may come round; one that is suspended may be released; the log of one that has rotated
+            // catches up.
             let retry = match self.phase() {
-                Phase::Syncing | Phase::Halted => Retry::Later,
+                Phase::Syncing | Phase::Halted | Phase::Endorsing => Retry::Later,
                 Phase::Restrained if matches!(fault, Fault::EndorserSuspended { .. }) => Retry::Later,
                 // It may have had a seat: whoever asks it does not know the newest charter, and learns it with the newest head.
                 Phase::Following => Retry::NewerBasis,
-                Phase::Endorsing | Phase::Joining | Phase::Restrained | Phase::Gone => Retry::Never,
+                Phase::Joining | Phase::Restrained | Phase::Gone => Retry::Never,
             };
             return Judged::Decline(fault.to_string(), retry);
         }

@@ -18,13 +18,15 @@ use crate::state::{
 use crate::time::Timestamp;
 
 impl Core {
-    /// Signs a subject that was judged, once: a repeated wish gets the stored bytes.
+    /// Signs a subject that was judged, once with each key: a repeated wish gets the stored bytes.
     pub(super) fn sign(&mut self, subject: &Subject, effects: &mut Effects) -> Endorsement {
         let id = subject.digest();
-        if let Some(given) = self.given.get(&id) {
+        if let Some(given) = self.given.get(&id)
+            && given.endorsement.key == self.keys.identity.public()
+        {
             return given.endorsement;
         }
-        let endorsement = Endorsement::sign(&id, self.me, self.keys.sequence, &self.keys.identity);
+        let endorsement = Endorsement::sign(&id, self.me, self.sequence(), &self.keys.identity);
         let given = Given { endorsement, until: self.useful_until(subject), admits: admission_of(subject) };
         self.keep_given(id, given, effects);
         effects.tell(Event::Endorsed { id });
@@ -46,6 +48,8 @@ impl Core {
                 // No longer than it would last.
                 Kind::Suspend(suspend) => suspend.until,
                 Kind::Amend(_) => self.now.plus(charter.timing.proposal_lifetime_ms),
+                // Nobody endorses it.
+                Kind::Rotate(_) => self.now,
             },
         }
     }
@@ -57,7 +61,7 @@ impl Core {
 
     pub(super) fn check_may_endorse(&self) -> Result<(), Fault> {
         match self.phase() {
-            Phase::Endorsing => Ok(()),
+            Phase::Endorsing => self.check_own_key(),
             Phase::Restrained => {
                 let gone = self.state().is_some_and(|state| state.is_gone(&self.me));
                 let node = self.me;
@@ -86,6 +90,9 @@ impl Core {
         let Some(chain) = &self.chain else { return Err(Fault::Unknown { what: "the state" }) };
         let time = self.now.max(chain.head().time.plus(1));
         match subject {
+            Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => {
+                Err(Fault::NotAllowed { what: "a rotation as a proposal: it needs nobody's endorsement" })
+            }
             Subject::Statement(statement) => {
                 if let Some(basis) = statement.basis() {
                     self.check_basis(basis)?;
@@ -197,6 +204,7 @@ impl Core {
         };
         let subject = Subject::Statement(statement.clone());
         self.judge_subject(&subject)?;
+        self.check_own_key()?;
         let endorsement = self.sign(&subject, effects);
         let entry =
             Verified::of_verified_parts(Arc::new(Entry { statement, endorsements: vec![endorsement] }));
@@ -390,7 +398,7 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
                 };
                 Some((admit.subject.node_id(), ticket))
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => None,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => None,
         },
     }
 }

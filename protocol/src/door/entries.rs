@@ -76,12 +76,17 @@ impl Core {
 
     /// Whether the peer at this transport key is the one whom `statement` is about.
     pub(super) fn speaks_for(&self, from: &PublicKey, statement: &Statement) -> bool {
-        let by_first_key = match &statement.kind {
-            Kind::Admit(admit) => admit.subject.key == *from,
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => false,
-        };
-        let owner = self.owner_of(from);
-        by_first_key || owner.is_some() && owner == statement.subject()
+        let Some(subject) = statement.subject() else { return false };
+        let current = self.state().and_then(|state| state.key_of(&subject));
+        match &statement.kind {
+            Kind::Admit(admit) => current.unwrap_or(admit.subject.key) == *from,
+            // By the key that it had, by that which it has, or between the two.
+            Kind::Rotate(rotate) => {
+                self.owner_of(from) == Some(subject)
+                    || rotate.rotations.iter().any(|rotation| rotation.key == *from)
+            }
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => current == Some(*from),
+        }
     }
 
     /// The height of the block that holds `statement`, or one with its effect.
@@ -105,6 +110,11 @@ impl Core {
                 let of_epoch = self.charters.as_ref()?.of_epoch(amend.charter.epoch)?;
                 let same = of_epoch.charter.previous == amend.charter.previous;
                 of_epoch.since.filter(|_| same).map(|(height, _)| height)
+            }
+            Kind::Rotate(rotate) => {
+                let standing = state.standing(&rotate.subject)?;
+                let last = rotate.rotations.last()?.sequence;
+                standing.rotated.filter(|_| last <= standing.keys.sequence).map(|rotated| rotated.height)
             }
         }
     }
@@ -172,6 +182,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         Fault::SubjectGone { .. }
         | Fault::KeyTaken { .. }
         | Fault::WrongNumber { .. }
+        | Fault::BadRotation { .. }
         | Fault::UnknownRole { .. }
         | Fault::RoleBeyondTicket { .. }
         | Fault::TicketExpired
@@ -181,8 +192,8 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::GroundsNotAllowed { .. }
         | Fault::BadKey { .. }
         | Fault::NotAllowed { .. } => Some(Retry::Never),
-        // It may be released.
-        Fault::SubjectSuspended { .. } => Some(Retry::Later),
+        // It may be released; tomorrow it may rotate again.
+        Fault::SubjectSuspended { .. } | Fault::RotatedTooOften { .. } => Some(Retry::Later),
         // Whoever endorsed it may not any more: others can.
         Fault::NotAnEndorser { .. }
         | Fault::EndorserGone { .. }

@@ -16,7 +16,7 @@ use crate::following::{Chain, NotTaken, Proof, Workshop, chain_below};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
 use crate::joining::Waiting;
 use crate::limits;
-use crate::state::{Block, BlockId, FinalChain, Header, Kind};
+use crate::state::{Block, BlockId, FinalChain, Header, Kind, Rank};
 use crate::time::Timestamp;
 
 type Input = agreement::Input<Verified<Arc<Block>>, PublicKey, Signature>;
@@ -295,7 +295,10 @@ impl Core {
             };
             return self.was_admitted(from, height, effects);
         }
-        let Some(chain) = &mut self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        let Some(chain) = &mut self.chain else {
+            self.shown_without_a_state(proven, effects);
+            return Err(Error::Untimely("there is no state yet"));
+        };
         if self.halted.is_some() {
             return Err(Error::Untimely("this node has halted"));
         }
@@ -341,6 +344,7 @@ impl Core {
                     self.dismissed(height, effects);
                     return Ok(());
                 }
+                self.shown_to_have_rotated(proven, effects);
                 self.ask_about_a_gap(from, effects);
                 Err(Error::Untimely("blocks are missing here before it"))
             }
@@ -478,8 +482,7 @@ impl Core {
             let mut proof = None;
             for entry in &block.entries {
                 // Most nodes follow and wait for nothing: they need not hash what they would then not find.
-                let matters = entry.statement.is_denial() || matches!(entry.statement.kind, Kind::Amend(_));
-                if matters || self.waits_for_entries() {
+                if entry.statement.rank() != Rank::Grant || self.waits_for_entries() {
                     self.entry_became_final(entry, block.header.height, &mut proof, effects);
                 }
             }
@@ -533,6 +536,23 @@ impl Core {
             Kind::Release(_) => {}
             // Before the first ballot of the next epoch, the last block of this one (SPEC 8.19).
             Kind::Amend(_) | Kind::Suspend(_) => effects.sync_all(),
+            Kind::Rotate(rotate) if rotate.subject == self.me => {
+                self.adopt_rotation(effects);
+                self.endorse_again(effects);
+            }
+            // Under its old key it is a stranger here, and would not be given what it may lack to know that.
+            Kind::Rotate(rotate) => {
+                let node = rotate.subject;
+                let old = |key: &PublicKey| {
+                    self.owner_of(key) == Some(node) && self.standing_of(key) == Standing::Stranger
+                };
+                let keys: Vec<PublicKey> = self.connected.iter().copied().filter(old).collect();
+                for key in keys {
+                    if let Some(message) = self.proof_of(height, proof) {
+                        effects.send(key, message);
+                    }
+                }
+            }
             Kind::Revoke(revoke) => {
                 effects.sync_all();
                 let Some(chain) = &self.chain else { return };
@@ -589,6 +609,12 @@ impl Core {
     pub(super) fn answer_head(&mut self, to: PublicKey, effects: &mut Effects) -> Result<(), Error> {
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
         let charter = chain.state().charter_id();
+        if self.hall.is_some()
+            && self.standing_of(&to) == Standing::Stranger
+            && let Some(history) = self.key_history()
+        {
+            effects.send(to, Arc::new(history));
+        }
         effects.send(to, Arc::new(Message::Head { charter, tip: chain.tip().map(Box::new) }));
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::message::Message;
 use crate::encoding::Hash;
 use crate::fault::Fault;
-use crate::identity::{NodeId, PublicKey, SecretKey, Verified};
+use crate::identity::{KeySequence, NodeId, PublicKey, Rotation, SecretKey, Verified};
 use crate::state::{BlockId, Endorsement, StatementId, Subject};
 use crate::time::Timestamp;
 
@@ -59,9 +59,17 @@ pub enum Command {
     Leave,
     /// Here is a fresh voting key, durable at the host: for the next charter that gives us a seat.
     FreshVotingKey(SecretKey),
+    /// Rotate to another key. The host must have made durable before: the rotation, as the last of [`Keys::rotations`](super::Keys); `key`, as
+    /// the successor; and the key that is committed to next. Or it would be an identity of which nobody has the keys.
+    Rotate {
+        /// Signed by `key`.
+        rotation: Box<Rotation>,
+        /// The key that was committed to.
+        key: Box<SecretKey>,
+    },
 }
 
-/// What a core tells. None of it needs to be acted upon, but for [`Event::Denied`].
+/// What a core tells. None of it needs to be acted upon, but for [`Event::Denied`] and [`Event::Rotated`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
@@ -147,6 +155,13 @@ pub enum Event {
         key: PublicKey,
         /// Whose.
         node: NodeId,
+    },
+    /// Our key is another now, and the old one is a stranger's: the transport must speak by this one, and the old one can be destroyed.
+    Rotated {
+        /// Its number.
+        sequence: KeySequence,
+        /// The new key.
+        key: PublicKey,
     },
     /// A peer broke a rule, as showed only later.
     Misbehaved {

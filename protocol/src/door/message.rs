@@ -9,7 +9,7 @@ use crate::encoding::{self, Malformed, VERSION};
 use crate::fault::Fault;
 use crate::following::Link;
 use crate::identity::{PublicKey, Sheet, Signature, Stateless};
-use crate::joining::{Answer, Circulated, Draft, Retry};
+use crate::joining::{Answer, Circulated, Draft, KeyHistory, Retry};
 use crate::limits;
 use crate::state::{Block, BlockId, Charter, CharterId, DomainId, Entry, FinalChain, StatementId, Subject};
 
@@ -85,6 +85,8 @@ pub enum Message {
     },
     /// «So»: ascending, without a gap.
     Links(Vec<Arc<Link>>),
+    /// «My key is not that in the charter any more»: with a head, for whoever has no state yet.
+    KeyHistory(Box<KeyHistory>),
 }
 
 /// What a peer is to us, from nothing to everything. Each includes the one before.
@@ -119,7 +121,8 @@ impl Message {
             | Message::Answer(_)
             | Message::Refused { .. }
             | Message::Same
-            | Message::Snapshot(_) => Standing::Member,
+            | Message::Snapshot(_)
+            | Message::KeyHistory(_) => Standing::Member,
             // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
             Message::Final(_) | Message::Links(_) => Standing::Stranger,
             Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Suspended,
@@ -153,6 +156,7 @@ impl Message {
             Message::Circulate(_) => "Circulate",
             Message::AskLinks { .. } => "AskLinks",
             Message::Links(_) => "Links",
+            Message::KeyHistory(_) => "KeyHistory",
         }
     }
 }
@@ -191,6 +195,7 @@ impl Stateless for Message {
             Message::Final(chain) => chain.inspect(sheet),
             Message::Talk(talk) => talk.inspect(sheet),
             Message::Circulate(circulated) => circulated.inspect(sheet),
+            Message::KeyHistory(history) => history.inspect(sheet),
         }
     }
 }

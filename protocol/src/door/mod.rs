@@ -7,6 +7,7 @@
 //! | `finality` | agreement and following: how blocks become final here, and what follows |
 //! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
 //! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
+//! | `rotating` | this node's own rotations |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
@@ -24,6 +25,7 @@ mod message;
 mod open;
 mod rations;
 mod record;
+mod rotating;
 mod router;
 mod syncing;
 mod talk;

@@ -8,6 +8,7 @@ use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
 use super::input::Alarm;
 use super::record::{Record, Table};
+use super::rotating::Again;
 use super::syncing::{ADMITTED_KEY, APPLICATION_KEY, proof_of};
 use super::talk::record_with_block;
 use crate::agreement::{Journal, JournalRecord};
@@ -166,6 +167,8 @@ impl Core {
             promised: BTreeMap::new(),
             relays: BTreeMap::new(),
             publications: BTreeMap::new(),
+            rotation_again: None,
+            rotated_before: false,
             passed_on: None,
             snapshots: VecDeque::new(),
             stored_heights: Vec::new(),
@@ -194,6 +197,7 @@ impl Core {
         core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
         core.open_hall(&store, config.journal_lost)?;
         core.open_queues(&store)?;
+        core.open_rotation();
         Ok(core)
     }
 
@@ -307,6 +311,18 @@ impl Core {
         }
         self.take_seat(Journal::Lost(lost.unwrap_or_else(|| "the journal is missing".into())));
         Ok(())
+    }
+
+    /// A rotation may have become final and not been told of, or not have become final.
+    fn open_rotation(&mut self) {
+        let current = self.state().and_then(|state| state.key_of(&self.me));
+        if let Some(key) = self.keys.successor.take_if(|key| Some(key.public()) == current) {
+            self.keys.identity = key;
+            self.rotated_before = true;
+        }
+        if self.is_rotating() {
+            self.rotation_again = Some(Again::from(self.now));
+        }
     }
 
     fn open_queues(&mut self, store: &Store) -> Result<(), OpenError> {

@@ -9,6 +9,7 @@ use super::input::{Error, Event};
 use super::message::{Message, Standing};
 use super::rations::Question;
 use super::record::{Record, Table};
+use super::rotating::Again;
 use crate::agreement::{self, Journal};
 use crate::encoding::encoded_len;
 use crate::fault::Fault;
@@ -49,6 +50,10 @@ impl Core {
     pub(super) fn fetch_snapshot(&mut self, failed: Option<PublicKey>, effects: &mut Effects) {
         let mut connected: Vec<PublicKey> =
             self.connected.iter().copied().filter(|key| self.is_seated(key)).collect();
+        if connected.is_empty() {
+            // Without a state we know endorsers by their first keys only, and all of them may have rotated. Snapshots prove themselves.
+            connected = self.connected.iter().copied().collect();
+        }
         if connected.len() > 1 {
             connected.retain(|key| Some(*key) != failed);
         }
@@ -206,6 +211,10 @@ impl Core {
         let (period, jitter) = (self.follow_period_ms(), self.jitter());
         self.follower = Follower::new(self.now, jitter, period);
         effects.tell(Event::Synced { height });
+        self.adopt_rotation(effects);
+        if self.is_rotating() {
+            self.rotation_again = Some(Again::from(self.now));
+        }
         // Whoever went while this node was away, and is connected.
         let gone: Vec<PublicKey> = self
             .connected

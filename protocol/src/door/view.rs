@@ -6,7 +6,7 @@ use super::core::{Core, Phase};
 use super::input::Alarm;
 use crate::encoding::Hash;
 use crate::following::Chain;
-use crate::identity::{NodeId, PublicKey};
+use crate::identity::{KeySequence, NodeId, PublicKey};
 use crate::joining::{Anchor, Proposal};
 use crate::state::{BlockId, DomainId, Effective, RoleName, State};
 use crate::time::Timestamp;
@@ -18,6 +18,10 @@ pub struct Status {
     pub node: NodeId,
     /// Its current transport key.
     pub key: PublicKey,
+    /// How often that was rotated.
+    pub key_sequence: KeySequence,
+    /// Whether a rotation to the next key is on its way into the log.
+    pub rotating: bool,
     /// Its domain.
     pub domain: DomainId,
     /// What people call the domain; none before a newcomer has seen the charter.
@@ -162,6 +166,8 @@ impl Core {
         Status {
             node: self.me,
             key: self.keys.identity.public(),
+            key_sequence: self.sequence(),
+            rotating: self.is_rotating(),
             domain: self.domain,
             name: self.charter().map(|charter| charter.name.clone()),
             phase: self.phase(),

@@ -5,8 +5,10 @@
 
 mod inception;
 mod keys;
+mod rotation;
 mod verify;
 
 pub use inception::{Inception, NodeId};
 pub use keys::{Algorithm, BadKey, KeySequence, PublicKey, SecretKey, Signature};
+pub use rotation::Rotation;
 pub use verify::{BatchCheck, Claim, Sheet, SignatureCheck, Stateless, Verified, verify};

@@ -9,5 +9,7 @@ mod waiting;
 pub use newcomer::{Application, Newcomer, Step};
 pub use printed::NotPrinted;
 pub use proposals::{Decision, Origin, Proposal, Proposals};
-pub use ticket::{Anchor, Answer, Circulated, Draft, Retry, Shown, Ticket, Verdict, spend_digest};
+pub use ticket::{
+    Anchor, Answer, Circulated, Draft, KeyHistory, Retry, Shown, Ticket, Verdict, spend_digest,
+};
 pub use waiting::{Offered, Waiting};

@@ -13,12 +13,12 @@ use crate::following::{Charters, Link, Workshop, check_certificate, check_links}
 use crate::identity::{Inception, NodeId, PublicKey, Verified};
 use crate::limits;
 use crate::state::{
-    Admit, Basis, Charter, Endorsement, Entry, FinalChain, Grounds, Header, Kind, RoleName, Statement,
+    Admit, Basis, Charter, Endorsement, Entry, FinalChain, Grounds, Header, Keys, Kind, RoleName, Statement,
     StatementId, Window,
 };
 use crate::time::Timestamp;
 
-use super::ticket::{Anchor, Answer, Draft, Retry, Shown, Ticket, Verdict, spend_digest};
+use super::ticket::{Anchor, Answer, Draft, KeyHistory, Retry, Shown, Ticket, Verdict, spend_digest};
 
 /// What a newcomer asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,9 +68,9 @@ struct Drafted {
     draft: Arc<Draft>,
     endorsements: BTreeMap<NodeId, Endorsement>,
     /// Endorsers that will never sign this draft, and why.
-    declined: BTreeMap<PublicKey, String>,
+    declined: BTreeMap<NodeId, String>,
     /// Endorsers that want a newer basis.
-    outdated: BTreeSet<PublicKey>,
+    outdated: BTreeSet<NodeId>,
     entry: Option<Arc<Entry>>,
 }
 
@@ -80,13 +80,15 @@ pub struct Newcomer {
     application: Application,
     inception: Inception,
     known: Option<Known>,
+    /// The keys of the charter's endorsers, as far as they have shown that they are not those in it any more.
+    keys: BTreeMap<NodeId, Keys>,
     /// Heads that were shown before the charter was.
     early: BTreeMap<PublicKey, Option<FinalChain>>,
     /// The newest certified head that anybody showed.
     head: Option<Header>,
     drafted: Option<Drafted>,
     /// Endorsers that refused the entry as such, and what they say may help.
-    refused: BTreeMap<PublicKey, Retry>,
+    refused: BTreeMap<NodeId, Retry>,
     /// In how many entries that were refused for their endorsements each endorser was: one that was revoked may go on signing, and a newcomer
     /// cannot know who that is. It is in all of them; so the next entry is made of those who were in the fewest.
     doubts: BTreeMap<NodeId, u32>,
@@ -103,6 +105,7 @@ impl Newcomer {
             application,
             inception,
             known: None,
+            keys: BTreeMap::new(),
             early: BTreeMap::new(),
             head: None,
             drafted: None,
@@ -141,8 +144,18 @@ impl Newcomer {
         self.known.as_ref().map(|known| &*known.charters.newest().charter)
     }
 
+    /// The endorser whose key this is, as far as it has shown.
+    fn endorser_at(&self, key: &PublicKey) -> Option<NodeId> {
+        if let Some((node, _)) = self.keys.iter().find(|(_, keys)| keys.current == *key) {
+            return Some(*node);
+        }
+        let seat = self.charter()?.endorsers.iter().find(|seat| seat.inception.key == *key)?;
+        // Whoever has shown a later key speaks by no earlier one.
+        Some(seat.node_id()).filter(|node| !self.keys.contains_key(node))
+    }
+
     fn is_endorser(&self, key: &PublicKey) -> bool {
-        self.charter().is_some_and(|charter| charter.endorsers.iter().any(|seat| seat.inception.key == *key))
+        self.endorser_at(key).is_some()
     }
 
     /// A connection is up.
@@ -184,10 +197,11 @@ impl Newcomer {
         if self.known.is_none() || self.head.is_none() {
             return vec![Step::AskBeginning(peer)];
         }
-        let Some(drafted) = &self.drafted else { return Vec::new() };
         if !self.is_endorser(&peer) {
-            return Vec::new();
+            // An endorser whose key is a later one shows that with its head.
+            return vec![Step::AskHead(peer)];
         }
+        let Some(drafted) = &self.drafted else { return Vec::new() };
         match &drafted.entry {
             Some(entry) => vec![Step::Submit(peer, Arc::clone(entry))],
             None => vec![Step::AskEndorsement(peer, Arc::clone(&drafted.draft))],
@@ -240,6 +254,27 @@ impl Newcomer {
         // Heads, and endorsers, of charters before say nothing any more.
         self.head = None;
         vec![Step::AskHead(by)]
+    }
+
+    /// Somebody showed how an endorser's key came to be what it is. Its signatures were checked; here, that it goes on from the charter.
+    pub fn keys_shown(&mut self, history: &KeyHistory) -> Vec<Step> {
+        let seat = self.charter().and_then(|charter| charter.seat_of(&history.node));
+        let Some(seat) = seat else { return Vec::new() };
+        let begun = Keys::of(&seat.inception);
+        let Ok(keys) = history.rotations.iter().try_fold(begun, |keys, next| keys.rotated(next)) else {
+            return Vec::new();
+        };
+        let known = self.keys.get(&history.node).map_or(0, |keys| keys.sequence);
+        if keys.sequence <= known {
+            return Vec::new();
+        }
+        let key = keys.current;
+        self.keys.insert(history.node, keys);
+        // What it signed by an earlier key makes no entry any more: it signs anew when it is asked.
+        if let Some(drafted) = self.drafted.as_mut().filter(|drafted| drafted.entry.is_none()) {
+            drafted.endorsements.remove(&history.node);
+        }
+        if self.connected.contains(&key) { self.next_for(key) } else { Vec::new() }
     }
 
     /// Somebody showed its head: none if nothing follows genesis. It is believed if the newest charter's quorum certifies it, is not older than the anchor, and is fresh.
@@ -365,6 +400,7 @@ impl Newcomer {
 
     /// An endorser answered the draft. Its signature was checked; here, whose it is.
     pub fn answered(&mut self, by: PublicKey, answer: &Answer) -> Vec<Step> {
+        let endorser = self.endorser_at(&by);
         let Some(known) = &self.known else { return Vec::new() };
         let charter = Arc::clone(&known.charters.newest().charter);
         let need = usize::from(charter.thresholds.admit);
@@ -377,15 +413,19 @@ impl Newcomer {
         match &answer.verdict {
             Verdict::Waiting => Vec::new(),
             Verdict::Endorsed(endorsement) => {
-                // By its current key: later epochs ask the domain's newest charter and rotations; here they are the founding ones.
-                let entitled = charter
-                    .seat_of(&endorsement.node)
-                    .is_some_and(|seat| seat.inception.key == endorsement.key && endorsement.sequence == 0);
+                // By its current key, as far as it has shown that.
+                let entitled = charter.seat_of(&endorsement.node).is_some_and(|seat| {
+                    let (key, sequence) = match self.keys.get(&endorsement.node) {
+                        Some(keys) => (keys.current, keys.sequence),
+                        None => (seat.inception.key, 0),
+                    };
+                    (endorsement.key, endorsement.sequence) == (key, sequence)
+                });
                 if !entitled {
                     return Vec::new();
                 }
-                drafted.declined.remove(&by);
-                drafted.outdated.remove(&by);
+                drafted.declined.remove(&endorsement.node);
+                drafted.outdated.remove(&endorsement.node);
                 drafted.endorsements.insert(endorsement.node, *endorsement);
                 // Once an entry was refused, whoever has not answered yet is waited for, until the next tick.
                 if !self.doubts.is_empty() && self.somebody_is_silent() {
@@ -395,15 +435,14 @@ impl Newcomer {
             }
             Verdict::Declined { why, retry } => {
                 let mut steps = vec![Step::Declined(by, why.clone())];
-                let is_endorser = charter.endorsers.iter().any(|seat| seat.inception.key == by);
-                match retry {
-                    Retry::NewerBasis if is_endorser => {
-                        drafted.outdated.insert(by);
+                match (retry, endorser) {
+                    (Retry::NewerBasis, Some(node)) => {
+                        drafted.outdated.insert(node);
                     }
-                    Retry::Never if is_endorser => {
-                        drafted.declined.insert(by, why.clone());
+                    (Retry::Never, Some(node)) => {
+                        drafted.declined.insert(node, why.clone());
                     }
-                    Retry::Later | Retry::NewerBasis | Retry::Never => return steps,
+                    (Retry::Later, _) | (Retry::NewerBasis | Retry::Never, None) => return steps,
                 }
                 // Those who may lie bring neither about alone.
                 let against = drafted.declined.keys().chain(&drafted.outdated).collect::<BTreeSet<_>>();
@@ -420,9 +459,9 @@ impl Newcomer {
 
     fn somebody_is_silent(&self) -> bool {
         let Some(drafted) = &self.drafted else { return false };
-        let has_signed = |key: &PublicKey| drafted.endorsements.values().any(|e| e.key == *key);
-        self.connected.iter().filter(|peer| self.is_endorser(peer)).any(|peer| {
-            !has_signed(peer) && !drafted.declined.contains_key(peer) && !drafted.outdated.contains(peer)
+        self.connected.iter().filter_map(|peer| self.endorser_at(peer)).any(|node| {
+            let signed = drafted.endorsements.contains_key(&node);
+            !signed && !drafted.declined.contains_key(&node) && !drafted.outdated.contains(&node)
         })
     }
 
@@ -452,10 +491,8 @@ impl Newcomer {
     /// An endorser says that the entry cannot go into a block. Believed when more say so than may lie.
     pub fn refused(&mut self, by: PublicKey, statement: &StatementId, why: &str, retry: Retry) -> Vec<Step> {
         let ours = self.drafted.as_ref().is_some_and(|drafted| drafted.id == *statement);
-        if !ours || !self.is_endorser(&by) || self.failed {
-            return Vec::new();
-        }
-        self.refused.insert(by, retry);
+        let Some(node) = self.endorser_at(&by).filter(|_| ours && !self.failed) else { return Vec::new() };
+        self.refused.insert(node, retry);
         let mut steps = vec![Step::Declined(by, why.to_owned())];
         let liars = self.charter().map_or(0, |charter| usize::from(charter.faults));
         // Only those count who say the same: one liar must not decide what the honest ones meant.
@@ -492,7 +529,9 @@ impl Newcomer {
         let block = chain.blocks.iter().find(|block| {
             block.entries.iter().any(|entry| match &entry.statement.kind {
                 Kind::Admit(admit) => admit.subject.node_id() == me,
-                Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => false,
+                Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => {
+                    false
+                }
             })
         })?;
         // The statements are what the certified header names, whoever sent the body.

@@ -64,15 +64,21 @@ impl Proposal {
         self.subject.digest()
     }
 
-    /// Adds what is new of `endorsements`; whether anything was.
+    /// Adds what is new of `endorsements`, each by a key that is current: those by earlier keys of the same make way (SPEC 4.11). Whether
+    /// anything was new.
     pub fn merge(&mut self, endorsements: &[Endorsement]) -> bool {
-        let before = self.endorsements.len();
+        let mut anything = false;
         for endorsement in endorsements {
-            if let Err(at) = self.endorsements.binary_search_by_key(&endorsement.node, |e| e.node) {
-                self.endorsements.insert(at, *endorsement);
+            match self.endorsements.binary_search_by_key(&endorsement.node, |e| e.node) {
+                Err(at) => self.endorsements.insert(at, *endorsement),
+                Ok(at) if self.endorsements[at].sequence < endorsement.sequence => {
+                    self.endorsements[at] = *endorsement;
+                }
+                Ok(_) => continue,
             }
+            anything = true;
         }
-        self.endorsements.len() > before
+        anything
     }
 
     /// Adds what is new of `consents`, or newer than what is known; whether anything was.

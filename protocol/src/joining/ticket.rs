@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Hash, Label, digest_of};
 use crate::fault::Fault;
-use crate::identity::{NodeId, Sheet, Signature, Stateless};
+use crate::identity::{NodeId, Rotation, Sheet, Signature, Stateless};
 use crate::limits;
 use crate::state::{
     CharterId, Consent, DomainId, Endorsement, Grounds, Kind, Statement, StatementId, Subject, TicketId,
@@ -98,6 +98,29 @@ fn note_within_bounds(note: &str) -> Result<(), Fault> {
         return Err(Fault::TooMany { what: "bytes of a note", count: note.len(), max });
     }
     Ok(())
+}
+
+/// «My key is not that in the charter any more: so it came to be what it is.» What a newcomer, who has no state yet, knows an endorser by
+/// (SPEC 5.19).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyHistory {
+    /// Whose.
+    pub node: NodeId,
+    /// All rotations since its inception, which is in the charter.
+    pub rotations: Vec<Rotation>,
+}
+
+impl Stateless for KeyHistory {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        let (count, max) = (self.rotations.len(), limits::ROTATIONS_SHOWN_MAX);
+        if count > max {
+            return Err(Fault::TooMany { what: "rotations of one identity", count, max });
+        }
+        for rotation in &self.rotations {
+            rotation.inspect(&self.node, sheet);
+        }
+        Ok(())
+    }
 }
 
 /// What an endorser answers to a [`Draft`].

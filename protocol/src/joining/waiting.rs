@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 enum Slot {
     Revoke(NodeId),
     Suspend(NodeId),
+    Rotate(NodeId),
     Release(NodeId),
     Admit(NodeId),
     Amend,
@@ -27,6 +28,7 @@ fn slot(entry: &Entry) -> Slot {
         Kind::Suspend(suspend) => Slot::Suspend(suspend.subject),
         Kind::Release(release) => Slot::Release(release.subject),
         Kind::Amend(_) => Slot::Amend,
+        Kind::Rotate(rotate) => Slot::Rotate(rotate.subject),
     }
 }
 

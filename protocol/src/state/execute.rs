@@ -7,7 +7,7 @@ use super::charter::Charter;
 use super::maps::MapName;
 use super::merkle;
 use super::rules::{Facts, Law, Scene};
-use super::statement::{Entry, Kind, StatementId};
+use super::statement::{Entry, Rank, StatementId};
 use super::value::{Inner, State};
 use crate::encoding::{Hash, encoded_len};
 use crate::fault::{ENTRIES_ROOT, Fault};
@@ -183,7 +183,7 @@ impl State {
         }
     }
 
-    /// A block on `parent` with whatever is valid of `waiting`, denials first, and the state after it; a heartbeat if nothing is.
+    /// A block on `parent` with whatever is valid of `waiting`, denials first and grants last, and the state after it; a heartbeat if nothing is.
     /// Its time is `time`, or just after the parent's if that is later. What is not valid is named, with its fault; what found no
     /// place is not named, and waits on.
     ///
@@ -202,7 +202,7 @@ impl State {
         let mut packing = Packing::default();
         let mut refused = Vec::new();
         let mut waiting: Vec<_> = waiting.collect();
-        waiting.sort_by_key(|entry| place_of(entry));
+        waiting.sort_by_key(|entry| entry.statement.rank());
         for entry in waiting {
             let bytes = encoded_len(&***entry);
             if !packing.has_place(entry, bytes) {
@@ -237,56 +237,49 @@ impl State {
 struct Packing {
     entries: Vec<Entry>,
     bytes: usize,
+    rotations: usize,
 }
 
 impl Packing {
     fn has_place(&self, entry: &Entry, bytes: usize) -> bool {
-        let amended = self.entries.last().is_some_and(|last| place_of(last) == Place::Amend);
-        self.entries.len() < places(entry) && self.bytes + bytes <= room(entry) && !amended
+        let amended = self.entries.last().is_some_and(|last| last.statement.rank() == Rank::Amend);
+        self.entries.len() < places(entry)
+            && self.bytes + bytes <= room(entry)
+            && (self.rotations < limits::BLOCK_ROTATES_MAX || !is_rotation(entry))
+            && !amended
     }
 
     fn add(&mut self, entry: &Entry, bytes: usize) {
+        self.rotations += usize::from(is_rotation(entry));
         self.entries.push(entry.clone());
         self.bytes += bytes;
     }
 }
 
-/// In which order entries stand in a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Denial,
-    Grant,
-    Amend,
-}
-
-fn place_of(entry: &Entry) -> Place {
-    match &entry.statement.kind {
-        Kind::Revoke(_) | Kind::Suspend(_) => Place::Denial,
-        Kind::Admit(_) | Kind::Release(_) => Place::Grant,
-        Kind::Amend(_) => Place::Amend,
-    }
+fn is_rotation(entry: &Entry) -> bool {
+    entry.statement.rank() == Rank::Rotation
 }
 
 /// Before which place of a block an entry of this kind must be.
 fn places(entry: &Entry) -> usize {
-    match place_of(entry) {
-        Place::Denial | Place::Amend => limits::BLOCK_ENTRIES_MAX,
-        Place::Grant => limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED,
+    match entry.statement.rank() {
+        Rank::Denial | Rank::Amend => limits::BLOCK_ENTRIES_MAX,
+        Rank::Rotation | Rank::Grant => limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED,
     }
 }
 
 /// Up to how many bytes of a block its entries may go, with one of this kind.
 fn room(entry: &Entry) -> usize {
-    match place_of(entry) {
-        Place::Amend => limits::BLOCK_BYTES_MAX,
-        Place::Denial | Place::Grant => limits::ENTRIES_BYTES_MAX,
+    match entry.statement.rank() {
+        Rank::Amend => limits::BLOCK_BYTES_MAX,
+        Rank::Denial | Rank::Rotation | Rank::Grant => limits::ENTRIES_BYTES_MAX,
     }
 }
 
 impl Block {
     /// Whether it ends its epoch (SPEC 8.18).
     pub fn ends_its_epoch(&self) -> bool {
-        self.entries.last().is_some_and(|last| place_of(last) == Place::Amend)
+        self.entries.last().is_some_and(|last| last.statement.rank() == Rank::Amend)
     }
 }
 
@@ -297,14 +290,17 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     if entries.len() > limits::BLOCK_ENTRIES_MAX {
         return bad("it has too many entries");
     }
-    if !entries.is_sorted_by_key(place_of) {
-        return bad("a grant comes before a denial, or something after an `Amend`");
+    if !entries.is_sorted_by_key(|entry| entry.statement.rank()) {
+        return bad("its denials, rotations, grants and amendment are not in that order");
     }
-    if entries.iter().filter(|entry| place_of(entry) == Place::Amend).count() > 1 {
+    if entries.iter().filter(|entry| entry.statement.rank() == Rank::Amend).count() > 1 {
         return bad("it has two of `Amend`");
     }
     if entries.iter().enumerate().any(|(place, entry)| place >= places(entry)) {
-        return bad("a grant is in a place that is kept for denials");
+        return bad("another entry is in a place that is kept for denials");
+    }
+    if entries.iter().filter(|entry| is_rotation(entry)).count() > limits::BLOCK_ROTATES_MAX {
+        return bad("it has too many rotations");
     }
     let mut bytes = 0;
     for entry in entries {

@@ -6,7 +6,8 @@ use super::charter::{Charter, RoleName};
 use super::map::{Key, Map};
 use super::statement::{Reason, TicketId, Window};
 use crate::encoding::{Hash, Label, digest, digest_parts};
-use crate::identity::{Inception, KeySequence, NodeId, PublicKey};
+use crate::fault::Fault;
+use crate::identity::{Inception, KeySequence, NodeId, PublicKey, Rotation};
 use crate::time::Timestamp;
 
 /// What a domain holds of an identity that is not gone.
@@ -28,6 +29,19 @@ pub struct Standing {
     pub suspensions: u64,
     /// That one, if it was not released. It may have lapsed.
     pub suspension: Option<Suspension>,
+    /// Its newest `Rotate`, if there was one.
+    pub rotated: Option<Rotated>,
+}
+
+/// When the log last took over rotations of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The height of the block.
+    pub height: u64,
+    /// The day of its time, counted from the beginning of time.
+    pub day: u64,
+    /// How many such entries that day has seen.
+    pub entries: u32,
 }
 
 /// Rights that rest.
@@ -63,8 +77,25 @@ pub struct Keys {
 
 impl Keys {
     /// The keys of whoever has only begun.
-    pub(super) fn of(inception: &Inception) -> Keys {
+    pub fn of(inception: &Inception) -> Keys {
         Keys { inception: inception.clone(), sequence: 0, current: inception.key, next: inception.next }
+    }
+
+    /// The keys after `rotation`, whose signature was checked before (SPEC 2.4).
+    ///
+    /// # Errors
+    /// If it is not the next one, or not to the key that was committed to.
+    pub fn rotated(&self, rotation: &Rotation) -> Result<Keys, Fault> {
+        let expected = self.sequence.checked_add(1);
+        if expected != Some(rotation.sequence) {
+            let (theirs, expected) = (rotation.sequence.into(), u64::from(self.sequence) + 1);
+            return Err(Fault::WrongNumber { subject: self.inception.node_id(), theirs, expected });
+        }
+        if rotation.key.commitment() != self.next {
+            return Err(Fault::BadRotation { why: "its key is not the one that was committed to" });
+        }
+        let Rotation { sequence, key: current, next, signature: _ } = *rotation;
+        Ok(Keys { inception: self.inception.clone(), sequence, current, next })
     }
 }
 
@@ -87,6 +118,8 @@ pub struct Gone {
     pub height: u64,
     /// The reason given.
     pub reason: Reason,
+    /// Its last key: if it had a seat, it keeps its vote, and is reached by that.
+    pub key: PublicKey,
 }
 
 /// An item of the spine. Discriminants are under the state root: append only.

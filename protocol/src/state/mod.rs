@@ -37,13 +37,13 @@ pub use charter::{
 };
 pub use execute::Parent;
 pub use map::MapProof;
-pub use maps::{AdmittedBy, Gone, Keys, MapName, Roots, SpineItem, Standing, Suspension};
+pub use maps::{AdmittedBy, Gone, Keys, MapName, Roots, Rotated, SpineItem, Standing, Suspension};
 pub use proof::StateProof;
 pub(crate) use proof::{charter_proof, charter_proven};
 pub use snapshot::{SnapshotChunk, SnapshotItem};
 pub(crate) use statement::inspect_endorsements;
 pub use statement::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Reason, Release, Revoke, Statement, StatementId,
-    Subject, Suspend, TicketId, TicketTerms, Window,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Rank, Reason, Release, Revoke, Rotate, Statement,
+    StatementId, Subject, Suspend, TicketId, TicketTerms, Window,
 };
 pub use value::{Effective, State};

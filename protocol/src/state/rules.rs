@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use super::charter::{Charter, CharterId, DomainId, Seat};
 use super::map::Key;
-use super::maps::{AdmittedBy, Gone, Keys, Maps, Standing, Suspension, key_slot, ticket_slot};
+use super::maps::{AdmittedBy, Gone, Keys, Maps, Rotated, Standing, Suspension, key_slot, ticket_slot};
 use super::statement::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Statement, Subject, Suspend, TicketId,
-    TicketTerms, Window, check_role_order,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Subject, Suspend,
+    TicketId, TicketTerms, Window, check_role_order,
 };
 use crate::fault::Fault;
 use crate::identity::NodeId;
@@ -61,6 +61,8 @@ impl Law {
             Kind::Suspend(_) => self.charter.thresholds.contain,
             Kind::Release(_) => self.charter.thresholds.admit,
             Kind::Amend(_) => self.charter.thresholds.amend,
+            // It proves itself.
+            Kind::Rotate(_) => 0,
         })
     }
 
@@ -79,6 +81,7 @@ impl Law {
                 by: AdmittedBy::Seat,
                 suspensions: 0,
                 suspension: None,
+                rotated: None,
             };
             maps.standing.insert(node.0, standing);
         }
@@ -89,8 +92,8 @@ impl Law {
 pub(super) struct Facts {
     /// Whom it is about; of no use for the charter.
     pub(super) subject: NodeId,
-    /// Where the key that it admits lies, if it admits.
-    key_slot: Option<Key>,
+    /// Where the keys that it introduces lie: the first key of whom it admits, or those that it rotates to.
+    key_slots: Vec<Key>,
     /// The ticket that it spends, and where that lies.
     ticket: Option<(TicketId, Key)>,
 }
@@ -107,10 +110,14 @@ impl Facts {
                     }
                     Grounds::Approval => None,
                 };
-                Facts { subject, key_slot: Some(key_slot(&admit.subject.key)), ticket }
+                Facts { subject, key_slots: vec![key_slot(&admit.subject.key)], ticket }
+            }
+            Kind::Rotate(rotate) => {
+                let key_slots = rotate.rotations.iter().map(|rotation| key_slot(&rotation.key)).collect();
+                Facts { subject, key_slots, ticket: None }
             }
             Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => {
-                Facts { subject, key_slot: None, ticket: None }
+                Facts { subject, key_slots: Vec::new(), ticket: None }
             }
         }
     }
@@ -145,6 +152,7 @@ impl Scene<'_> {
             Kind::Suspend(suspend) => self.judge_suspend(suspend),
             Kind::Release(release) => self.judge_release(release),
             Kind::Amend(amend) => self.judge_amend(amend),
+            Kind::Rotate(rotate) => self.judge_rotate(rotate, facts),
         }
     }
 
@@ -153,6 +161,10 @@ impl Scene<'_> {
         match (&entry.statement.kind, endorsements) {
             // Whoever wants to go needs nobody's leave.
             (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => self.check_current_key(own),
+            (Kind::Rotate(_), []) => Ok(()),
+            (Kind::Rotate(_), more) => {
+                Err(Fault::TooMany { what: "endorsements of a rotation", count: more.len(), max: 0 })
+            }
             (Kind::Revoke(_) | Kind::Admit(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_), _) => {
                 self.check_endorsers(endorsements, self.law.statement_threshold(&entry.statement))
             }
@@ -228,8 +240,8 @@ impl Scene<'_> {
             return Err(Fault::WrongNumber { subject, theirs: admit.number, expected });
         }
         let key = admit.subject.key;
-        let slot = facts.key_slot.expect("the facts are of an admission");
-        match self.maps.keys.get(&slot) {
+        let [slot] = &facts.key_slots[..] else { unreachable!("the facts are of another statement") };
+        match self.maps.keys.get(slot) {
             Some(&owner) if owner != subject => return Err(Fault::KeyTaken { key, owner }),
             Some(_) | None => {}
         }
@@ -373,6 +385,49 @@ impl Scene<'_> {
         self.judge_basis(&release.basis)
     }
 
+    /// SPEC 4.11.
+    fn judge_rotate(&self, rotate: &Rotate, facts: &Facts) -> Result<(), Fault> {
+        let subject = rotate.subject;
+        let standing = self.standing_of(&subject)?;
+        rotate.check_count()?;
+        let mut keys = standing.keys.clone();
+        for (at, rotation) in rotate.rotations.iter().enumerate() {
+            keys = keys.rotated(rotation)?;
+            let (slot, before) = (&facts.key_slots[at], &facts.key_slots[..at]);
+            let owner = self.maps.keys.get(slot).copied();
+            if let Some(owner) = owner.or_else(|| before.contains(slot).then_some(subject)) {
+                return Err(Fault::KeyTaken { key: rotation.key, owner });
+            }
+        }
+        let entries = self.rotated_today(standing);
+        if entries >= limits::ROTATE_ENTRIES_PER_DAY {
+            return Err(Fault::RotatedTooOften { subject, entries });
+        }
+        Ok(())
+    }
+
+    /// How many `Rotate`s of whoever stands so the log took on the day of this block.
+    fn rotated_today(&self, standing: &Standing) -> u32 {
+        let today = self.time.day();
+        standing.rotated.filter(|rotated| rotated.day == today).map_or(0, |rotated| rotated.entries)
+    }
+
+    fn apply_rotate(&mut self, rotate: &Rotate, facts: &Facts) {
+        let Facts { subject, key_slots, ticket: _ } = facts;
+        let standing = self.maps.standing.get(&subject.0).expect("whoever rotates was judged to stand");
+        let entries = self.rotated_today(standing) + 1;
+        let rotated = Rotated { height: self.height, day: self.time.day(), entries };
+        self.change(subject, |standing| {
+            for rotation in &rotate.rotations {
+                standing.keys = standing.keys.rotated(rotation).expect("the rotations were judged to fit");
+            }
+            standing.rotated = Some(rotated);
+        });
+        for slot in key_slots {
+            self.maps.keys.insert(*slot, *subject);
+        }
+    }
+
     pub(super) fn standing_of(&self, subject: &NodeId) -> Result<&Standing, Fault> {
         let subject = *subject;
         if self.maps.gone.contains(&subject.0) {
@@ -386,9 +441,10 @@ impl Scene<'_> {
         match &statement.kind {
             Kind::Admit(admit) => self.apply_admit(admit, facts),
             Kind::Revoke(Revoke { subject, reason }) => {
-                let stood = self.maps.standing.remove(&subject.0);
-                assert!(stood, "a revocation was applied to {subject:?}, which does not stand");
-                self.maps.gone.insert(subject.0, Gone { height: self.height, reason: *reason });
+                let stood = self.maps.standing.get(&subject.0);
+                let key = stood.expect("a revocation is applied to whoever was judged to stand").keys.current;
+                self.maps.standing.remove(&subject.0);
+                self.maps.gone.insert(subject.0, Gone { height: self.height, reason: *reason, key });
             }
             Kind::Suspend(Suspend { subject, number, until, reason }) => {
                 let suspension = Suspension { until: *until, height: self.height, reason: *reason };
@@ -400,6 +456,7 @@ impl Scene<'_> {
                 self.change(subject, |standing| standing.suspension = None);
             }
             Kind::Amend(amend) => self.apply_amend(amend),
+            Kind::Rotate(rotate) => self.apply_rotate(rotate, facts),
         }
     }
 
@@ -414,8 +471,9 @@ impl Scene<'_> {
         let subject = facts.subject;
         let before = self.maps.standing.get(&subject.0).cloned();
         if before.is_none() {
-            let slot = facts.key_slot.expect("the facts are of an admission");
-            self.maps.keys.insert(slot, subject);
+            for slot in &facts.key_slots {
+                self.maps.keys.insert(*slot, subject);
+            }
         }
         let by = match (&admit.grounds, facts.ticket) {
             (Grounds::Ticket(_), Some((id, slot))) => {
@@ -427,8 +485,9 @@ impl Scene<'_> {
                 unreachable!("the facts are of another statement")
             }
         };
-        let (suspensions, suspension) =
-            before.as_ref().map_or((0, None), |standing| (standing.suspensions, standing.suspension));
+        let (suspensions, suspension, rotated) = before.as_ref().map_or((0, None, None), |standing| {
+            (standing.suspensions, standing.suspension, standing.rotated)
+        });
         let standing = Standing {
             keys: before.map_or_else(|| Keys::of(&admit.subject), |standing| standing.keys),
             roles: admit.roles.clone(),
@@ -438,6 +497,7 @@ impl Scene<'_> {
             by,
             suspensions,
             suspension,
+            rotated,
         };
         self.maps.standing.insert(subject.0, standing);
     }

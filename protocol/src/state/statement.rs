@@ -8,7 +8,7 @@ use super::charter::{CharterId, DomainId, RoleName};
 use crate::encoding::{self, Hash, Label, digest_of};
 use crate::fault::Fault;
 use crate::identity::{
-    Algorithm, Inception, KeySequence, NodeId, PublicKey, SecretKey, Sheet, Signature, Stateless,
+    Algorithm, Inception, KeySequence, NodeId, PublicKey, Rotation, SecretKey, Sheet, Signature, Stateless,
 };
 use crate::limits;
 use crate::time::Timestamp;
@@ -33,6 +33,19 @@ pub struct Statement {
     pub kind: Kind,
 }
 
+/// The order of entries in a block (SPEC 6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rank {
+    /// What takes away. Whoever endorsed it and rotates at the same time must not make it void so.
+    Denial,
+    /// Rotations. They take a stolen key from a thief: no crowd of newcomers shall keep them waiting.
+    Rotation,
+    /// What gives.
+    Grant,
+    /// What ends an epoch.
+    Amend,
+}
+
 /// What a statement says. Discriminants are wire format: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +60,8 @@ pub enum Kind {
     Release(Release),
     /// The charter of the next epoch.
     Amend(Box<Amend>),
+    /// This identity's key is now another.
+    Rotate(Rotate),
 }
 
 /// «This identity is a member, with these roles, in this window.» Renews and changes roles, too.
@@ -172,6 +187,15 @@ pub struct Release {
     pub basis: Basis,
 }
 
+/// «This identity's key is now …»: the rotations that a log lacks. They prove themselves, and need nobody's endorsement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rotate {
+    /// Whose.
+    pub subject: NodeId,
+    /// One after the other.
+    pub rotations: Vec<Rotation>,
+}
+
 /// Why somebody is revoked or suspended: for those who look later. Discriminants are wire format: append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -195,7 +219,9 @@ impl Statement {
     /// What endorsers sign: its id, or that of the terms in an `Amend` (SPEC 4.2).
     pub fn endorsed(&self) -> Hash {
         match &self.kind {
-            Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Hash(self.id().0),
+            Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => {
+                Hash(self.id().0)
+            }
             Kind::Amend(amend) => Hash(amend.terms(self.domain).id().0),
         }
     }
@@ -208,6 +234,7 @@ impl Statement {
             Kind::Suspend(suspend) => Some(suspend.subject),
             Kind::Release(release) => Some(release.subject),
             Kind::Amend(_) => None,
+            Kind::Rotate(rotate) => Some(rotate.subject),
         }
     }
 
@@ -216,15 +243,22 @@ impl Statement {
         match &self.kind {
             Kind::Admit(admit) => Some(&admit.basis),
             Kind::Release(release) => Some(&release.basis),
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Amend(_) => None,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Amend(_) | Kind::Rotate(_) => None,
         }
     }
 
     /// Whether it takes away rather than gives: such go first in a block.
     pub fn is_denial(&self) -> bool {
+        self.rank() == Rank::Denial
+    }
+
+    /// Where it goes in a block (SPEC 6.7).
+    pub fn rank(&self) -> Rank {
         match &self.kind {
-            Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) => false,
-            Kind::Revoke(_) | Kind::Suspend(_) => true,
+            Kind::Revoke(_) | Kind::Suspend(_) => Rank::Denial,
+            Kind::Rotate(_) => Rank::Rotation,
+            Kind::Admit(_) | Kind::Release(_) => Rank::Grant,
+            Kind::Amend(_) => Rank::Amend,
         }
     }
 }
@@ -234,8 +268,29 @@ impl Stateless for Statement {
         match &self.kind {
             Kind::Admit(admit) => admit.inspect(sheet),
             Kind::Amend(amend) => amend.inspect(self.domain, sheet),
+            Kind::Rotate(rotate) => rotate.inspect(sheet),
             Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         }
+    }
+}
+
+impl Rotate {
+    pub(super) fn check_count(&self) -> Result<(), Fault> {
+        let (count, max) = (self.rotations.len(), limits::ROTATIONS_PER_ENTRY_MAX);
+        if count > max {
+            return Err(Fault::TooMany { what: "rotations of one entry", count, max });
+        }
+        if count == 0 { Err(Fault::BadRotation { why: "there is none" }) } else { Ok(()) }
+    }
+}
+
+impl Stateless for Rotate {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        self.check_count()?;
+        for rotation in &self.rotations {
+            rotation.inspect(&self.subject, sheet);
+        }
+        Ok(())
     }
 }
 

@@ -172,6 +172,12 @@ impl State {
         self.0.maps.gone.get(&node.0)
     }
 
+    /// The key by which `node` speaks: its current one; if it is gone, its last.
+    pub fn key_of(&self, node: &NodeId) -> Option<PublicKey> {
+        let current = self.standing(node).map(|standing| standing.keys.current);
+        current.or_else(|| self.gone_since(node).map(|gone| gone.key))
+    }
+
     /// Whose key this is or was.
     pub fn owner_of(&self, key: &PublicKey) -> Option<NodeId> {
         self.0.maps.keys.get(&key_slot(key)).copied()

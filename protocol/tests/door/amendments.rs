@@ -1,4 +1,4 @@
-//! Charters that change: how they come about, and how a running mesh goes on to the next (SPEC 4.12, 5.19, 8.18 to 8.21, 9.11 to 9.14).
+//! Charters that change: how they come about, and how a running mesh goes on to the next (SPEC 4.12, 5.21, 8.18 to 8.21, 9.11 to 9.14).
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};
 use frith_protocol::encoding::Hash;
@@ -110,7 +110,7 @@ fn rule_8_19_the_new_endorsers_admit_newcomers() {
 }
 
 #[test]
-fn rule_5_19_nothing_comes_of_a_charter_before_everybody_whom_it_adds_consents() {
+fn rule_5_21_nothing_comes_of_a_charter_before_everybody_whom_it_adds_consents() {
     let (mut mesh, member) = with_member();
     let endorsers = mesh.endorsers();
     let terms = next(&mesh, &[member], &[], |charter| charter.thresholds.amend = 4);

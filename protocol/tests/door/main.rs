@@ -8,6 +8,7 @@ mod chains;
 mod following;
 mod joining;
 mod mesh;
+mod rotations;
 mod suspensions;
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};

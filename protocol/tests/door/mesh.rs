@@ -9,7 +9,7 @@ use frith_protocol::door::{
 };
 use frith_protocol::encoding::Hash;
 use frith_protocol::following::PlainWorkshop;
-use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, verify};
+use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, Rotation, SecretKey, verify};
 use frith_protocol::joining::{Anchor, Application, Ticket};
 use frith_protocol::state::{
     AdmissionPolicy, Charter, Endorsement, Founded, Kind, Recovery, Role, Seat, Statement, Subject,
@@ -24,10 +24,22 @@ pub fn keys(name: u8) -> Keys {
     let secret = |use_: u8| SecretKey::from_seed([name, use_].repeat(16).try_into().unwrap());
     Keys {
         inception: Inception::new(&secret(1), &secret(2).public()),
-        sequence: 0,
+        rotations: Vec::new(),
+        successor: None,
         identity: secret(1),
         voting: [3, 4, 5].map(secret).to_vec(),
     }
+}
+
+/// The key of that sequence of whoever began so.
+pub fn key_of(inception: &Inception, sequence: u32) -> SecretKey {
+    let name = (0..=u8::MAX).find(|name| keys(*name).inception == *inception).expect("it has a name");
+    let use_ = match sequence {
+        0 => 1,
+        1 => 2,
+        later => 8 + later as u8,
+    };
+    SecretKey::from_seed([name, use_].repeat(16).try_into().unwrap())
 }
 
 pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
@@ -249,8 +261,46 @@ impl Mesh {
         self.nodes[&key].core.as_ref().unwrap()
     }
 
+    /// The keys that the endorsers have now, in the order of their seats.
     pub fn endorsers(&self) -> Vec<PublicKey> {
-        self.founded.charter.endorsers.iter().map(|seat| seat.inception.key).collect()
+        self.founded.charter.endorsers.iter().map(|seat| self.key_of(seat.node_id())).collect()
+    }
+
+    /// The key that a node has now.
+    pub fn key_of(&self, node: NodeId) -> PublicKey {
+        *self.nodes.iter().find(|(_, of)| of.keys.inception.node_id() == node).expect("it is here").0
+    }
+
+    /// What its host does when an operator wants another key: first everything durable, then the core.
+    pub fn rotate(&mut self, key: PublicKey) -> Result<(), String> {
+        let node = self.nodes.get_mut(&key).unwrap();
+        let inception = &node.keys.inception;
+        let sequence = node.keys.rotations.last().map_or(0, |last| last.sequence) + 1;
+        let (secret, after) = (key_of(inception, sequence), key_of(inception, sequence + 1).public());
+        let rotation = Rotation::new(&inception.node_id(), sequence, &secret, &after);
+        node.core.as_ref().unwrap().check_rotation(&rotation).map_err(|fault| fault.to_string())?;
+        node.keys.rotations.push(rotation);
+        node.keys.successor = Some(secret.clone());
+        let (rotation, secret) = (Box::new(rotation), Box::new(secret));
+        self.input(key, Input::Command(Command::Rotate { rotation, key: secret }));
+        Ok(())
+    }
+
+    /// What its host does when the rotation is final: the old key is destroyed, and the transport begins anew under the next.
+    fn has_rotated(&mut self, old: PublicKey, new: PublicKey) {
+        let mut node = self.nodes.remove(&old).unwrap();
+        if let Some(key) = node.keys.successor.take() {
+            node.keys.identity = key;
+        }
+        assert_eq!(node.keys.identity.public(), new, "it rotated to a key that nobody has");
+        let mut peers: Vec<PublicKey> = self.nodes.keys().copied().collect();
+        self.nodes.insert(new, node);
+        peers.retain(|peer| self.nodes[peer].core.is_some());
+        for peer in peers {
+            self.input(peer, Input::Disconnected(old));
+            self.input(new, Input::Disconnected(peer));
+        }
+        self.connect(new);
     }
 
     pub fn id(&self, key: PublicKey) -> NodeId {
@@ -277,6 +327,10 @@ impl Mesh {
             node.sync();
         }
         let outbox = unsettled.settled();
+        let rotated = outbox.events.iter().find_map(|event| match event {
+            Event::Rotated { key, .. } => Some(*key),
+            _ => None,
+        });
         node.events.extend(outbox.events);
         for (to, message) in outbox.sends {
             self.snapshots += usize::from(matches!(*message, Message::Snapshot(_)));
@@ -297,6 +351,9 @@ impl Mesh {
             for to in members {
                 self.push(LATENCY_MS, to, What::Gossip { from: key, message: Arc::clone(&message) });
             }
+        }
+        if let Some(new) = rotated {
+            self.has_rotated(key, new);
         }
     }
 

@@ -246,7 +246,10 @@ fn rule_6_7_denials_come_first() {
     let verdict = domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(swapped)));
     assert!(matches!(
         verdict,
-        Err(Fault::BadBlock { what: "a grant comes before a denial, or something after an `Amend`", .. })
+        Err(Fault::BadBlock {
+            what: "its denials, rotations, grants and amendment are not in that order",
+            ..
+        })
     ));
 }
 
@@ -280,7 +283,7 @@ fn rule_6_7_the_last_places_of_a_block_are_kept_for_denials() {
     more.entries.push((**grants[224]).clone());
     more.header.entries_root = more.root_of_entries();
     let verdict = domain.state.execute(Parent::of(&domain.head), &verified(Arc::new(more)));
-    let what = "a grant is in a place that is kept for denials";
+    let what = "another entry is in a place that is kept for denials";
     assert!(matches!(verdict, Err(Fault::BadBlock { what: w, .. }) if w == what));
 }
 

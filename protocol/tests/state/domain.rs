@@ -5,12 +5,12 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::{
-    BatchCheck, Inception, NodeId, PublicKey, SecretKey, Stateless, Verified, verify,
+    BatchCheck, Inception, KeySequence, NodeId, PublicKey, Rotation, SecretKey, Stateless, Verified, verify,
 };
 use frith_protocol::state::{
     AdmissionPolicy, Admit, Amend, Basis, Block, Charter, Consent, Endorsement, Entry, Founded, Grounds,
-    Header, Kind, Parent, Reason, Recovery, Revoke, Role, Seat, State, Statement, Subject, Terms, Thresholds,
-    TicketTerms, Timing, Window,
+    Header, Kind, Parent, Reason, Recovery, Revoke, Role, Rotate, Seat, State, Statement, Subject, Terms,
+    Thresholds, TicketTerms, Timing, Window,
 };
 use frith_protocol::time::Timestamp;
 use rand_chacha::ChaCha20Rng;
@@ -56,6 +56,25 @@ impl Person {
         let mut seed = self.node.0;
         seed[..8].copy_from_slice(&epoch.to_le_bytes());
         SecretKey::from_seed(seed)
+    }
+
+    /// Its key of that sequence, if it rotates to one of its own each time.
+    pub(crate) fn key_of(&self, sequence: KeySequence) -> SecretKey {
+        match sequence {
+            0 => self.key.clone(),
+            1 => self.next.clone(),
+            later => {
+                let mut seed = self.key.seed();
+                seed[28..].copy_from_slice(&later.to_le_bytes());
+                SecretKey::from_seed(seed)
+            }
+        }
+    }
+
+    /// Its rotation to the key of that sequence.
+    pub(crate) fn rotation(&self, sequence: KeySequence) -> Rotation {
+        let next = self.key_of(sequence + 1).public();
+        Rotation::new(&self.node, sequence, &self.key_of(sequence), &next)
     }
 
     pub(crate) fn public(&self) -> PublicKey {
@@ -220,6 +239,12 @@ impl Domain {
         let able: Vec<&Person> =
             self.founders.iter().filter(|p| !self.state.is_gone(&p.node)).take(need).collect();
         endorsed_by(statement, &able)
+    }
+
+    /// The rotations of `subject`, by themselves.
+    pub(crate) fn rotate(&self, subject: NodeId, rotations: Vec<Rotation>) -> Entry {
+        let statement = self.statement(Kind::Rotate(Rotate { subject, rotations }));
+        Entry { statement, endorsements: Vec::new() }
     }
 
     pub(crate) fn judge(&self, entry: &Entry) -> Result<(), Fault> {

@@ -9,6 +9,7 @@ mod domain;
 mod keys;
 mod proofs;
 mod revocations;
+mod rotations;
 mod snapshot;
 mod suspensions;
 mod wire;

@@ -172,16 +172,16 @@ fn rule_7_1_each_of_the_five_maps_holds_its_items_under_their_keys() {
     expected.sort();
     assert_eq!(standing, expected);
     let (_, value) = maps[&0].iter().find(|(key, _)| *key == member.node.0).expect("it stands");
-    let Standing { keys, roles, window, number, height, by, suspensions, suspension } =
+    let Standing { keys, roles, window, number, height, by, suspensions, suspension, rotated } =
         decode("a standing", value, 4096).expect("a standing");
     let inception = &member.inception;
     assert_eq!((&keys.inception, keys.sequence, keys.current), (inception, 0, member.public()));
     assert_eq!((keys.next, roles, number, height), (inception.next, vec!["node".into()], 1, 1));
-    assert_eq!((suspensions, suspension), (0, None));
+    assert_eq!((suspensions, suspension, rotated), (0, None, None));
     assert_eq!((window.from, by), (crate::domain::START, AdmittedBy::Ticket(terms.id())));
 
-    // Since the second block, for the reason given.
-    assert_eq!(maps[&1], [(revoked.node.0, encode(&(2u64, Reason::Unspecified)))]);
+    // Since the second block, for the reason given, with its last key.
+    assert_eq!(maps[&1], [(revoked.node.0, encode(&(2u64, Reason::Unspecified, revoked.public())))]);
     // Nobody's key is free again, and whoever is gone keeps its own.
     let owner = |key: &PublicKey, person: &Person| {
         (blake3::derive_key("frith 2026-11 map key v1", &key.0), encode(&person.node))

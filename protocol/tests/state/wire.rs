@@ -12,7 +12,7 @@ use frith_protocol::door::{Envelope, Message, Talk, open_envelope};
 use frith_protocol::encoding::VERSION;
 use frith_protocol::following::Link;
 use frith_protocol::identity::{PublicKey, Signature, verify};
-use frith_protocol::joining::{Answer, Circulated, Draft, Retry, Shown, Verdict, spend_digest};
+use frith_protocol::joining::{Answer, Circulated, Draft, KeyHistory, Retry, Shown, Verdict, spend_digest};
 use frith_protocol::limits::MESSAGE_BYTES_MAX;
 use frith_protocol::state::{
     Block, BlockId, Entry, FinalChain, Grounds, Kind, Reason, Release, Statement, Subject, Suspend, Terms,
@@ -135,7 +135,8 @@ impl World {
 
     /// Every variant, and every variant within it that has bytes of its own.
     fn messages(&self) -> Vec<(&'static str, Message)> {
-        let domain = &self.domain;
+        let (domain, newcomer) = (&self.domain, &self.newcomer);
+        let rotations = vec![newcomer.rotation(1), newcomer.rotation(2)];
         let statement = self.draft().statement;
         let talk = |talk: Talk| Message::Talk(Arc::new(talk));
         let endorsement = domain.founders[1].endorse(&Subject::Statement(statement.clone()));
@@ -170,6 +171,7 @@ impl World {
             ("submit_suspend", Message::Submit(Arc::new(domain.endorsed(self.suspension())))),
             ("submit_release", Message::Submit(Arc::new(domain.endorsed(self.release())))),
             ("submit_amend", Message::Submit(Arc::new(self.amend()))),
+            ("submit_rotate", Message::Submit(Arc::new(domain.rotate(newcomer.node, rotations.clone())))),
             (
                 "refused",
                 Message::Refused {
@@ -198,6 +200,7 @@ impl World {
             ("circulate_terms", self.circulated(Subject::Terms(Box::new(self.terms())))),
             ("ask_links", Message::AskLinks { epoch: 3 }),
             ("links", Message::Links(vec![Arc::new(self.link())])),
+            ("key_history", Message::KeyHistory(Box::new(KeyHistory { node: newcomer.node, rotations }))),
         ]
     }
 
@@ -227,6 +230,7 @@ fn name_of(message: &Message) -> &'static str {
         Message::Circulate(_) => "circulate",
         Message::AskLinks { .. } => "ask_links",
         Message::Links(_) => "links",
+        Message::KeyHistory(_) => "key_history",
     }
 }
 
@@ -258,7 +262,7 @@ fn rule_1_1_the_bytes_of_every_message_are_pinned() {
         assert_eq!(opened, Ok((world.domain.state.domain(), message)), "{name}");
     }
     discriminants.dedup();
-    assert_eq!(discriminants, (0..18).collect::<Vec<u8>>(), "a variant has no golden, or moved");
+    assert_eq!(discriminants, (0..19).collect::<Vec<u8>>(), "a variant has no golden, or moved");
 }
 
 #[test]
@@ -294,7 +298,7 @@ fn rule_1_5_every_flipped_bit_of_what_is_signed_is_refused() {
         let signed = match name {
             // All but a note, an expiry, or a line of reason, which nobody signs.
             "submit_admit" | "submit_revoke" | "talk_vote" | "talk_dummy" | "talk_finalise"
-            | "talk_certificate" | "talk_newest" => true,
+            | "talk_certificate" | "talk_newest" | "key_history" => true,
             _ => false,
         };
         if !signed {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use frith_protocol::encoding::Hash;
-use frith_protocol::identity::NodeId;
+use frith_protocol::identity::{NodeId, PublicKey};
 use frith_protocol::state::{Amend, Block, BlockId, Entry, Kind, Release, State, Suspend};
 use frith_protocol::time::Timestamp;
 
@@ -61,6 +61,8 @@ pub struct History {
     /// Who was found to treat whom as effective who is suspended: once is enough.
     lenient: BTreeSet<(NodeIndex, NodeId)>,
     epoch: u64,
+    /// The keys of whoever has rotated, the newest last.
+    rotated: BTreeMap<NodeId, Vec<PublicKey>>,
     entries: u64,
     violations: Vec<Violation>,
 }
@@ -81,6 +83,7 @@ impl History {
             suspensions: BTreeMap::new(),
             lenient: BTreeSet::new(),
             epoch: 1,
+            rotated: BTreeMap::new(),
             entries: 0,
             violations: Vec::new(),
         }
@@ -192,6 +195,11 @@ impl History {
         let endorsed_by: BTreeSet<NodeId> = entry
             .endorsements
             .iter()
+            // Whoever signs by a key that was retired has signed nothing.
+            .filter(|endorsement| {
+                let keys = self.rotated.get(&endorsement.node);
+                keys.is_none_or(|keys| keys.last() == Some(&endorsement.key))
+            })
             .map(|endorsement| endorsement.node)
             .filter(|endorser| self.domain.endorsers.contains(endorser) && !self.gone.contains(endorser))
             .filter(|endorser| !self.is_suspended(endorser, time))
@@ -255,6 +263,14 @@ impl History {
                 self.suspensions.insert(*subject, Suspensions { number: before.number, until: None });
             }
             Kind::Amend(amend) => self.amended(now, node, endorsed_by.len(), amend),
+            Kind::Rotate(rotate) => {
+                let subject = rotate.subject;
+                if !self.members.contains_key(&subject) {
+                    self.broke(Invariant::S2, now, node, format!("{subject:?} rotated, and is no member"));
+                }
+                let keys = rotate.rotations.iter().map(|rotation| rotation.key);
+                self.rotated.entry(subject).or_default().extend(keys);
+            }
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn new_keys(random: &mut Random, voting: usize) -> Keys {
     let next = SecretKey::from_seed(random.seed());
     let inception = Inception::new(&identity, &next.public());
     let voting = (0..voting).map(|_| SecretKey::from_seed(random.seed())).collect();
-    Keys { inception, sequence: 0, identity, voting }
+    Keys { inception, rotations: Vec::new(), identity, successor: None, voting }
 }
 
 /// How many amendments the script has.
@@ -150,7 +150,7 @@ fn ticket(state: &State, anchor: &Anchor, script: &Script, endorsers: &[Keys], s
     let countersignatures = endorsers
         .iter()
         .take(usize::from(charter.thresholds.admit))
-        .map(|keys| Endorsement::sign(&digest, keys.inception.node_id(), keys.sequence, &keys.identity))
+        .map(|keys| Endorsement::sign(&digest, keys.inception.node_id(), 0, &keys.identity))
         .collect();
     Ticket { terms, countersignatures, addresses: Vec::new(), secret }
 }

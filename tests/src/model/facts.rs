@@ -30,6 +30,8 @@ pub struct Standing {
     pub suspensions: u64,
     /// Until when, the height of its block, its reason; none if it was released.
     pub suspension: Option<(Timestamp, u64, Reason)>,
+    /// The newest `Rotate`: the height of its block, its day, how many that day had.
+    pub rotated: Option<(u64, u64, u32)>,
 }
 
 impl Standing {
@@ -73,6 +75,8 @@ pub struct Gone {
     pub height: u64,
     /// As the revocation gave it.
     pub reason: Reason,
+    /// The last.
+    pub key: PublicKey,
 }
 
 /// What the spine holds: under "charter", the charter.
@@ -110,6 +114,19 @@ pub fn ticket_place(terms: &TicketTerms) -> Bytes32 {
     place
 }
 
+/// SPEC 4.11.
+pub(super) fn day(time: Timestamp) -> u64 {
+    time.0 / 86_400_000
+}
+
+/// How many `Rotate`s of whoever stands so a day has had.
+pub(super) fn rotations_on(day: u64, standing: &Standing) -> u32 {
+    match standing.rotated {
+        Some((_, of, entries)) if of == day => entries,
+        _ => 0,
+    }
+}
+
 impl Facts {
     /// SPEC 3.6.
     pub fn genesis(charter: &Charter) -> Facts {
@@ -131,6 +148,7 @@ impl Facts {
                 how: How::Seat,
                 suspensions: 0,
                 suspension: None,
+                rotated: None,
             };
             facts.standing.insert(node, standing);
             facts.keys.insert(key_place(&seat.inception.key), Hash(node));
@@ -152,12 +170,14 @@ impl Facts {
     }
 
     /// What an entry changes, taken to be valid.
-    pub fn apply(&mut self, height: u64, entry: &Entry) {
+    pub fn apply(&mut self, height: u64, time: Timestamp, entry: &Entry) {
         match &entry.statement.kind {
             Kind::Admit(admit) => self.admit(height, admit),
             Kind::Revoke(revoke) => {
-                self.standing.remove(&revoke.subject.0);
-                self.gone.insert(revoke.subject.0, Gone { height, reason: revoke.reason });
+                if let Some(standing) = self.standing.remove(&revoke.subject.0) {
+                    let key = standing.keys.current;
+                    self.gone.insert(revoke.subject.0, Gone { height, reason: revoke.reason, key });
+                }
             }
             Kind::Suspend(suspend) => {
                 if let Some(standing) = self.standing.get_mut(&suspend.subject.0) {
@@ -168,6 +188,17 @@ impl Facts {
             Kind::Release(release) => {
                 if let Some(standing) = self.standing.get_mut(&release.subject.0) {
                     standing.suspension = None;
+                }
+            }
+            Kind::Rotate(rotate) => {
+                let Some(standing) = self.standing.get_mut(&rotate.subject.0) else { return };
+                let Some(last) = rotate.rotations.last() else { return };
+                (standing.keys.sequence, standing.keys.current) = (last.sequence, last.key);
+                standing.keys.next = last.next;
+                let before = rotations_on(day(time), standing);
+                standing.rotated = Some((height, day(time), before + 1));
+                for rotation in &rotate.rotations {
+                    self.keys.insert(key_place(&rotation.key), Hash(rotate.subject.0));
                 }
             }
         }
@@ -188,6 +219,7 @@ impl Facts {
         };
         self.keys.insert(key_place(&keys.current), Hash(node));
         let before = self.standing.get(&node);
+        let rotated = before.and_then(|it| it.rotated);
         let (suspensions, suspension) = before.map_or((0, None), |it| (it.suspensions, it.suspension));
         let standing = Standing {
             keys,
@@ -198,6 +230,7 @@ impl Facts {
             how,
             suspensions,
             suspension,
+            rotated,
         };
         self.standing.insert(node, standing);
     }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
-use frith_protocol::encoding::encode;
-use frith_protocol::identity::{Inception, PublicKey, Signature};
+use frith_protocol::encoding::{Hash, encode};
+use frith_protocol::identity::{Inception, PublicKey, Rotation, Signature};
 use serde::Serialize;
 
 /// 32 bytes; here nothing is typed more finely, so that no conversion of the engine's is used.
@@ -42,6 +42,19 @@ pub(super) fn endorsement(subject: Bytes32, node: Bytes32, sequence: u32) -> Byt
     }
     bytes.extend(encode(&sequence));
     digest("endorsement", &bytes)
+}
+
+/// SPEC 2.4: what a rotation signs.
+pub(super) fn rotation(node: Bytes32, rotation: &Rotation) -> Bytes32 {
+    let mut bytes = vec![1, 0, 32];
+    bytes.extend(node);
+    bytes.extend(encode(&(rotation.sequence, rotation.key, rotation.next)));
+    digest("rotation", &bytes)
+}
+
+/// SPEC 2.1: the commitment to a key.
+pub(super) fn commitment(key: &PublicKey) -> Hash {
+    Hash(digest("next key", &key.0))
 }
 
 /// SPEC 1.6, by decompressing the point and compressing it again.

@@ -93,7 +93,7 @@ impl Model {
         for block in &self.log {
             facts.forget_tickets(block.header.time);
             for entry in &block.entries {
-                facts.apply(block.header.height, entry);
+                facts.apply(block.header.height, block.header.time, entry);
             }
         }
         facts
@@ -116,7 +116,7 @@ impl Model {
         if !entries.is_empty() {
             facts.forget_tickets(time);
         }
-        entries.iter().for_each(|entry| facts.apply(height, entry));
+        entries.iter().for_each(|entry| facts.apply(height, time, entry));
         let (state, spine) = facts.roots();
         Header {
             epoch: self.charter.epoch,
@@ -141,7 +141,7 @@ impl Model {
         for entry in entries {
             rules::check_signatures(entry)?;
             rules::judge(self, &facts, height, time, entry)?;
-            facts.apply(height, entry);
+            facts.apply(height, time, entry);
         }
         Ok(facts)
     }
@@ -217,8 +217,12 @@ fn check_body(entries: &[Entry]) -> Result<(), No> {
         return Err("6.7 too many entries");
     }
     let denials = entries.iter().take_while(|entry| is_denial(entry)).count();
-    if entries[denials..].iter().any(is_denial) {
-        return Err("6.7 a denial after a grant");
+    let rotations = entries[denials..].iter().take_while(|entry| is_rotation(entry)).count();
+    if entries[denials + rotations..].iter().any(|entry| is_denial(entry) || is_rotation(entry)) {
+        return Err("6.7 out of order");
+    }
+    if rotations > limits::BLOCK_ROTATES_MAX {
+        return Err("6.7 too many rotations");
     }
     let open_to_grants = limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED;
     if entries.len() > denials.max(open_to_grants) {
@@ -236,7 +240,11 @@ fn check_body(entries: &[Entry]) -> Result<(), No> {
 
 fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
-        Kind::Admit(_) | Kind::Release(_) => false,
+        Kind::Admit(_) | Kind::Release(_) | Kind::Rotate(_) => false,
         Kind::Revoke(_) | Kind::Suspend(_) => true,
     }
+}
+
+fn is_rotation(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Rotate(_))
 }

@@ -2,12 +2,14 @@
 
 use frith_protocol::limits;
 use frith_protocol::state::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Suspend, TicketTerms,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
-use super::facts::{Facts, key_place, ticket_place};
-use super::hashes::{Bytes32, digest_of, endorsement, holds, may_be_introduced, node_id, possession};
+use super::facts::{Facts, day, key_place, rotations_on, ticket_place};
+use super::hashes::{
+    Bytes32, commitment, digest_of, endorsement, holds, may_be_introduced, node_id, possession, rotation,
+};
 use super::{Model, No};
 
 fn unless(holds: bool, no: No) -> Result<(), No> {
@@ -29,6 +31,16 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
     }
     match &entry.statement.kind {
         Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
+        Kind::Rotate(rotate) => {
+            let count = rotate.rotations.len();
+            unless((1..=limits::ROTATIONS_PER_ENTRY_MAX).contains(&count), "4.11 how many rotations")?;
+            for one in &rotate.rotations {
+                unless(may_be_introduced(&one.key), "1.6 key rotated to")?;
+                let signed = rotation(rotate.subject.0, one);
+                unless(holds(&one.key, &signed, &one.signature), "2.4 signature of a rotation")?;
+            }
+            Ok(())
+        }
         Kind::Admit(admit) => {
             let inception = &admit.subject;
             unless(may_be_introduced(&inception.key), "1.6 first key")?;
@@ -86,6 +98,10 @@ pub(super) fn judge(
             let need = usize::from(model.charter().thresholds.admit);
             unless(entry.endorsements.len() >= need, "4.10 too few endorsements")?;
             check_endorsers(model, facts, time, &entry.endorsements)
+        }
+        Kind::Rotate(rotate) => {
+            check_rotate(facts, time, rotate)?;
+            unless(entry.endorsements.is_empty(), "4.11 endorsed")
         }
     }
 }
@@ -207,6 +223,25 @@ fn check_suspend(model: &Model, facts: &Facts, time: Timestamp, suspend: &Suspen
         unless(*until >= longer, "4.9 shorter than the one in force")?;
     }
     unless(leaves_enough(model, facts, time, &subject.0), "4.9 it would strand the charter")
+}
+
+/// SPEC 4.11, but for the endorsements.
+fn check_rotate(facts: &Facts, time: Timestamp, rotate: &Rotate) -> Result<(), No> {
+    let Rotate { subject, rotations } = rotate;
+    unless(!facts.gone.contains_key(&subject.0), "4.11 gone")?;
+    let standing = facts.standing.get(&subject.0).ok_or("4.11 unknown")?;
+    let (mut sequence, mut next) = (standing.keys.sequence, standing.keys.next);
+    for one in rotations {
+        unless(one.sequence == sequence + 1, "2.4 sequence")?;
+        unless(commitment(&one.key) == next, "2.4 another key than was committed to")?;
+        (sequence, next) = (one.sequence, one.next);
+    }
+    for (at, one) in rotations.iter().enumerate() {
+        unless(!facts.keys.contains_key(&key_place(&one.key)), "2.3 a key that is somebody's")?;
+        unless(rotations[..at].iter().all(|before| before.key != one.key), "2.3 a key twice")?;
+    }
+    let today = rotations_on(day(time), standing);
+    unless(today < limits::ROTATE_ENTRIES_PER_DAY, "4.11 too often in a day")
 }
 
 /// SPEC 4.10, but for the endorsements.
