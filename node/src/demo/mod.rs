@@ -172,8 +172,10 @@ impl Story {
     fn no_secret_in(&self, mailed: &[&String]) -> Result<(), Trouble> {
         let read = |path: &Path| fs::read_to_string(path).map_err(|why| format!("{}: {why}", path.display()));
         for node in &self.nodes {
-            for key in ["identity.key", "next.key", "voting.key"] {
-                let text = read(&node.home.keys().join(key))?;
+            let dir = node.home.keys();
+            let files = fs::read_dir(&dir).map_err(|why| format!("{}: {why}", dir.display()))?;
+            for file in files {
+                let text = read(&file.map_err(|why| format!("{}: {why}", dir.display()))?.path())?;
                 let secret = text.lines().find_map(|line| line.strip_prefix("secret "));
                 let secret = secret.ok_or("a key file without a secret")?;
                 for path in mailed {
