@@ -15,6 +15,7 @@ use frith_protocol::limits;
 use frith_protocol::state::{Charter, DomainId, Founded};
 use rand::rngs::ThreadRng;
 
+pub(crate) use draft::{COMMENTS, Comment, explain};
 pub use draft::{Draft, DraftOptions, TIMINGS, draft, parse_role, parse_timing};
 pub use files::{Card, FounderSignature};
 
@@ -72,7 +73,7 @@ pub fn signature_check() -> BatchCheck<ThreadRng> {
     BatchCheck::new(rand::rng())
 }
 
-fn read(path: &Path, what: &'static str) -> Result<String, FoundingError> {
+pub(crate) fn read(path: &Path, what: &'static str) -> Result<String, FoundingError> {
     /// No card, draft or signature is longer.
     const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
     let error = |why| FoundingError::Io { path: path.to_path_buf(), what, why };

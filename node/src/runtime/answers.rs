@@ -28,7 +28,7 @@ use crate::keys;
 /// The longest that a request may wait.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-fn to_value(view: &impl Serialize) -> Value {
+pub(super) fn to_value(view: &impl Serialize) -> Value {
     serde_json::to_value(view).expect("views are plain JSON")
 }
 
@@ -53,6 +53,8 @@ impl Host {
             Request::Revoke { node, reason, note } => self.revoke(&node, reason, note, now),
             Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
             Request::Release { node, note } => self.release(&node, note, now),
+            Request::Charter {} => self.charter_file(),
+            Request::Amend { wish, dry_run, note } => self.amend(*wish, dry_run, note, now),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
             Request::Invite { roles, uses, lifetime_ms, note } => {
                 self.invite(roles, uses, lifetime_ms, note, now)
@@ -64,7 +66,7 @@ impl Host {
     fn act(&mut self, command: Command) -> Result<(), Refusal> {
         self.handle(Input::Command(command)).map_err(|error| match error {
             Error::Refused(fault @ Fault::WouldStrandTheCharter { .. }) => {
-                Refusal::refused(format!("{fault}; `frith amend` changes who the endorsers are"))
+                Refusal::refused(format!("{fault}; `frith amend --remove NODE` takes its seat first"))
             }
             Error::Refused(fault) => Refusal::refused(fault.to_string()),
             Error::Untimely(why) => Refusal::refused(format!("not now: {why}")),
@@ -79,6 +81,9 @@ impl Host {
         // One that has all its endorsements takes another: it may be of use if an endorser loses its office before the block.
         if let Some(why) = over.filter(|_| !proposal.met) {
             return Err(Refusal::refused(format!("there is nothing to endorse any more: {why}")));
+        }
+        if matches!(proposal.subject, Subject::Terms(_)) {
+            self.have_voting_key()?;
         }
         self.act(Command::Endorse(id))?;
         Ok(to_value(&self.proposed(id)))
@@ -114,7 +119,7 @@ impl Host {
         ProposedView { id, have, needed }
     }
 
-    fn propose(&mut self, subject: Subject, note: String, expires: Timestamp) -> Reply {
+    pub(super) fn propose(&mut self, subject: Subject, note: String, expires: Timestamp) -> Reply {
         if note.len() > NOTE_BYTES_MAX {
             return Err(Refusal::bad(format!("a note has at most {NOTE_BYTES_MAX} bytes")));
         }
@@ -308,6 +313,7 @@ impl Host {
         let fields = status.as_object_mut().expect("a status is an object");
         // Without those over which nothing is left to decide.
         fields.insert("pending".into(), self.open_proposals().into());
+        fields.insert("charter".into(), self.charter_status());
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("running_ms".into(), (self.started.elapsed().as_millis() as u64).into());
         fields.insert("remembered".into(), self.contacts.remembered().into());

@@ -11,6 +11,7 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
+use super::amending::add_changes;
 use super::host::Host;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
 use crate::control::{PAGE_MAX, Refusal};
@@ -148,7 +149,7 @@ impl Host {
 
     pub(super) fn pending(&self, now: Timestamp) -> Vec<PendingView> {
         let core = self.core();
-        let view = |proposal: &Proposal| PendingView {
+        let plain = |proposal: &Proposal| PendingView {
             id: proposal.id(),
             what: what_is_asked(&proposal.subject, core.state()),
             kind: kind_of(&proposal.subject).into(),
@@ -165,9 +166,17 @@ impl Host {
             .into(),
             endorsed_by: proposal.endorsements.iter().map(|endorsement| endorsement.node).collect(),
             needed: core.state().map_or(0, |state| state.threshold_for(&proposal.subject)),
+            changes: Vec::new(),
+            consented: Vec::new(),
+            must_consent: Vec::new(),
             met: proposal.met,
             over: over(core, proposal, now),
             expires: proposal.expires,
+        };
+        let view = |proposal: &Proposal| {
+            let mut view = plain(proposal);
+            add_changes(&mut view, core, proposal);
+            view
         };
         core.proposals().map(|(_, proposal)| view(proposal)).collect()
     }
@@ -258,9 +267,7 @@ impl Host {
         };
         if let Some(standing) = state.standing(&node) {
             match standing.by {
-                AdmittedBy::Seat => {
-                    because.push("The charter has a seat for it: it stands without admission.".into());
-                }
+                AdmittedBy::Seat => {}
                 AdmittedBy::Ticket(ticket) => because.push(format!(
                     "Admitted at height {} by ticket {}; {}.",
                     standing.height,
@@ -273,6 +280,7 @@ impl Host {
                     endorsers_at(standing.height, "admission")
                 )),
             }
+            because.extend(self.seat_in_words(state, node, standing.by == AdmittedBy::Seat));
             if let Some(suspension) = standing.suspended(now) {
                 because.push(format!(
                     "Suspended at height {}{}, {}; {}.",
@@ -390,8 +398,13 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
 }
 
 fn amend_words(charter: &Charter) -> String {
-    let (epoch, seats) = (charter.epoch, charter.size());
-    format!("amend the charter: epoch {epoch}, with {seats} endorsers")
+    let seats: Vec<String> = charter.endorsers.iter().map(|seat| seat.node_id().short()).collect();
+    format!(
+        "amend the charter: epoch {}, endorsers {}, f = {}",
+        charter.epoch,
+        seats.join(", "),
+        charter.faults
+    )
 }
 
 fn until_words(until: Timestamp, now: Timestamp) -> String {
