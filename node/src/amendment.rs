@@ -138,7 +138,9 @@ impl CharterFile {
             let section = section.strip_prefix("charter")?;
             Some((section.strip_prefix('.').unwrap_or(section), *key, *comment))
         });
-        // Those of this file come first, and each line gets one.
+        let is_said_better =
+            |(section, key, _): &Comment| own.iter().any(|(at, of, _)| (at, of) == (section, key));
+        let of_a_draft = of_a_draft.filter(|comment| !is_said_better(comment));
         let comments: Vec<Comment> = own.into_iter().chain(of_a_draft).collect();
         format!(
             "\
@@ -338,7 +340,7 @@ mod tests {
 
     fn state(founders: u8, options: DraftOptions) -> State {
         let card = |number| (format!("{number}").into(), crate::founding::tests::founder(number).card);
-        let cards: Vec<_> = (1..=founders).map(|number| card(number.into())).collect();
+        let cards: Vec<_> = (1..=founders).map(card).collect();
         let options = DraftOptions { name: "home".into(), ..options };
         let draft = draft(&cards, options, Timestamp(7)).unwrap();
         State::founded_by(&draft.charter).unwrap().0
@@ -355,7 +357,7 @@ mod tests {
         for comment in ["How many endorsers it takes to admit", "Who endorses: any member", "# 1m"] {
             assert_eq!(text.matches(comment).count(), 1, "{comment} in:\n{text}");
         }
-        assert!(!text.contains("voting"), "{text}");
+        assert!(!text.contains("voting_key"), "{text}");
     }
 
     #[test]

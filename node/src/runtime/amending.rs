@@ -203,6 +203,17 @@ fn find_once(prefix: &str, known: impl Iterator<Item = NodeId>) -> Result<NodeId
     find("node", prefix, once.into_iter())
 }
 
+/// What a charter that waits would change for `node`.
+pub(super) fn seat_that_waits(state: &State, next: &Charter, node: NodeId, have: usize) -> Option<String> {
+    let change = match (state.has_seat(&node), next.seat_of(&node).is_some()) {
+        (false, true) => "gives it a seat",
+        (true, false) => "takes its seat",
+        (true, true) | (false, false) => return None,
+    };
+    let need = state.charter().thresholds.amend;
+    Some(format!("Waiting: an amendment that {change} ({have} of {need} endorsements known here)."))
+}
+
 /// What `frith pending` says of a charter besides.
 pub(super) fn add_changes(view: &mut PendingView, core: &Core, proposal: &Proposal) {
     let (Subject::Terms(terms), Some(state)) = (&proposal.subject, core.state()) else { return };

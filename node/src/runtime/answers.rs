@@ -11,7 +11,7 @@ use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
 use frith_protocol::state::{
-    Basis, Kind, Reason, Release, Revoke, State, Statement, Subject, Suspend, TicketTerms,
+    Basis, Endorsement, Kind, Reason, Release, Revoke, State, Statement, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
@@ -290,6 +290,15 @@ impl Host {
             );
             return Err(Refusal::refused(why));
         }
+        // Whoever lost its office since cannot vouch for it any more.
+        let (state, now) = (state_of(core)?, self.clock.latest());
+        let may = |one: &&Endorsement| state.check_endorsers(now, &[**one], 1).is_ok();
+        let countersignatures: Vec<Endorsement> = proposal.endorsements.iter().filter(may).copied().collect();
+        if countersignatures.len() < state.threshold_for(&proposal.subject) {
+            return Err(Refusal::refused(
+                "the ticket is void: one of its countersigners lost its office, or the charter asks for more of them; make another",
+            ));
+        }
         let key = keys::ticket_key(&self.home, &terms.id()).map_err(|e| Refusal::refused(e.to_string()))?;
         let key = key.ok_or_else(|| {
             let spent = core.state().is_some_and(|state| state.ticket_uses(terms) >= terms.uses);
@@ -299,12 +308,7 @@ impl Host {
                 "the ticket was made at another node: only there lies its key; print it there"
             })
         })?;
-        Ok(Ticket {
-            terms: (*terms).clone(),
-            countersignatures: proposal.endorsements.clone(),
-            addresses: Vec::new(),
-            secret: key.seed(),
-        })
+        Ok(Ticket { terms: (*terms).clone(), countersignatures, addresses: Vec::new(), secret: key.seed() })
     }
 
     fn answer_status(&self, now: Timestamp, asker: oneshot::Sender<Reply>) {

@@ -11,7 +11,7 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
-use super::amending::add_changes;
+use super::amending::{add_changes, seat_that_waits};
 use super::host::Host;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
 use crate::control::{PAGE_MAX, Refusal};
@@ -28,6 +28,11 @@ pub(super) fn is_open(core: &Core, proposal: &Proposal, now: Timestamp) -> bool 
 /// Why no operator need look at a proposal any more, if that is so.
 pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<String> {
     let state = core.state()?;
+    let me = core.node_id();
+    let seats_us = matches!(&proposal.subject, Subject::Terms(terms) if terms.seats(&me));
+    if !state.has_seat(&me) && !seats_us {
+        return Some("this node has no seat, and can endorse nothing".into());
+    }
     let decided = || proposal.met.then(|| "it has all its endorsements".to_string());
     match &proposal.subject {
         Subject::Ticket(terms) if state.ticket_uses(terms) >= terms.uses => Some("it is spent".into()),
@@ -310,6 +315,9 @@ impl Host {
                         proposal.endorsements.len(),
                         state.threshold_for(&proposal.subject)
                     ));
+                }
+                Subject::Terms(terms) if over(self.core(), proposal, now).is_none() => {
+                    because.extend(seat_that_waits(state, &terms.charter, node, proposal.endorsements.len()));
                 }
                 Subject::Statement(_) | Subject::Ticket(_) | Subject::Terms(_) => {}
             }
