@@ -2,8 +2,14 @@
 //!
 //! The *next* key is written once and then only checked: a running node does not read it before it rotates ([`crate::rotation`]), and an
 //! operator does well to move its file to where no thief of the machine finds it.
+//!
+//! *Voting keys* come and go: that of the node's seat, if it has one, and a fresh one for the next charter that gives it a seat. Each
+//! lies in a file that bears its public key. A file is whole and on the disk before anything is signed with its key, or promised; and it
+//! goes only when the log knows its key and its seat is another's or another key's. A kill in between leaves a key too many, never one
+//! too few: both are put right at the next start. What goes is removed, not written over: on flash that would write elsewhere, and be a
+//! comfort to nobody. Disks of endorsers should be encrypted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -83,8 +89,8 @@ pub struct NodeKeys {
     pub identity: SecretKey,
     /// The key that the last rotation is to, if that was not final when the node was last running.
     pub successor: Option<SecretKey>,
-    /// Its voting key, if it is or means to be an endorser.
-    pub voting: Option<SecretKey>,
+    /// Its voting keys, in the order of their public keys.
+    pub voting: Vec<SecretKey>,
 }
 
 /// Makes an identity in `home`: all of its files, or none.
@@ -111,7 +117,7 @@ pub fn create(home: &Home) -> Result<NodeKeys, KeyError> {
     write_inception(home, &inception)?;
     fs::rename(&new, &dir).map_err(HomeError::io(&dir, "put the keys in their place"))?;
     sync_dir(home.dir())?;
-    Ok(NodeKeys { inception, rotations: Vec::new(), identity, successor: None, voting: None })
+    Ok(NodeKeys { inception, rotations: Vec::new(), identity, successor: None, voting: Vec::new() })
 }
 
 /// Reads the keys in `home`, after checking that nobody else can.
@@ -152,26 +158,81 @@ pub fn load(home: &Home) -> Result<NodeKeys, KeyError> {
     Ok(NodeKeys { inception, rotations, identity, successor, voting: voting(home)? })
 }
 
-/// The voting key in `home`; `None` if there is none.
-fn voting(home: &Home) -> Result<Option<SecretKey>, KeyError> {
-    let path = home.keys().join("voting.key");
-    if path.exists() { read_key(&path, KeyKind::Voting).map(Some) } else { Ok(None) }
+/// The files of voting keys in `home`, in the order of their names.
+fn voting_files(home: &Home) -> Result<BTreeMap<PublicKey, PathBuf>, KeyError> {
+    let dir = home.keys();
+    let mut files = BTreeMap::new();
+    for file in fs::read_dir(&dir).map_err(HomeError::io(&dir, "look for voting keys"))? {
+        let name = file.map_err(HomeError::io(&dir, "look for voting keys"))?.file_name();
+        let key =
+            name.to_str().and_then(|name| name.strip_prefix("voting-")?.strip_suffix(".key")?.parse().ok());
+        if let Some(key) = key {
+            files.insert(key, dir.join(&name));
+        }
+    }
+    Ok(files)
 }
 
-/// The voting key in `home`, made if there is none.
+/// The voting keys in `home`.
+fn voting(home: &Home) -> Result<Vec<SecretKey>, KeyError> {
+    let read = |(public, path): (PublicKey, PathBuf)| {
+        let key = read_key(&path, KeyKind::Voting)?;
+        if key.public() == public {
+            return Ok(key);
+        }
+        Err(KeyError::Damaged { path, why: "it holds another voting key than its name says" })
+    };
+    voting_files(home)?.into_iter().map(read).collect()
+}
+
+/// The voting key in `home` with which it founds, made if there is none: the same whenever it is asked for.
 ///
 /// # Errors
 /// If it can be neither read nor written.
 pub fn voting_or_new(home: &Home) -> Result<SecretKey, KeyError> {
-    match voting(home)? {
-        Some(key) => Ok(key),
-        None => {
-            let key = random_key()?;
-            write_key(&home.keys().join("voting.key"), KeyKind::Voting, &key)?;
-            sync_dir(&home.keys())?;
-            Ok(key)
+    voting(home)?.into_iter().next().map_or_else(|| new_voting_key(home), Ok)
+}
+
+/// A fresh voting key, on the disk when this returns.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn new_voting_key(home: &Home) -> Result<SecretKey, KeyError> {
+    let key = random_key()?;
+    let path = home.keys().join(format!("voting-{}.key", key.public()));
+    write_key(&path, KeyKind::Voting, &key)?;
+    sync_dir(&home.keys())?;
+    Ok(key)
+}
+
+/// Removes what a kill left of keys that were half written. Nobody but the running node may call this.
+///
+/// # Errors
+/// If they cannot be looked for.
+pub fn sweep(home: &Home) -> Result<(), KeyError> {
+    let dir = home.keys();
+    for file in fs::read_dir(&dir).map_err(HomeError::io(&dir, "look for half-written keys"))? {
+        let path = file.map_err(HomeError::io(&dir, "look for half-written keys"))?.path();
+        if path.extension().is_some_and(|ending| ending == "new") {
+            fs::remove_file(&path).map_err(HomeError::io(&path, "remove a half-written key"))?;
         }
     }
+    Ok(())
+}
+
+/// Destroys the voting keys of which `is_over` says so, and says how many.
+///
+/// # Errors
+/// If one is left. It is tried again at the next start.
+pub fn destroy_voting_keys(home: &Home, is_over: impl Fn(&PublicKey) -> bool) -> Result<usize, KeyError> {
+    let over: Vec<_> = voting_files(home)?.into_iter().filter(|(key, _)| is_over(key)).collect();
+    for (_, path) in &over {
+        fs::remove_file(path).map_err(HomeError::io(path, "destroy a voting key that is over"))?;
+    }
+    if !over.is_empty() {
+        sync_dir(&home.keys())?;
+    }
+    Ok(over.len())
 }
 
 /// Keeps the key of a ticket, so that the ticket can be printed once its countersignatures are here.
@@ -258,22 +319,23 @@ pub(crate) fn write_key(path: &Path, kind: KeyKind, key: &SecretKey) -> Result<(
         write!(text, "{byte:02x}").expect("strings take text");
     }
     text.push('\n');
+    if path.exists() {
+        return Err(KeyError::Exists { path: path.to_path_buf() });
+    }
+    // Under another name first: a kill half-way must not leave a key that keeps the node from starting.
+    let new = path.with_extension("new");
     let written = OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    match written {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            Err(KeyError::Exists { path: path.to_path_buf() })
-        }
-        Err(e) => {
-            drop(fs::remove_file(path));
-            Err(HomeError::io(path, "write a key")(e).into())
-        }
-    }
+        .open(&new)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path));
+    written.map_err(|e| {
+        drop(fs::remove_file(&new));
+        HomeError::io(path, "write a key")(e).into()
+    })
 }
 
 fn check_file(path: &Path) -> Result<(), KeyError> {
@@ -345,6 +407,10 @@ mod tests {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
     }
 
+    fn voting_name(key: &SecretKey) -> String {
+        format!("voting-{}.key", key.public())
+    }
+
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -357,13 +423,13 @@ mod tests {
         for path in [home.dir().to_path_buf(), home.keys()] {
             assert_eq!(mode(&path), 0o700, "{path:?}");
         }
-        for name in ["identity.key", "next.key", "voting.key"] {
+        for name in ["identity.key", "next.key", &voting_name(&voting)] {
             assert_eq!(mode(&home.keys().join(name)), 0o600, "{name}");
         }
         let read = load(&home).unwrap();
         assert_eq!(read.inception, made.inception);
         assert_eq!(read.identity.seed(), made.identity.seed());
-        assert_eq!(read.voting.unwrap().seed(), voting.seed());
+        assert_eq!(read.voting.iter().map(SecretKey::seed).collect::<Vec<_>>(), [voting.seed()]);
         assert_eq!(voting_or_new(&home).unwrap().seed(), voting.seed());
         assert!(!home.dir().join("keys.new").exists());
     }
@@ -380,9 +446,9 @@ mod tests {
     fn keys_that_others_may_read_are_refused_with_the_command_that_mends_it() {
         let (_dir, home) = home();
         create(&home).unwrap();
-        voting_or_new(&home).unwrap();
+        let voting = voting_or_new(&home).unwrap();
         let refusal = || load(&home).unwrap_err().to_string();
-        for name in ["identity.key", "next.key", "voting.key"] {
+        for name in ["identity.key", "next.key", &voting_name(&voting)] {
             let path = home.keys().join(name);
             set_mode(&path, 0o640);
             let text = refusal();
@@ -500,5 +566,43 @@ mod tests {
         assert!(ticket_key(&home, &over).unwrap().is_none());
         assert!(home.keys().join("ticket-notes.key").exists());
         load(&home).unwrap();
+    }
+
+    #[test]
+    fn only_voting_keys_that_are_over_are_destroyed_and_nothing_else() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        let (over, seat, fresh) =
+            (new_voting_key(&home).unwrap(), new_voting_key(&home).unwrap(), new_voting_key(&home).unwrap());
+        keep_ticket_key(&home, &TicketId([5; 32]), &random_key().unwrap()).unwrap();
+        assert_eq!(destroy_voting_keys(&home, |key| *key == over.public()).unwrap(), 1);
+        let left: BTreeSet<_> = load(&home).unwrap().voting.iter().map(SecretKey::public).collect();
+        assert_eq!(left, BTreeSet::from([seat.public(), fresh.public()]));
+        assert!(ticket_key(&home, &TicketId([5; 32])).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_voting_key_that_was_half_written_when_the_node_was_killed_does_not_keep_it_from_starting() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        let key = new_voting_key(&home).unwrap();
+        let whole = fs::read(home.keys().join(voting_name(&key))).unwrap();
+        let half = home.keys().join(format!("voting-{}.new", random_key().unwrap().public()));
+        fs::write(&half, &whole[..100]).unwrap();
+        assert_eq!(load(&home).unwrap().voting.len(), 1);
+        sweep(&home).unwrap();
+        assert!(!half.exists());
+        assert_eq!(load(&home).unwrap().voting.len(), 1);
+    }
+
+    #[test]
+    fn a_voting_key_under_the_name_of_another_is_refused() {
+        let (_dir, home) = home();
+        create(&home).unwrap();
+        let key = new_voting_key(&home).unwrap();
+        let other = home.keys().join(voting_name(&random_key().unwrap()));
+        fs::rename(home.keys().join(voting_name(&key)), other).unwrap();
+        let text = load(&home).unwrap_err().to_string();
+        assert!(text.contains("another voting key than its name says"), "{text}");
     }
 }

@@ -14,6 +14,7 @@
 //! | [`demo`] | the whole story, checked as it is told |
 
 pub mod addresses;
+pub mod amendment;
 pub mod cli;
 pub mod config;
 pub mod control;

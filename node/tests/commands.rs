@@ -4,9 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use frith_protocol::identity::SecretKey;
 use frith_protocol::joining::Ticket;
@@ -14,153 +13,9 @@ use frith_protocol::state::{CharterId, DomainId, TicketTerms};
 use frith_protocol::time::Timestamp;
 use serde_json::Value;
 
-/// Longest that anything here may take on a machine with other work to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+mod processes;
 
-fn frith(dir: &Path, args: &[&str]) -> Output {
-    command(dir, args).output().unwrap()
-}
-
-fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_frith"));
-    command.args(args).env("FRITH_DIR", dir).stdin(Stdio::null());
-    command
-}
-
-/// Stdout of a command that must succeed.
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let output = frith(dir, args);
-    assert!(output.status.success(), "frith {args:?}: {}\n{}", output.status, text(&output.stderr));
-    text(&output.stdout)
-}
-
-fn json(dir: &Path, args: &[&str]) -> Value {
-    let args = [args, &["--json"]].concat();
-    serde_json::from_str(&ok(dir, &args)).unwrap()
-}
-
-/// Exit code and stderr of a command that must fail.
-fn refusal(dir: &Path, args: &[&str]) -> (i32, String) {
-    let output = frith(dir, args);
-    assert!(!output.status.success(), "frith {args:?} was not refused");
-    assert_eq!(text(&output.stdout), "", "frith {args:?}");
-    (output.status.code().unwrap(), text(&output.stderr))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// A running node. It ends with this value.
-struct Running {
-    child: Child,
-    dir: PathBuf,
-    log: tempfile::NamedTempFile,
-}
-
-impl Running {
-    fn start(dir: &Path, args: &[&str]) -> Running {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let child = command(dir, args)
-            .arg("--until-stdin-closes")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log.reopen().unwrap())
-            .spawn()
-            .unwrap();
-        let node = Running { child, dir: dir.to_path_buf(), log };
-        node.wait(&["peers", "0"]);
-        node
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.log.path()).unwrap()
-    }
-
-    fn wait(&self, until: &[&str]) {
-        let args = [&["wait", "--timeout", "60s"], until].concat();
-        let output = frith(&self.dir, &args);
-        assert!(output.status.success(), "{until:?}: {}{}", text(&output.stderr), self.log());
-    }
-
-    /// Waits until its status is as it should be.
-    fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let status = json(&self.dir, &["status"]);
-            if holds(&status) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not in time: {what}: {status}\n{}", self.log());
-        }
-    }
-
-    /// Asks it to stop, and says how it ended.
-    fn stop(self) -> i32 {
-        self.stopped().0
-    }
-
-    /// The same, with what it said.
-    fn stopped(mut self) -> (i32, String) {
-        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
-        let code = self.child.wait().unwrap().code().unwrap();
-        (code, self.log())
-    }
-
-    /// How it ends by itself, and what it said.
-    fn ends(mut self) -> (i32, String) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code().unwrap(), self.log());
-            }
-            assert!(Instant::now() < deadline, "it goes on: {}", self.log());
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        self.child.wait().unwrap();
-    }
-}
-
-/// A directory with a new identity in it, which listens on any free port of the loopback interface.
-fn new_node(root: &Path, name: &str) -> PathBuf {
-    let dir = root.join(name);
-    ok(&dir, &["init", "--listen", "/ip4/127.0.0.1/tcp/0"]);
-    dir
-}
-
-/// A domain of one: the least that has everything.
-fn found_alone(root: &Path, name: &str) -> PathBuf {
-    found(root, &[name]).remove(0)
-}
-
-/// The directories of the founders of a domain.
-fn found(root: &Path, names: &[&str]) -> Vec<PathBuf> {
-    let file = |name: &str, what: &str| root.join(format!("{name}.{what}")).display().to_string();
-    let draft = file(names[0], "draft");
-    let dirs: Vec<PathBuf> = names.iter().map(|name| new_node(root, name)).collect();
-    let (mut drafting, mut opening) = (vec!["found", "draft"], vec!["found", "open", &draft]);
-    let cards: Vec<String> = names.iter().map(|name| file(name, "card")).collect();
-    let signatures: Vec<String> = names.iter().map(|name| file(name, "sig")).collect();
-    for (dir, card) in dirs.iter().zip(&cards) {
-        ok(dir, &["found", "card", "--out", card]);
-        drafting.push(card);
-    }
-    ok(root, &[&drafting[..], &["--name", names[0], "--timing", "heartbeat=2s", "--out", &draft]].concat());
-    for (dir, signature) in dirs.iter().zip(&signatures) {
-        ok(dir, &["found", "sign", &draft, "--out", signature]);
-        opening.push(signature);
-    }
-    for dir in &dirs {
-        ok(dir, &opening);
-    }
-    dirs
-}
+use processes::*;
 
 #[test]
 fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {

@@ -11,7 +11,7 @@ use crate::control::views::{InvitedView, ProposedView};
 use crate::control::{Client, Condition, Request};
 use crate::home::Home;
 
-fn short(id: &Hash) -> String {
+pub(super) fn short(id: &Hash) -> String {
     id.to_string()[..16].to_string()
 }
 

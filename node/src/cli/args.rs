@@ -23,7 +23,7 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
 Look:        frith status · members · pending · log · why NODE
-Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · rotate · leave
+Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · rotate · amend · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
             4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
@@ -103,6 +103,17 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     /// Rotate to the next key, and commit to another: on a schedule, or when the running key may be in other hands.
     #[command(after_help = "Example: frith rotate --dir D")]
     Rotate(RotateArgs),
+    /// Change the charter: who endorses, thresholds, bounds, roles. Takes effect as soon as enough endorsers agree.
+    #[command(after_help = "\
+Examples: frith amend --add 3fa921 --remove 90bb1c --dry-run --dir D      what it would change
+          frith amend --add 3fa921 --remove 90bb1c --dir D
+          frith amend --admit 3 --dir D
+          frith amend --show --dir D > next.toml     edit it, then:
+          frith amend next.toml --dir D
+
+Endorsers say yes by `frith endorse ID`; so does whoever gets a seat, on its own node, or nothing comes of it. \
+Each who says yes gets a fresh voting key.")]
+    Amend(AmendArgs),
     /// Leave the domain for good. This identity can never come back.
     #[command(after_help = "Example: frith leave --yes --dir D")]
     Leave(LeaveArgs),
@@ -377,6 +388,54 @@ pub(super) struct RotateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct AmendArgs {
+    /// The next charter, edited from what --show prints.
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// Print the charter in force as a file to edit.
+    #[arg(long, conflicts_with_all = ["file", "dry_run", "note", "change", "fresh_keys"])]
+    pub(super) show: bool,
+    #[command(flatten)]
+    pub(super) change: Change,
+    /// Propose it even if nothing changes but the voting keys of those who say yes.
+    #[arg(long)]
+    pub(super) fresh_keys: bool,
+    /// Only say what it would change.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// A line for the other operators.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+}
+
+/// A change without a file. Thresholds that are not named and would be unsound become the nearest that are sound.
+#[derive(Debug, Args)]
+#[group(id = "change", multiple = true, conflicts_with = "file")]
+pub(super) struct Change {
+    /// A member that gets a seat. May be repeated.
+    #[arg(long, value_name = "NODE")]
+    pub(super) add: Vec<String>,
+    /// An endorser that loses its seat. May be repeated.
+    #[arg(long, value_name = "NODE")]
+    pub(super) remove: Vec<String>,
+    /// f: how many endorsers may be faulty. [default: as now, or as many as there can be]
+    #[arg(long, value_name = "F")]
+    pub(super) faults: Option<u8>,
+    /// How many endorsers it takes to admit a member, and to issue a ticket.
+    #[arg(long, value_name = "K")]
+    pub(super) admit: Option<u8>,
+    /// How many it takes to revoke one.
+    #[arg(long, value_name = "K")]
+    pub(super) revoke: Option<u8>,
+    /// How many it takes to suspend one.
+    #[arg(long, value_name = "K")]
+    pub(super) contain: Option<u8>,
+    /// How many it takes to change the charter.
+    #[arg(long, value_name = "K")]
+    pub(super) amend: Option<u8>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct LeaveArgs {
     /// Yes, for good.
     #[arg(long)]
@@ -408,6 +467,11 @@ pub(super) enum WaitFor {
     },
     /// Until something waits for this node's operator.
     Pending,
+    /// Until the charter of this epoch, or a later one, is in force here.
+    Epoch {
+        /// Which.
+        epoch: u64,
+    },
     /// Until a ticket that was proposed here can be printed.
     Countersigned {
         /// Its id, or the first digits of it.

@@ -111,16 +111,16 @@ pub(super) fn open(home: &Home, args: OpenArgs, out: Out) -> Done {
     let read = |path: std::path::PathBuf| FounderSignature::read(&path).map(|signature| (path, signature));
     let signatures = args.signatures.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let founded = founding::put_together(&draft, &args.draft, &signatures, &keys)?;
-    let voting = keys::voting_or_new(home)?;
 
     let node = keys.inception.node_id();
     let domain = founded.domain();
+    let voting = founded.charter.seat_of(&node).expect("it was put together for this node").voting_key;
     let others = founded.charter.endorsers.iter().filter(|seat| seat.node_id() != node);
     let of = others
         .filter_map(|seat| Some((seat.inception.key, draft.addresses.get(&seat.node_id())?.clone())))
         .collect();
     let hints = Hints { of, anybody: Vec::new() };
-    let records = founding_records(&founded, &voting.public());
+    let records = founding_records(&founded, &voting);
     Store::create(&home.store(), Owner { node, domain }, &records, &[hints.note()])?;
     out.result(&json!({ "node": node, "domain": domain }), || {
         format!(

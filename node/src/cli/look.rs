@@ -62,6 +62,10 @@ fn status_text(status: &Value) -> String {
         row("head", format!("height {}, {age} old, block {}", text(&head["height"]), text(&head["block"])));
         row("state root", text(&head["state_root"]));
     }
+    let charter = &status["charter"];
+    if !charter.is_null() {
+        row("charter", format!("epoch {}, {}", text(&charter["epoch"]), text(&charter["id"])));
+    }
     row("members", format!("{}, and {} gone", text(&status["members"]), text(&status["gone"])));
     let endorsers = &status["endorsers"];
     if endorsers.is_null() {
@@ -98,6 +102,16 @@ fn status_text(status: &Value) -> String {
         if !status[field].is_null() {
             row(name, text(&status[field]));
         }
+    }
+    if !status["journal_lost"].is_null() {
+        row(
+            "",
+            "it signs no block until an amendment gives it a fresh voting key: frith amend --fresh-keys"
+                .into(),
+        );
+    }
+    if charter["fresh_voting_key"] == false {
+        row("voting key", "none is ready for the next charter: see the log".into());
     }
     for (name, field) in [("alarm", "alarms"), ("damage", "damage")] {
         for line in status[field].as_array().into_iter().flatten() {
@@ -167,15 +181,23 @@ pub(super) fn pending(home: &Home, args: PendingArgs, out: Out) -> Done {
                 (None, "declined") => "declined here",
                 (None, other) => other,
             };
+            let state = match &one.must_consent[..] {
+                missing if one.over.is_none() && !missing.is_empty() => {
+                    let names: Vec<String> = missing.iter().map(NodeId::short).collect();
+                    format!("{state}, and for the consent of {}", names.join(", "))
+                }
+                _ => state.to_string(),
+            };
             let note =
                 if one.note.is_empty() { String::new() } else { format!("\n  they say: {}", one.note) };
             format!(
-                "{}  {} of {} endorsements, {state}, lapses {}\n  {}{note}\n",
+                "{}  {} of {} endorsements, {state}, lapses {}\n  {}{note}\n{}",
                 one.id,
                 one.endorsed_by.len(),
                 one.needed,
                 until(one.expires),
                 one.what,
+                one.changes.iter().map(|change| format!("    {change}\n")).collect::<String>(),
             )
         };
         pending.iter().map(line).collect()
@@ -237,6 +259,7 @@ pub(super) fn wait(home: &Home, args: WaitArgs, out: Out) -> Done {
         WaitFor::Member => Condition::Member {},
         WaitFor::Height { height } => Condition::Height { at_least: height },
         WaitFor::Peers { count } => Condition::Peers { at_least: count },
+        WaitFor::Epoch { epoch } => Condition::Epoch { at_least: epoch },
         WaitFor::Pending => Condition::Waiting { at_least: 1 },
         WaitFor::Countersigned { id } => Condition::Countersigned { id },
         WaitFor::Admitted { node } => Condition::Admitted { node },

@@ -1,6 +1,7 @@
 //! The command line: a contract (see `--help`), and as little else as possible.
 
 mod act;
+mod amend;
 mod args;
 mod found;
 mod live;
@@ -197,6 +198,7 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Suspend(args) => act::suspend(&home()?, args, out),
         Command::Release(args) => act::release(&home()?, args, out),
         Command::Rotate(args) => act::rotate(&home()?, args, out),
+        Command::Amend(args) => amend::amend(&home()?, args, out),
         Command::Leave(args) => act::leave(&home()?, args, out),
         Command::Demo => match crate::demo::run(out.json) {
             Ok(()) => Ok(Exit::Holds),

@@ -22,13 +22,15 @@ use frith_protocol::state::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::amendment::Wish;
 pub use client::{Client, ClientError};
 pub use server::{Asked, BindError, Listener};
 
 /// The version of this conversation.
 pub const VERSION: u32 = 1;
 /// Longest request, in bytes.
-pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
+const _: () = assert!(REQUEST_BYTES_MAX >= 4 * frith_protocol::limits::CHARTER_BYTES_MAX);
 /// Longest reply that a client takes.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Connections at one time.
@@ -109,6 +111,19 @@ pub enum Request {
         #[serde(default)]
         next_key: Option<PathBuf>,
     },
+    /// The charter in force, as it can be edited.
+    Charter {},
+    /// Propose the next charter, or only say what it would change.
+    Amend {
+        /// What is wanted.
+        wish: Box<Wish>,
+        /// Only say it.
+        #[serde(default)]
+        dry_run: bool,
+        /// A line for the other operators.
+        #[serde(default)]
+        note: String,
+    },
     /// Leave the domain for good.
     Leave {},
     /// Have a ticket countersigned.
@@ -179,6 +194,11 @@ pub enum Condition {
     },
     /// An entry waits here for a block: agreement is at work.
     Deliberating {},
+    /// The charter of this epoch, or a later one, is in force here.
+    Epoch {
+        /// Which.
+        at_least: u64,
+    },
     /// A ticket that was made here is countersigned.
     Countersigned {
         /// The digest of its terms, or the beginning of it.
@@ -204,6 +224,7 @@ impl fmt::Display for Condition {
             }
             Condition::Rotated { at_least } => write!(f, "this node at its key number {at_least}"),
             Condition::Deliberating {} => f.write_str("an entry that waits for a block"),
+            Condition::Epoch { at_least } => write!(f, "the charter of epoch {at_least} or a later one"),
             Condition::Countersigned { id } => write!(f, "the ticket {id} countersigned"),
             Condition::Addresses { at_least } => {
                 write!(f, "the addresses of at least {at_least} other endorsers")

@@ -44,7 +44,7 @@ pub struct PendingView {
     pub id: Hash,
     /// What it is, in a line.
     pub what: String,
-    /// What kind: `admission`, `revocation`, `suspension`, `release`, `ticket`.
+    /// What kind: `admission`, `revocation`, `suspension`, `release`, `amendment`, `ticket`.
     pub kind: String,
     /// Whom it is about.
     pub subject: Option<NodeId>,
@@ -56,6 +56,15 @@ pub struct PendingView {
     pub endorsed_by: Vec<NodeId>,
     /// How many it needs.
     pub needed: usize,
+    /// If it is of a charter: what it would change.
+    #[serde(default)]
+    pub changes: Vec<String>,
+    /// Likewise: who consented to the seat that it gets, as far as is known here.
+    #[serde(default)]
+    pub consented: Vec<NodeId>,
+    /// Likewise: who gets a seat and has not consented yet, without whom nothing comes of it.
+    #[serde(default)]
+    pub must_consent: Vec<NodeId>,
     /// Whether it has them.
     pub met: bool,
     /// Why no operator need look at it any more, if that is so: it is decided, spent, or came to nothing.
@@ -122,6 +131,48 @@ pub struct InvitedView {
     pub roles: Vec<String>,
     /// The roles that the charter has.
     pub known_roles: Vec<String>,
+}
+
+/// What the next charter would change, or why there can be none like it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AmendView {
+    /// The digest that endorsers sign.
+    pub id: Hash,
+    /// The epoch that it would begin.
+    pub epoch: u64,
+    /// Who gets a seat: each must consent.
+    pub seated: Vec<NodeId>,
+    /// Who loses its seat, and becomes a member.
+    pub unseated: Vec<NodeId>,
+    /// What was chosen because nobody said it.
+    pub chosen: Vec<String>,
+    /// All that changes, a line each.
+    pub changes: Vec<String>,
+    /// Roles that nobody has any more then, and how many members have each now.
+    pub roles_lost: Vec<(String, usize)>,
+    /// The endorsers of the charter in force.
+    pub now: OfficeView,
+    /// The next ones.
+    pub next: OfficeView,
+    /// Why it would be refused, if it would.
+    pub refused: Option<String>,
+    /// How far it is, if it was proposed.
+    pub proposed: Option<ProposedView>,
+}
+
+/// The endorsers of a charter, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfficeView {
+    /// How many there are.
+    pub endorsers: usize,
+    /// How many make a block final.
+    pub quorum: usize,
+    /// How many may crash before no block becomes final any more.
+    pub crashes: usize,
+    /// How many may lie before the log can fork.
+    pub liars: usize,
+    /// How many are connected to this node now, itself counted.
+    pub connected: usize,
 }
 
 /// Something that was proposed.

@@ -9,17 +9,21 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use frith_protocol::door::Standing;
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::NodeId;
 use frith_protocol::state::Reason;
 use serde_json::Value;
 
-use crate::control::views::{PendingView, ProposedView};
+use crate::amendment::Wish;
+use crate::control::views::{AmendView, PendingView, ProposedView, WhyView};
 use crate::control::{Condition, Request};
 use cast::{Interrupted, Node, Trouble, frith, mail};
 use stage::{Stage, Teller};
 
 const FOUNDERS: [&str; 4] = ["ash", "birch", "cedar", "doug"];
+/// Who endorses after one of them was replaced.
+const ENDORSERS: [&str; 4] = ["ash", "birch", "cedar", "hazel"];
 const BY_TICKET: [&str; 3] = ["elm", "fir", "ginkgo"];
 
 /// Tells the story. Returns what went wrong, if anything did.
@@ -80,6 +84,12 @@ impl Story {
         })?;
         stage
             .step("kill -9", "An endorser is killed in the middle of agreement", |t| self.kill(&ticket, t))?;
+        stage.step(
+            "suspend",
+            "Nobody knows where a member's machine is: it is suspended, found, released",
+            |t| self.suspend(t),
+        )?;
+        stage.step("amend", "A member takes the seat of a founder", |t| self.amend(t))?;
         stage.step("revoke", "A member's machine is stolen: it is revoked", |t| self.revoke(t))?;
         stage.step("converge", "All hold the same", |t| self.converge(t))?;
         stage.step("stop", "All stop when told", |t| self.stop(t))
@@ -172,8 +182,10 @@ impl Story {
     fn no_secret_in(&self, mailed: &[&String]) -> Result<(), Trouble> {
         let read = |path: &Path| fs::read_to_string(path).map_err(|why| format!("{}: {why}", path.display()));
         for node in &self.nodes {
-            for key in ["identity.key", "next.key", "voting.key"] {
-                let text = read(&node.home.keys().join(key))?;
+            let dir = node.home.keys();
+            let files = fs::read_dir(&dir).map_err(|why| format!("{}: {why}", dir.display()))?;
+            for file in files {
+                let text = read(&file.map_err(|why| format!("{}: {why}", dir.display()))?.path())?;
                 let secret = text.lines().find_map(|line| line.strip_prefix("secret "));
                 let secret = secret.ok_or("a key file without a secret")?;
                 for path in mailed {
@@ -341,14 +353,90 @@ impl Story {
         Ok(())
     }
 
+    /// Waits until every node says that `of` is a `standing`, and gives one reason that each of them gives for it.
+    fn all_say(&self, of: NodeId, standing: Standing, reason: &str) -> Result<String, Trouble> {
+        let mut said = BTreeSet::new();
+        for node in &self.nodes {
+            let why = self.interrupted.until(&format!("{} calls {of} {standing:?}", node.name), || {
+                let why: WhyView = parse(node.ask(&Request::Why { node: of.to_string() })?)?;
+                Ok((why.standing == standing).then_some(why))
+            })?;
+            let found = why.because.iter().find(|sentence| sentence.contains(reason)).cloned();
+            said.insert(found.ok_or_else(|| {
+                format!("{} gives other reasons than {reason:?}: {:?}", node.name, why.because)
+            })?);
+        }
+        let first = said.first().cloned().unwrap_or_default();
+        expect(said.len() == 1, || format!("they give different reasons: {said:?}"))?;
+        Ok(first)
+    }
+
+    fn suspend(&mut self, t: &mut Teller<'_>) -> Result<(), Trouble> {
+        let ginkgo = self.id("ginkgo");
+        let (node, note) = (ginkgo.to_string(), String::new());
+        let request = Request::Suspend {
+            node: node.clone(),
+            for_ms: None,
+            reason: Reason::Unspecified,
+            note: note.clone(),
+        };
+        let ProposedView { id, .. } = parse(self.node("ash").ask(&request)?)?;
+        self.endorse("birch", &id)?;
+        let why = self.all_say(ginkgo, Standing::Suspended, "Suspended at height")?;
+        t.claim(format!("ash and birch suspend ginkgo, and all ten nodes say why: {why}"));
+        let phase = self.node("ginkgo").status()?["phase"].clone();
+        expect(phase == "restrained", || format!("ginkgo is {phase}"))?;
+
+        let ProposedView { id, .. } = parse(self.node("ash").ask(&Request::Release { node, note })?)?;
+        for name in ["birch", "cedar"] {
+            self.endorse(name, &id)?;
+        }
+        self.all_say(ginkgo, Standing::Member, "Admitted at height")?;
+        self.node("ginkgo").wait(Condition::Member {})?;
+        t.claim("ash, birch and cedar release it: a member again, everywhere");
+        Ok(())
+    }
+
+    fn amend(&mut self, t: &mut Teller<'_>) -> Result<(), Trouble> {
+        let (hazel, doug) = (self.id("hazel"), self.id("doug"));
+        let wish = Wish { add: vec![hazel.to_string()], remove: vec![doug.to_string()], ..Wish::default() };
+        let request = Request::Amend { wish: Box::new(wish), dry_run: false, note: String::new() };
+        let AmendView { id, .. } = parse(self.node("ash").ask(&request)?)?;
+        for name in ["birch", "cedar"] {
+            self.endorse(name, &id)?;
+        }
+        self.interrupted.until("ash knows of three yeses", || {
+            let ash = self.nodes.iter().find(|node| node.name == "ash").ok_or("ash is there")?;
+            let pending: Vec<PendingView> = parse(ash.ask(&Request::Pending {})?)?;
+            let asked = pending.iter().find(|one| one.id == id);
+            Ok(asked.filter(|one| one.endorsed_by.len() == 3 && one.must_consent == [hazel]).map(drop))
+        })?;
+        let epoch = self.node("ash").status()?["charter"]["epoch"].clone();
+        expect(epoch == 1, || format!("epoch {epoch} began without hazel's consent"))?;
+        t.claim("ash, birch and cedar say yes to hazel in doug's seat: hazel has not consented, and nothing changes");
+        self.endorse("hazel", &id)?;
+        self.all(&Condition::Epoch { at_least: 2 })?;
+        t.claim("hazel consents with a fresh voting key: epoch 2 begins at all ten nodes");
+        let why = self.all_say(hazel, Standing::Endorser, "Seated since height")?;
+        t.claim(format!("hazel is an endorser: {why}"));
+        let why = self.all_say(doug, Standing::Member, "It lost its seat at height")?;
+        t.claim(format!("doug is a member: {why}"));
+        let phases =
+            ["hazel", "doug"].map(|name| self.node(name).status().map(|status| status["phase"].clone()));
+        let [hazel, doug] = phases;
+        let (hazel, doug) = (hazel?, doug?);
+        expect(hazel == "endorsing" && doug == "following", || format!("hazel is {hazel}, doug is {doug}"))?;
+        Ok(())
+    }
+
     fn revoke(&mut self, t: &mut Teller<'_>) -> Result<(), Trouble> {
         let fir = self.id("fir");
         let key = self.node("fir").status()?["key"].clone();
         let request =
             Request::Revoke { node: fir.to_string(), reason: Reason::Compromised, note: "stolen".into() };
         let ProposedView { id, .. } = parse(self.node("ash").ask(&request)?)?;
-        self.endorse("cedar", &id)?;
-        t.claim("ash and cedar revoke fir; two are enough");
+        self.endorse("hazel", &id)?;
+        t.claim("ash and hazel, who is an endorser now, revoke fir; two are enough");
         for node in self.nodes.iter_mut().filter(|node| node.name != "fir") {
             node.wait(Condition::Gone { node: fir.to_string() })?;
         }
@@ -392,7 +480,7 @@ impl Story {
     /// How many connections the endorsers have refused.
     fn turned_away(&self) -> Result<u64, Trouble> {
         let mut sum = 0;
-        for node in self.nodes.iter().filter(|node| FOUNDERS.contains(&node.name)) {
+        for node in self.nodes.iter().filter(|node| ENDORSERS.contains(&node.name)) {
             let metrics = node.ask(&Request::Metrics {})?;
             let text = metrics["prometheus"].as_str().unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix("frith_net_denied_total "));

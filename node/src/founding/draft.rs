@@ -227,28 +227,11 @@ impl Draft {
             charter.name,
             charter.founds(),
         );
-        let mut section = String::new();
         let mut seats = charter.endorsers.iter();
-        // What repeats, as seats do, is explained once.
-        let mut left: Vec<_> = COMMENTS.iter().collect();
-        for line in body.lines() {
-            if let Some(header) = line.strip_prefix('[') {
-                section = header.trim_matches(['[', ']']).to_string();
-            }
-            let key = line.split_once(" = ").map_or("", |(key, _)| key);
-            if let Some(at) = left.iter().position(|(at, name, _)| *at == section && *name == key) {
-                let (_, _, comment) = left.swap_remove(at);
-                text.push_str(&format!("# {comment}\n"));
-            }
-            text.push_str(line);
-            if let Some(seat) = (line == "[[charter.endorsers]]").then(|| seats.next()).flatten() {
-                text.push_str(&format!("  # node {}", seat.node_id()));
-            }
-            if let Some(ms) = line.split_once("_ms = ").and_then(|(_, ms)| ms.parse().ok()) {
-                text.push_str(&format!("  # {}", span(ms)));
-            }
-            text.push('\n');
-        }
+        text.push_str(&explain(&body, &COMMENTS, |line| {
+            let seat = (line == "[[charter.endorsers]]").then(|| seats.next()).flatten()?;
+            Some(format!("node {}", seat.node_id()))
+        }));
         text
     }
 
@@ -279,8 +262,39 @@ impl Draft {
     }
 }
 
+/// The lines of `body`, each with what it means before it, and with what `remark` says of it, or how long it is, behind it. What repeats,
+/// as seats do, is explained once.
+pub(crate) fn explain(
+    body: &str,
+    comments: &[Comment],
+    mut remark: impl FnMut(&str) -> Option<String>,
+) -> String {
+    let (mut text, mut section) = (String::new(), String::new());
+    let mut left: Vec<_> = comments.iter().collect();
+    for line in body.lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.trim_matches(['[', ']']).to_string();
+        }
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        if let Some(at) = left.iter().position(|(at, name, _)| *at == section && *name == key) {
+            let (_, _, comment) = left.swap_remove(at);
+            text.push_str(&format!("# {comment}\n"));
+        }
+        text.push_str(line);
+        let span = || line.split_once("_ms = ").and_then(|(_, ms)| ms.parse().ok()).map(span);
+        if let Some(remark) = remark(line).or_else(span) {
+            text.push_str(&format!("  # {remark}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// (section, key, comment): an empty key comments on the section's beginning.
-const COMMENTS: [(&str, &str, &str); 27] = [
+pub(crate) type Comment = (&'static str, &'static str, &'static str);
+
+/// What the lines of a charter mean, in section `charter` of a draft.
+pub(crate) const COMMENTS: [Comment; 27] = [
     ("", "draft", "The format of this file."),
     ("charter", "epoch", "1 when founding."),
     ("charter", "name", "What people call the domain. Binds nothing."),

@@ -15,6 +15,7 @@ use frith_protocol::limits;
 use frith_protocol::state::{Charter, DomainId, Founded};
 use rand::rngs::ThreadRng;
 
+pub(crate) use draft::{COMMENTS, Comment, explain};
 pub use draft::{Draft, DraftOptions, TIMINGS, draft, parse_role, parse_timing};
 pub use files::{Card, FounderSignature};
 
@@ -46,7 +47,7 @@ pub enum FoundingError {
     #[error("{origin}: this node ({node}) is none of the founders that it names")]
     NotAFounder { origin: PathBuf, node: NodeId },
     #[error(
-        "{origin}: it names another voting key for this node than keys/voting.key: the draft was made from an old card; make a new card"
+        "{origin}: it names another voting key for this node than any in keys/: the draft was made from an old card; make a new card"
     )]
     OtherVotingKey { origin: PathBuf },
     #[error(
@@ -72,7 +73,7 @@ pub fn signature_check() -> BatchCheck<ThreadRng> {
     BatchCheck::new(rand::rng())
 }
 
-fn read(path: &Path, what: &'static str) -> Result<String, FoundingError> {
+pub(crate) fn read(path: &Path, what: &'static str) -> Result<String, FoundingError> {
     /// No card, draft or signature is longer.
     const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
     let error = |why| FoundingError::Io { path: path.to_path_buf(), what, why };
@@ -97,7 +98,7 @@ pub fn sign(draft: &Draft, origin: &Path, keys: &NodeKeys) -> Result<FounderSign
     ))
 }
 
-/// That `charter` can be safe, and gives this node its seat under the voting key that it has.
+/// That `charter` can be safe, and gives this node its seat under a voting key that it has.
 fn check_ours(charter: &Charter, origin: &Path, keys: &NodeKeys) -> Result<(), FoundingError> {
     let origin = || origin.to_path_buf();
     charter.check().map_err(|fault| FoundingError::CharterIn { origin: origin(), fault })?;
@@ -107,7 +108,7 @@ fn check_ours(charter: &Charter, origin: &Path, keys: &NodeKeys) -> Result<(), F
     }
     let node = keys.inception.node_id();
     let seat = charter.seat_of(&node).ok_or_else(|| FoundingError::NotAFounder { origin: origin(), node })?;
-    if keys.voting.as_ref().map(|key| key.public()) != Some(seat.voting_key) {
+    if !keys.voting.iter().any(|key| key.public() == seat.voting_key) {
         return Err(FoundingError::OtherVotingKey { origin: origin() });
     }
     Ok(())

@@ -22,7 +22,7 @@ pub(crate) fn founder(seed: u8) -> Founder {
         rotations: Vec::new(),
         identity,
         successor: None,
-        voting: Some(voting.clone()),
+        voting: vec![voting.clone()],
     };
     let address = format!("/ip4/192.0.2.{seed}/tcp/5747");
     let card = Card::new(&keys, voting.public(), vec![address]).unwrap();
@@ -149,9 +149,9 @@ fn only_a_founder_with_the_voting_key_of_its_seat_signs() {
     let refusal = |keys: &NodeKeys| sign(&draft, Path::new("draft"), keys).unwrap_err().to_string();
     assert!(refusal(&founder(9).keys).contains("none of the founders"));
     let mut other = founder(1).keys;
-    other.voting = Some(SecretKey::from_seed([77; 32]));
+    other.voting = vec![SecretKey::from_seed([77; 32])];
     assert!(refusal(&other).contains("another voting key"));
-    other.voting = None;
+    other.voting.clear();
     assert!(refusal(&other).contains("another voting key"));
 }
 

@@ -198,6 +198,8 @@ pub(super) struct Bounds {
     frame_bytes_max: AtomicUsize,
     throttled: AtomicBool,
     endorses: AtomicBool,
+    /// Somebody may be waiting in the wrong room.
+    moved: Notify,
     own: Throttle,
     shared: Arc<Throttle>,
     /// Room for what the host has not dealt with.
@@ -222,6 +224,7 @@ impl Bounds {
             frame_bytes_max: AtomicUsize::new(STRANGER_MESSAGE_BYTES_MAX),
             throttled: AtomicBool::new(true),
             endorses: AtomicBool::new(false),
+            moved: Notify::new(),
             own: Throttle::of_a_stranger(),
             shared,
             room: Arc::new(Semaphore::new(limits::PEER_BYTES_MAX)),
@@ -232,8 +235,17 @@ impl Bounds {
     async fn hold(&self, budgets: &Budgets, bytes: usize) -> Option<Held> {
         let room = room_of(bytes)?;
         let of_the_peer = self.room.clone().acquire_many_owned(room).await.ok()?;
-        let of_all = self.of_all(budgets).clone().acquire_many_owned(room).await.ok()?;
-        Some(Held { _of_the_peer: of_the_peer, _of_all: of_all })
+        loop {
+            let moved = self.moved.notified();
+            tokio::select! {
+                biased;
+                of_all = self.of_all(budgets).clone().acquire_many_owned(room) => {
+                    return Some(Held { _of_the_peer: of_the_peer, _of_all: of_all.ok()? });
+                }
+                // Whoever gets a seat meanwhile does not go on waiting among those who have none: its votes are behind this message.
+                () = moved => {}
+            }
+        }
     }
 
     /// The same for gossip, which is dropped rather than waited for.
@@ -253,7 +265,9 @@ impl Bounds {
 
     /// Gives or takes a share of the endorsers' room.
     pub(super) fn set_endorses(&self, endorses: bool) {
-        self.endorses.store(endorses, Ordering::Relaxed);
+        if self.endorses.swap(endorses, Ordering::Relaxed) != endorses {
+            self.moved.notify_waiters();
+        }
     }
 
     fn of_all<'a>(&self, budgets: &'a Budgets) -> &'a Arc<Semaphore> {
@@ -510,5 +524,11 @@ mod tests {
         let endorser = member();
         endorser.set_endorses(true);
         assert!(endorser.try_hold(&budgets, 1).is_some());
+        // One that gets its seat while its message waits for room among members waits no longer.
+        let next = member();
+        let mut waiting = Box::pin(next.hold(&budgets, 1));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        next.set_endorses(true);
+        assert!(futures::poll!(&mut waiting).is_ready());
     }
 }

@@ -11,7 +11,7 @@ use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
 use frith_protocol::state::{
-    Basis, Kind, Reason, Release, Revoke, State, Statement, Subject, Suspend, TicketTerms,
+    Basis, Endorsement, Kind, Reason, Release, Revoke, State, Statement, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
@@ -28,7 +28,7 @@ use crate::keys;
 /// The longest that a request may wait.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-fn to_value(view: &impl Serialize) -> Value {
+pub(super) fn to_value(view: &impl Serialize) -> Value {
     serde_json::to_value(view).expect("views are plain JSON")
 }
 
@@ -54,6 +54,8 @@ impl Host {
             Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
             Request::Release { node, note } => self.release(&node, note, now),
             Request::Rotate { next_key } => self.rotate(next_key.as_deref()),
+            Request::Charter {} => self.charter_file(),
+            Request::Amend { wish, dry_run, note } => self.amend(*wish, dry_run, note, now),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
             Request::Invite { roles, uses, lifetime_ms, note } => {
                 self.invite(roles, uses, lifetime_ms, note, now)
@@ -65,7 +67,7 @@ impl Host {
     pub(super) fn act(&mut self, command: Command) -> Result<(), Refusal> {
         self.handle(Input::Command(command)).map_err(|error| match error {
             Error::Refused(fault @ Fault::WouldStrandTheCharter { .. }) => {
-                Refusal::refused(format!("{fault}; `frith amend` changes who the endorsers are"))
+                Refusal::refused(format!("{fault}; `frith amend --remove NODE` takes its seat first"))
             }
             Error::Refused(fault) => Refusal::refused(fault.to_string()),
             Error::Untimely(why) => Refusal::refused(format!("not now: {why}")),
@@ -80,6 +82,9 @@ impl Host {
         // One that has all its endorsements takes another: it may be of use if an endorser loses its office before the block.
         if let Some(why) = over.filter(|_| !proposal.met) {
             return Err(Refusal::refused(format!("there is nothing to endorse any more: {why}")));
+        }
+        if matches!(proposal.subject, Subject::Terms(_)) {
+            self.have_voting_key()?;
         }
         self.act(Command::Endorse(id))?;
         Ok(to_value(&self.proposed(id)))
@@ -115,7 +120,7 @@ impl Host {
         ProposedView { id, have, needed }
     }
 
-    fn propose(&mut self, subject: Subject, note: String, expires: Timestamp) -> Reply {
+    pub(super) fn propose(&mut self, subject: Subject, note: String, expires: Timestamp) -> Reply {
         if note.len() > NOTE_BYTES_MAX {
             return Err(Refusal::bad(format!("a note has at most {NOTE_BYTES_MAX} bytes")));
         }
@@ -286,6 +291,15 @@ impl Host {
             );
             return Err(Refusal::refused(why));
         }
+        // Whoever lost its office since cannot vouch for it any more.
+        let (state, now) = (state_of(core)?, self.clock.latest());
+        let may = |one: &&Endorsement| state.check_endorsers(now, &[**one], 1).is_ok();
+        let countersignatures: Vec<Endorsement> = proposal.endorsements.iter().filter(may).copied().collect();
+        if countersignatures.len() < state.threshold_for(&proposal.subject) {
+            return Err(Refusal::refused(
+                "the ticket is void: one of its countersigners lost its office, or the charter asks for more of them; make another",
+            ));
+        }
         let key = keys::ticket_key(&self.home, &terms.id()).map_err(|e| Refusal::refused(e.to_string()))?;
         let key = key.ok_or_else(|| {
             let spent = core.state().is_some_and(|state| state.ticket_uses(terms) >= terms.uses);
@@ -295,12 +309,7 @@ impl Host {
                 "the ticket was made at another node: only there lies its key; print it there"
             })
         })?;
-        Ok(Ticket {
-            terms: (*terms).clone(),
-            countersignatures: proposal.endorsements.clone(),
-            addresses: Vec::new(),
-            secret: key.seed(),
-        })
+        Ok(Ticket { terms: (*terms).clone(), countersignatures, addresses: Vec::new(), secret: key.seed() })
     }
 
     fn answer_status(&self, now: Timestamp, asker: oneshot::Sender<Reply>) {
@@ -309,6 +318,7 @@ impl Host {
         let fields = status.as_object_mut().expect("a status is an object");
         // Without those over which nothing is left to decide.
         fields.insert("pending".into(), self.open_proposals().into());
+        fields.insert("charter".into(), self.charter_status());
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("running_ms".into(), (self.started.elapsed().as_millis() as u64).into());
         fields.insert("remembered".into(), self.contacts.remembered().into());

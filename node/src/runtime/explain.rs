@@ -11,6 +11,7 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
+use super::amending::{add_changes, seat_that_waits};
 use super::host::Host;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
 use crate::control::{PAGE_MAX, Refusal};
@@ -27,6 +28,11 @@ pub(super) fn is_open(core: &Core, proposal: &Proposal, now: Timestamp) -> bool 
 /// Why no operator need look at a proposal any more, if that is so.
 pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<String> {
     let state = core.state()?;
+    let me = core.node_id();
+    let seats_us = matches!(&proposal.subject, Subject::Terms(terms) if terms.seats(&me));
+    if !state.has_seat(&me) && !seats_us {
+        return Some("this node has no seat, and can endorse nothing".into());
+    }
     let decided = || proposal.met.then(|| "it has all its endorsements".to_string());
     match &proposal.subject {
         Subject::Ticket(terms) if state.ticket_uses(terms) >= terms.uses => Some("it is spent".into()),
@@ -150,7 +156,7 @@ impl Host {
 
     pub(super) fn pending(&self, now: Timestamp) -> Vec<PendingView> {
         let core = self.core();
-        let view = |proposal: &Proposal| PendingView {
+        let plain = |proposal: &Proposal| PendingView {
             id: proposal.id(),
             what: what_is_asked(&proposal.subject, core.state()),
             kind: kind_of(&proposal.subject).into(),
@@ -167,9 +173,17 @@ impl Host {
             .into(),
             endorsed_by: proposal.endorsements.iter().map(|endorsement| endorsement.node).collect(),
             needed: core.state().map_or(0, |state| state.threshold_for(&proposal.subject)),
+            changes: Vec::new(),
+            consented: Vec::new(),
+            must_consent: Vec::new(),
             met: proposal.met,
             over: over(core, proposal, now),
             expires: proposal.expires,
+        };
+        let view = |proposal: &Proposal| {
+            let mut view = plain(proposal);
+            add_changes(&mut view, core, proposal);
+            view
         };
         core.proposals().map(|(_, proposal)| view(proposal)).collect()
     }
@@ -260,9 +274,7 @@ impl Host {
         };
         if let Some(standing) = state.standing(&node) {
             match standing.by {
-                AdmittedBy::Seat => {
-                    because.push("The charter has a seat for it: it stands without admission.".into());
-                }
+                AdmittedBy::Seat => {}
                 AdmittedBy::Ticket(ticket) => because.push(format!(
                     "Admitted at height {} by ticket {}; {}.",
                     standing.height,
@@ -275,6 +287,7 @@ impl Host {
                     endorsers_at(standing.height, "admission")
                 )),
             }
+            because.extend(self.seat_in_words(state, node, standing.by == AdmittedBy::Seat));
             if let Some(suspension) = standing.suspended(now) {
                 because.push(format!(
                     "Suspended at height {}{}, {}; {}.",
@@ -304,6 +317,9 @@ impl Host {
                         proposal.endorsements.len(),
                         state.threshold_for(&proposal.subject)
                     ));
+                }
+                Subject::Terms(terms) if over(self.core(), proposal, now).is_none() => {
+                    because.extend(seat_that_waits(state, &terms.charter, node, proposal.endorsements.len()));
                 }
                 Subject::Statement(_) | Subject::Ticket(_) | Subject::Terms(_) => {}
             }
@@ -399,8 +415,13 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
 }
 
 fn amend_words(charter: &Charter) -> String {
-    let (epoch, seats) = (charter.epoch, charter.size());
-    format!("amend the charter: epoch {epoch}, with {seats} endorsers")
+    let seats: Vec<String> = charter.endorsers.iter().map(|seat| seat.node_id().short()).collect();
+    format!(
+        "amend the charter: epoch {}, endorsers {}, f = {}",
+        charter.epoch,
+        seats.join(", "),
+        charter.faults
+    )
 }
 
 fn until_words(until: Timestamp, now: Timestamp) -> String {

@@ -70,6 +70,8 @@ pub(super) struct Host {
     look_again_at: Option<Timestamp>,
     /// A ticket may be over whose key lies here.
     tickets_changed: bool,
+    /// The charter was amended: a fresh voting key may be needed, and others may be over.
+    charter_changed: bool,
     misbehaved: Vec<PublicKey>,
     /// Who was told on this connection that we speak another version.
     told_version: BTreeSet<PublicKey>,
@@ -113,6 +115,7 @@ impl Host {
             standings_changed: true,
             look_again_at: None,
             tickets_changed: true,
+            charter_changed: false,
             misbehaved: Vec::new(),
             told_version: BTreeSet::new(),
             named: BTreeSet::new(),
@@ -346,6 +349,12 @@ impl Host {
         if std::mem::take(&mut self.tickets_changed) {
             self.forget_ticket_keys();
         }
+        // What the core told of is on the disk by now.
+        if std::mem::take(&mut self.charter_changed)
+            && let Err(error) = tokio::task::block_in_place(|| self.keep_voting_keys())
+        {
+            self.raise(format!("the keys of a seat are not as they should be: {error}"));
+        }
         if std::mem::take(&mut self.standings_changed) {
             self.tell_standings().await;
         }
@@ -415,6 +424,7 @@ impl Host {
             Event::Amended { epoch, height } => {
                 tracing::info!(epoch, height, "the charter was amended: a new epoch begins");
                 self.standings_changed = true;
+                self.charter_changed = true;
             }
             Event::Admitted { node, height } => {
                 tracing::info!(%node, height, "this node is a member now");
@@ -558,7 +568,7 @@ fn in_words(alarm: &Alarm) -> String {
         ),
         Alarm::JournalLost { why } => format!(
             "this endorser's journal is lost ({why}): it signs nothing more, so that it cannot contradict itself; the others go on \
-             as long as a quorum is left"
+             as long as a quorum is left; the next `frith amend` that it endorses gives it a fresh voting key"
         ),
         Alarm::Contradiction { key, iteration } => {
             format!("an endorser contradicted itself in iteration {iteration}: voting key {key}")

@@ -10,8 +10,10 @@
 //! | `clock` | the time that the core is given |
 //! | `contacts` | whom to be connected to |
 //! | `rotating` | the transport under the next key |
+//! | `amending` | voting keys, and the next charter |
 //! | `answers`, `explain`, `waits` | what the control socket is told |
 
+mod amending;
 mod answers;
 mod checks;
 mod clock;
@@ -27,7 +29,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use frith_protocol::door::{self, Core, OpenError, Router};
+use frith_protocol::door::{self, Core, Input, OpenError, Router};
 use frith_protocol::following::PlainWorkshop;
 use tokio::sync::mpsc;
 
@@ -138,7 +140,6 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     rand::fill(&mut seed);
     let contacts = Contacts::load(&store, &config.peers)?;
     let both = [Some(identity.clone()), successor.clone()];
-    let voting = voting.into_iter().collect();
     let keys = door::Keys { inception, rotations, identity, successor, voting };
     let core_config = door::Config { keys, seed, workshop: Arc::new(PlainWorkshop), journal_lost };
     let open = || Core::open(core_config, records, now());
@@ -161,7 +162,11 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     let first = router.add(now(), core).expect("a core that hears of no peer refuses nothing");
     let mut host = Host::new(home, domain, router, store, network.clone(), contacts, damage);
     host.take(first);
+    // With its first input the core says which voting keys a lost journal spoils: that is on the disk before another is made.
+    host.handle(Input::Tick).expect("time is nobody's fault");
     host.settle().await.map_err(RunError::NotStored)?;
+    // An earlier process may have been killed before it had done so.
+    tokio::task::block_in_place(|| keys::sweep(&host.home).and_then(|()| host.keep_voting_keys()))?;
     host.begin(ready).await;
     tracing::info!(%node, %domain, "the node is running");
     Ok(Running { config, host, network, incoming, listener })

@@ -40,14 +40,14 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path().join("node"));
         let mut all = vec![keys::create(&home).unwrap()];
-        all[0].voting = Some(keys::voting_or_new(&home).unwrap());
+        all[0].voting = vec![keys::voting_or_new(&home).unwrap()];
         for number in 2..=4 {
             all.push(crate::founding::tests::founder(number).keys);
         }
         let file = |what: &str, number: usize| PathBuf::from(format!("{number}.{what}"));
         let address = |number: usize| vec![format!("/ip4/192.0.2.{number}/tcp/5747")];
         let card = |(number, keys): (usize, &NodeKeys)| {
-            let voting = keys.voting.as_ref().unwrap().public();
+            let voting = keys.voting[0].public();
             (file("card", number), Card::new(keys, voting, address(number + 1)).unwrap())
         };
         let cards: Vec<_> = all.iter().enumerate().map(card).collect();
@@ -59,7 +59,7 @@ impl Node {
         };
         let signatures: Vec<_> = all.iter().enumerate().map(sign).collect();
         let founded = founding::put_together(&draft, &origin, &signatures, &all[0]).unwrap();
-        let records = founding_records(&founded, &all[0].voting.as_ref().unwrap().public());
+        let records = founding_records(&founded, &all[0].voting[0].public());
         let owner = Owner { node: all[0].inception.node_id(), domain: founded.domain() };
         Store::create(&home.store(), owner, &records, &[]).unwrap();
 

@@ -109,6 +109,9 @@ impl Host {
                 matches!(self.named(condition), Some(Ok(true)))
             }
             Condition::Peers { at_least } => self.connected.len() >= *at_least,
+            Condition::Epoch { at_least } => {
+                core.state().is_some_and(|state| state.charter().epoch >= *at_least)
+            }
             Condition::Waiting { at_least } => self.open_proposals() >= *at_least,
             Condition::Rotated { at_least } => core.status(self.clock.latest()).key_sequence >= *at_least,
             Condition::Deliberating {} => core.status(self.clock.latest()).waiting > 0,
@@ -135,6 +138,7 @@ impl Host {
             | Condition::Waiting { .. }
             | Condition::Rotated { .. }
             | Condition::Deliberating {}
+            | Condition::Epoch { .. }
             | Condition::Addresses { .. } => None,
         }
     }
