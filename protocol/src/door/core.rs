@@ -355,9 +355,7 @@ impl Core {
         if self.admitted.is_some() && self.fetch.is_none() {
             self.fetch_snapshot(None, effects);
         }
-        if self.seat_of(&peer).is_some() || self.chain.is_none() {
-            self.show_own_rotation(peer, effects);
-        }
+        self.show_own_rotation(peer, effects);
         if self.seat_of(&peer).is_some() {
             self.recirculate_to(peer, effects);
             if let Some(voter) = self.voter_of(&peer) {
@@ -435,6 +433,8 @@ impl Core {
             .copied()
             .filter(|peer| self.standing_of(peer) >= Standing::Member)
             .collect();
+        // All whom we know may have rotated while we were away. What a stranger answers is taken for its certificate, or not at all.
+        let peers = if peers.is_empty() { self.connected.iter().copied().collect() } else { peers };
         if peers.is_empty() {
             return None;
         }

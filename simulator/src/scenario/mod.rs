@@ -274,6 +274,8 @@ pub struct Act {
     pub for_ms: Option<u64>,
     /// Endorsers release this node.
     pub release: Option<Spanned<NodeName>>,
+    /// This node rotates its key.
+    pub rotate: Option<Spanned<NodeName>>,
 }
 
 /// Something that goes wrong at a given time, and for how long.

@@ -131,10 +131,10 @@ impl Scenario {
         let newcomers = self.script.newcomers_by_domain();
         let mut named: Vec<(u32, &Spanned<NodeName>)> = Vec::new();
         for act in &self.script.act {
-            let whom = [&act.revoke, &act.leave, &act.suspend, &act.release];
+            let whom = [&act.revoke, &act.leave, &act.suspend, &act.release, &act.rotate];
             named.extend(whom.iter().filter_map(|name| name.as_ref()).map(|name| (act.domain, name)));
             let what = if whom.iter().filter(|name| name.is_some()).count() != 1 {
-                let keys = "`revoke`, `leave`, `suspend`, `release`";
+                let keys = "`revoke`, `leave`, `suspend`, `release`, `rotate`";
                 format!("the act at {} ms needs exactly one of {keys}", act.at_ms)
             } else if act.for_ms.is_some() && act.suspend.is_none() {
                 "in an act, `for_ms` goes with `suspend`".into()

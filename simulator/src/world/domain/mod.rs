@@ -71,6 +71,8 @@ enum Wanted {
     Suspended(u64, Timestamp),
     /// From the suspension of this number.
     Released(u64),
+    /// To the key of this number.
+    Rotated(u32),
 }
 
 struct Run<'a> {

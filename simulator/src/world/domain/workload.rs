@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use frith_protocol::door::{Command, Core, Phase, joining_records};
 use frith_protocol::encoding::Hash;
-use frith_protocol::identity::NodeId;
+use frith_protocol::identity::{NodeId, Rotation};
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{Kind, Reason, Release, Revoke, Standing, Statement, Subject, Suspend};
 use frith_protocol::time::Timestamp;
@@ -12,8 +12,9 @@ use frith_protocol::time::Timestamp;
 use super::{Pending, Run, Wanted};
 use crate::engine::{Instant, NodeIndex};
 use crate::scenario::{Act, By, NodeName, Process};
-use crate::world::founding::by_hand;
+use crate::world::founding::{by_hand, next_key};
 use crate::world::plan::index_of;
+use crate::world::program::Program;
 
 /// Wake-ups beyond these are acts; below, arrivals.
 const ACTS: u64 = 1 << 32;
@@ -97,6 +98,9 @@ impl Run<'_> {
                 Some((Kind::Release(Release { subject, number, basis }), Wanted::Released(number)))
             });
         }
+        if let Some(name) = &act.rotate {
+            return self.rotate(*name.as_ref());
+        }
         if let Some(name) = &act.leave {
             let name = *name.as_ref();
             let (node, subject) = (index_of(self.script, name), self.id_of(name));
@@ -113,6 +117,31 @@ impl Run<'_> {
             }
             return false;
         }
+        true
+    }
+
+    /// Has a node rotate, as its host does: first everything durable, then the core. False if it cannot yet.
+    fn rotate(&mut self, name: NodeName) -> bool {
+        let (node, subject) = (index_of(self.script, name), self.id_of(name));
+        if self.history.gone().contains(&subject) {
+            return true;
+        }
+        let up = self.world.actor(node).filter(|_| self.is_up(node));
+        let Some(core) = up.map(Program::core) else { return false };
+        let keys = &self.world.shared.keys[node.index()];
+        let sequence = keys.rotations.len() as u32 + 1;
+        let key = next_key(&keys.identity);
+        let rotation = Rotation::new(&subject, sequence, &key, &next_key(&key).public());
+        if core.check_rotation(&rotation).is_err() {
+            return false;
+        }
+        let keys = &mut self.world.shared.keys[node.index()];
+        keys.rotations.push(rotation);
+        keys.successor = Some(key.clone());
+        let (rotation, key) = (Box::new(rotation), Box::new(key));
+        self.world.command(node, 0, Command::Rotate { rotation, key });
+        let what = format!("the rotation of {name}");
+        self.pending.push(Pending { subject, wanted: Wanted::Rotated(sequence), what });
         true
     }
 
