@@ -372,9 +372,7 @@ impl Core {
             self.fetch_snapshot(None, effects);
         }
         self.recirculate_to(peer, effects);
-        if self.seat_of(&peer).is_some() || self.chain.is_none() {
-            self.show_own_rotation(peer, effects);
-        }
+        self.show_own_rotation(peer, effects);
         if self.seat_of(&peer).is_some() {
             if let Some(voter) = self.voter_of(&peer) {
                 self.agree(agreement::Input::Connected(voter), effects);
@@ -455,6 +453,8 @@ impl Core {
             .copied()
             .filter(|peer| self.standing_of(peer) >= Standing::Member)
             .collect();
+        // All whom we know may have rotated while we were away. What a stranger answers is taken for its certificate, or not at all.
+        let peers = if peers.is_empty() { self.connected.iter().copied().collect() } else { peers };
         if peers.is_empty() {
             return None;
         }

@@ -3,6 +3,7 @@
 //! What was rotated is kept by the host, beside the keys, and belongs to the identity; which of it *this* log lacks follows from the
 //! state. So there is nothing to remember here: after a restart at whatever point, what is lacking is handed in again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::core::{Core, Phase};
@@ -133,12 +134,9 @@ impl Core {
             let _ = self.submitted(None, &entry, effects);
         }
         let message = Arc::new(Message::Submit(entry.into_inner()));
-        // Without a state we know endorsers by their first keys only.
-        let to = if self.chain.is_some() {
-            self.endorser_keys()
-        } else {
-            self.connected.iter().copied().collect()
-        };
+        // To whoever is connected: while we were away the endorsers may have rotated, too, and then we know none of their keys.
+        let to: BTreeSet<PublicKey> =
+            self.endorser_keys().into_iter().chain(self.connected.iter().copied()).collect();
         for key in to {
             effects.send(key, Arc::clone(&message));
         }
@@ -150,14 +148,15 @@ impl Core {
         }
     }
 
-    /// A connection to an endorser opened. It gets what its log may lack of our keys: under the old key we may be a stranger to it by now,
+    /// A connection opened. Whoever it is gets our rotation while that is on its way, since it may be an endorser under a key that we do not
+    /// know yet; an endorser gets what its log may lack of our keys: under the old key we may be a stranger to it by now,
     /// under the new one still.
     pub(super) fn show_own_rotation(&mut self, peer: PublicKey, effects: &mut Effects) {
         if let Some(entry) = self.rotate_entry() {
             effects.send(peer, Arc::new(Message::Submit(entry.into_inner())));
             return;
         }
-        let Some(chain) = &self.chain else { return };
+        let Some(chain) = self.chain.as_ref().filter(|_| self.is_seated(&peer)) else { return };
         let rotated = chain.state().standing(&self.me).and_then(|standing| standing.rotated);
         let recent = rotated
             .map(|rotated| rotated.height)

@@ -378,3 +378,28 @@ fn rule_4_11_a_suspended_endorser_and_one_that_is_gone_keep_their_vote_under_the
     mesh.run(60_000);
     assert!(mesh.core(by).head().unwrap().height > height + 2, "the log stands still");
 }
+
+#[test]
+fn rule_5_20_whoever_was_away_while_everybody_rotated_finds_its_way_back() {
+    for (rotates, away_ms) in [(false, 1_000), (false, 3_600_000), (true, 1_000), (true, 3_600_000)] {
+        let (mut mesh, member) = with_member();
+        mesh.gossip = false;
+        let old = mesh.key_of(member);
+        if rotates {
+            mesh.rotate(old).unwrap();
+        }
+        mesh.stop(old);
+        mesh.run(2_000);
+        for endorser in mesh.endorsers() {
+            mesh.rotate(endorser).unwrap();
+        }
+        mesh.run(away_ms);
+        mesh.start(old);
+        mesh.connect(old);
+        mesh.run(60_000);
+        assert_sequence(&mesh, member, u32::from(rotates));
+        let behind =
+            mesh.any().head().unwrap().height - mesh.core(mesh.key_of(member)).head().unwrap().height;
+        assert!(behind <= 2, "it is {behind} blocks behind; rotates: {rotates}, away {away_ms} ms");
+    }
+}

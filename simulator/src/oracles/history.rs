@@ -139,6 +139,17 @@ impl History {
         until.is_some_and(|until| time < until)
     }
 
+    /// How often `node` has rotated until `key` was its own; 0 if that is its first one, or none of its.
+    pub fn sequence_of(&self, node: &NodeId, key: &PublicKey) -> usize {
+        let keys = self.rotated.get(node).map_or(&[][..], Vec::as_slice);
+        keys.iter().position(|one| one == key).map_or(0, |at| at + 1)
+    }
+
+    /// How often it has rotated.
+    pub fn rotations_of(&self, node: &NodeId) -> usize {
+        self.rotated.get(node).map_or(0, Vec::len)
+    }
+
     /// Whether the suspension of `node` with this number came about, or a later one.
     pub fn was_suspended(&self, node: &NodeId, number: u64) -> bool {
         self.suspensions.get(node).is_some_and(|suspensions| suspensions.number >= number)

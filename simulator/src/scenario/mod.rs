@@ -274,6 +274,8 @@ pub struct Act {
     pub for_ms: Option<u64>,
     /// Endorsers release this node.
     pub release: Option<Spanned<NodeName>>,
+    /// This node rotates its key.
+    pub rotate: Option<Spanned<NodeName>>,
     /// Endorsers amend the charter: these members get a seat …
     pub seat: Option<Vec<Spanned<NodeName>>>,
     /// … and these lose theirs. At least one of both lists; thresholds follow the number of seats.

@@ -31,13 +31,17 @@ pub(super) struct Founding {
     pub(super) signatures: u64,
 }
 
+/// The key that a node rotates to from `key`. Nobody in here looks for it.
+pub(super) fn next_key(key: &SecretKey) -> SecretKey {
+    SecretKey::from_seed(blake3::derive_key("frith simulator next key", &key.seed()))
+}
+
 /// Keys of a new node.
 ///
 /// It has so many voting keys: a founder needs one for its seat, and everybody one for each charter that may give it another.
 pub(super) fn new_keys(random: &mut Random, voting: usize) -> Keys {
     let identity = SecretKey::from_seed(random.seed());
-    let next = SecretKey::from_seed(random.seed());
-    let inception = Inception::new(&identity, &next.public());
+    let inception = Inception::new(&identity, &next_key(&identity).public());
     let voting = (0..voting).map(|_| SecretKey::from_seed(random.seed())).collect();
     Keys { inception, rotations: Vec::new(), identity, successor: None, voting }
 }

@@ -35,6 +35,26 @@ impl<A: Actor> Simulation<A> {
         self.close(a, b, self.now, far);
     }
 
+    /// Ends all connections of a node at this instant, at both ends; has `change` say what is different from then on; and dials again.
+    pub fn begin_anew(&mut self, node: NodeIndex, change: impl FnOnce(&mut A::Shared)) {
+        let both = [&self.nodes[node.index()].up[..], &self.nodes[node.index()].told_up].concat();
+        for peer in both {
+            for (at, other) in [(node, peer), (peer, node)] {
+                remove(&mut self.nodes[at.index()].up, other);
+                if remove(&mut self.nodes[at.index()].told_up, other)
+                    && self.nodes[at.index()].actor.is_some()
+                {
+                    self.handle(at, 2, other.0, 0, Input::Disconnected(other));
+                }
+            }
+            if let Some(overlay) = &mut self.overlay {
+                overlay.unlink(node, peer);
+            }
+        }
+        change(&mut self.shared);
+        self.dial_all(node);
+    }
+
     /// Whether what `from` sent reaches `to` at this moment: as long as the end of the receiver is open, since what was sent before its
     /// sender died is still under way.
     pub(super) fn hears(&self, to: NodeIndex, from: NodeIndex) -> bool {

@@ -73,6 +73,8 @@ enum Wanted {
     Released(u64),
     /// By the charter of this epoch, or a later one.
     Amended(u64),
+    /// To the key of this number.
+    Rotated(u32),
 }
 
 struct Run<'a> {

@@ -1,5 +1,6 @@
 //! Whether all is as it should be: while a run goes on, to see when it may end, and at its end.
 
+use frith_protocol::identity::NodeId;
 use frith_protocol::time::Timestamp;
 
 use super::{Ended, Pending, Run, Wanted};
@@ -31,7 +32,16 @@ impl Run<'_> {
                 }
                 Wanted::Released(number) => self.history.is_over(&act.subject, number, now),
                 Wanted::Amended(epoch) => self.history.epoch() >= epoch,
+                Wanted::Rotated(sequence) => self.has_come_to(&act.subject, sequence),
             }
+    }
+
+    /// Whether the log says that a node has come to its key of this number, and the node, if it can know, speaks by that or a later one.
+    fn has_come_to(&self, subject: &NodeId, sequence: u32) -> bool {
+        let Some(node) = self.by_id.get(subject) else { return false };
+        let (history, name) = (&self.history, &self.world.shared.names[node.index()]);
+        let speaks = history.sequence_of(subject, name) >= sequence as usize;
+        history.rotations_of(subject) >= sequence as usize && (speaks || !self.is_judged(*node))
     }
 
     /// Members that run, hear a quorum, and are not at the newest block with entries.

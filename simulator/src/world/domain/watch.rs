@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use frith_protocol::door::{Alarm, Event, Keys, Phase, Standing};
-use frith_protocol::identity::NodeId;
+use frith_protocol::identity::{NodeId, PublicKey};
 use frith_protocol::state::Effective;
 use frith_protocol::time::Timestamp;
 
@@ -80,6 +80,7 @@ impl Run<'_> {
                     self.world.part(node, other);
                 }
             }
+            Event::Rotated { sequence: _, key } => self.has_rotated(node, key),
             Event::Dismissed { height: _ } => {}
             Event::JoinFailed { why } => {
                 self.arrived.remove(&node);
@@ -89,8 +90,22 @@ impl Run<'_> {
             Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
             Event::Alarm(alarm) => self.alarm(now, node, &alarm),
             Event::Amended { epoch: _, height: _ } => self.keeps_to_the_seated(node),
-            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } | Event::Rotated { .. } => {}
+            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
         }
+    }
+
+    /// What a host does then: the old key is destroyed, and the node's connections begin anew under the next.
+    fn has_rotated(&mut self, node: NodeIndex, key: PublicKey) {
+        self.outcome.signatures_made += 1;
+        let at = node.index();
+        self.world.begin_anew(node, |shared| {
+            if let Some(next) = shared.keys[at].successor.take() {
+                shared.keys[at].identity = next;
+            }
+            let old = std::mem::replace(&mut shared.names[at], key);
+            shared.nodes.remove(&old);
+            shared.nodes.insert(key, node);
+        });
     }
 
     fn alarm(&mut self, now: Instant, node: NodeIndex, alarm: &Alarm) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use frith_protocol::door::{Command, Core, Phase, joining_records};
 use frith_protocol::encoding::Hash;
-use frith_protocol::identity::{NodeId, PublicKey};
+use frith_protocol::identity::{NodeId, PublicKey, Rotation};
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
     Kind, Reason, Release, Revoke, Seat, Standing, Statement, Subject, Suspend, Terms,
@@ -15,8 +15,9 @@ use toml::Spanned;
 use super::{Pending, Run, Wanted};
 use crate::engine::{Instant, NodeIndex};
 use crate::scenario::{Act, By, NodeName, Process};
-use crate::world::founding::{ROLE, by_hand};
+use crate::world::founding::{ROLE, by_hand, next_key};
 use crate::world::plan::index_of;
+use crate::world::program::Program;
 
 /// Wake-ups beyond these are acts; below, arrivals.
 const ACTS: u64 = 1 << 32;
@@ -103,6 +104,9 @@ impl Run<'_> {
         if act.amends() {
             return self.amend(act);
         }
+        if let Some(name) = &act.rotate {
+            return self.rotate(*name.as_ref());
+        }
         if let Some(name) = &act.leave {
             let name = *name.as_ref();
             let (node, subject) = (index_of(self.script, name), self.id_of(name));
@@ -119,6 +123,31 @@ impl Run<'_> {
             }
             return false;
         }
+        true
+    }
+
+    /// Has a node rotate, as its host does: first everything durable, then the core. False if it cannot yet.
+    fn rotate(&mut self, name: NodeName) -> bool {
+        let (node, subject) = (index_of(self.script, name), self.id_of(name));
+        if self.history.gone().contains(&subject) {
+            return true;
+        }
+        let up = self.world.actor(node).filter(|_| self.is_up(node));
+        let Some(core) = up.map(Program::core) else { return false };
+        let keys = &self.world.shared.keys[node.index()];
+        let sequence = keys.rotations.len() as u32 + 1;
+        let key = next_key(&keys.identity);
+        let rotation = Rotation::new(&subject, sequence, &key, &next_key(&key).public());
+        if core.check_rotation(&rotation).is_err() {
+            return false;
+        }
+        let keys = &mut self.world.shared.keys[node.index()];
+        keys.rotations.push(rotation);
+        keys.successor = Some(key.clone());
+        let (rotation, key) = (Box::new(rotation), Box::new(key));
+        self.world.command(node, 0, Command::Rotate { rotation, key });
+        let what = format!("the rotation of {name}");
+        self.pending.push(Pending { subject, wanted: Wanted::Rotated(sequence), what });
         true
     }
 
