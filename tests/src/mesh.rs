@@ -102,7 +102,7 @@ fn keys(person: &Person, votes: bool) -> Keys {
         inception: person.inception.clone(),
         sequence: 0,
         identity: person.key.clone(),
-        voting: votes.then(|| person.voting.clone()),
+        voting: votes.then(|| person.voting.clone()).into_iter().collect(),
     }
 }
 

@@ -53,6 +53,14 @@ impl Person {
         Person { key, next, voting, inception, node }
     }
 
+    /// A voting key of its own for a later charter, the same for the same number.
+    pub fn fresh_voting_key(&self, number: u32) -> SecretKey {
+        let mut seed = self.voting.seed();
+        seed[4..8].copy_from_slice(&number.to_be_bytes());
+        seed[8] ^= 1;
+        SecretKey::from_seed(seed)
+    }
+
     /// The public half of its key.
     pub fn public(&self) -> PublicKey {
         self.key.public()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::{Verified, verify};
-use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Parent, State, StatementId};
+use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Kind, Parent, State, StatementId};
 use frith_protocol::time::Timestamp;
 
 use crate::histories::History;
@@ -19,6 +19,10 @@ pub type Met = BTreeMap<String, usize>;
 
 fn note(met: &mut Met, what: impl Into<String>) {
     *met.entry(what.into()).or_default() += 1;
+}
+
+fn is_amend(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Amend(_))
 }
 
 /// One history, and the engine beside it.
@@ -79,7 +83,11 @@ impl Trial {
     pub fn judge(&self, time: Timestamp, entry: &Entry, met: &mut Met) -> bool {
         let verdict = self.history.model.judge(time, entry);
         self.compare(verdict, &self.engine_judges(time, entry), entry);
-        let kind = if entry.statement.is_denial() { "a valid denial" } else { "a valid grant" };
+        let kind = match &entry.statement.kind {
+            Kind::Amend(_) => "a valid amendment",
+            Kind::Revoke(_) | Kind::Suspend(_) => "a valid denial",
+            Kind::Admit(_) | Kind::Release(_) => "a valid grant",
+        };
         note(met, verdict.err().unwrap_or(kind));
         verdict.is_ok()
     }
@@ -123,6 +131,15 @@ impl Trial {
         for person in people() {
             self.compare_person(&facts, person, now);
         }
+        for (_, key) in &self.history.fresh {
+            let owner = facts.keys.get(&key_place(&key.public())).map(|owner| owner.0);
+            assert_eq!(
+                state.owner_of(&key.public()).map(|node| node.0),
+                owner,
+                "seed {seed}: whose a voting key is"
+            );
+        }
+        assert_eq!(state.charter(), facts.charter(), "seed {seed}: the charter in force");
         for terms in &self.history.tickets {
             let uses = facts.tickets.get(&ticket_place(terms)).copied().unwrap_or(0);
             assert_eq!(state.ticket_uses(terms), uses, "seed {seed}: the uses of {terms:?}");
@@ -159,7 +176,7 @@ impl Trial {
             assert_eq!(state.owner_of(&key).map(|node| node.0), owner, "seed {seed}: whose {key:?} is");
         }
         // SPEC 4.8.
-        let seats = &self.history.model.charter().endorsers;
+        let seats = &facts.charter().endorsers;
         let seated = seats.iter().any(|seat| hashes::node_id(&seat.inception) == node.0);
         let effective = ours
             .filter(|ours| !ours.is_suspended(now))
@@ -201,13 +218,15 @@ impl Trial {
             for _ in 0..self.history.dice.below(5) {
                 let entry = self.history.entry(time);
                 let valid = self.judge(time, &entry, met);
-                if valid || self.history.dice.chance(1, 20) {
+                // A second amendment voids any block: seldom.
+                let second = is_amend(&entry) && entries.iter().any(is_amend);
+                if valid && (!second || self.history.dice.chance(1, 4)) || self.history.dice.chance(1, 20) {
                     entries.push(entry);
                 }
             }
             self.compare_packing(time, &entries);
             if self.history.dice.chance(9, 10) {
-                entries.sort_by_key(|entry| !entry.statement.is_denial());
+                entries.sort_by_key(|entry| (!entry.statement.is_denial(), is_amend(entry)));
             }
             let (skipped, block) = self.history.block(time, entries);
             if block.header.time.0 > u64::MAX / 2 {

@@ -70,14 +70,26 @@ fn model_and_engine_agree_on_thousands_of_random_histories() {
     let first = number("FRITH_SEED", 0);
     let count = number("FRITH_HISTORIES", 2000);
     let mut met = Met::new();
+    let (mut lengths, mut amended, mut twice) = (Vec::new(), 0, 0);
     for seed in first..first + count {
-        Trial::new(seed).run(10, &mut met);
+        let mut trial = Trial::new(seed);
+        trial.run(16, &mut met);
+        let log = trial.history.model.log();
+        lengths.push(log.iter().map(|block| block.entries.len()).sum::<usize>());
+        let epoch = trial.history.charter.epoch;
+        amended += u64::from(epoch > 1);
+        twice += u64::from(epoch > 2);
     }
     for (what, times) in &met {
         println!("{times:7} {what}");
     }
+    lengths.sort();
+    let median = lengths[lengths.len() / 2];
+    println!("{count} histories, of {median} entries in the median; {amended} with an amendment, {twice} with two or more");
     if count >= 2000 {
         let missing: Vec<_> = MUST_BE_MET.iter().filter(|what| !met.contains_key(**what)).collect();
         assert!(missing.is_empty(), "never met: {missing:?}");
+        assert!(median >= 20, "histories of {median} entries say little");
+        assert!(10 * amended >= count, "only {amended} of {count} histories have an amendment");
     }
 }

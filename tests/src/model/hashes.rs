@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
-use frith_protocol::encoding::encode;
+use frith_protocol::encoding::{Hash, encode};
 use frith_protocol::identity::{Inception, PublicKey, Signature};
+use frith_protocol::state::Consent;
 use serde::Serialize;
 
 /// 32 bytes; here nothing is typed more finely, so that no conversion of the engine's is used.
@@ -42,6 +43,12 @@ pub(super) fn endorsement(subject: Bytes32, node: Bytes32, sequence: u32) -> Byt
     }
     bytes.extend(encode(&sequence));
     digest("endorsement", &bytes)
+}
+
+/// SPEC 3.8: what the two signatures of a consent sign.
+pub(super) fn consent(terms: Bytes32, consent: &Consent) -> Bytes32 {
+    let Consent { node, sequence, key, voting_key, basis, .. } = consent;
+    digest_of("consent", &(0u8, Hash(terms), node, sequence, key, voting_key, basis))
 }
 
 /// SPEC 1.6, by decompressing the point and compressing it again.
