@@ -8,8 +8,8 @@ use frith_protocol::state::{
 use frith_protocol::time::Timestamp;
 
 use crate::histories::{History, bad_keys};
-use crate::model::hashes::digest_of;
-use crate::people::{DAY, Dice, MINUTE, Person, people};
+use crate::model::hashes::{self, digest_of};
+use crate::people::{DAY, Dice, MINUTE, Person, note_signed, people};
 
 /// Who consents, by which keys, and what is wrong with it.
 struct Consenting {
@@ -255,6 +255,9 @@ impl History {
             .map(|it| {
                 let to = if it.to_other_terms { TermsId(Hash::ZERO.0) } else { terms };
                 let mut consent = Consent::sign(&to, (it.node, it.sequence, &it.key), &it.voting, it.basis);
+                let digest = Hash(hashes::consent(to.0, &consent));
+                note_signed(consent.key, digest, consent.signature);
+                note_signed(consent.voting_key, digest, consent.possession);
                 let bytes = |dice: &mut Dice, signature: &mut Signature| signature.bytes[dice.below(64)] ^= 1;
                 match it.flipped {
                     Some(true) => bytes(&mut self.dice, &mut consent.signature),

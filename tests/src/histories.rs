@@ -12,8 +12,8 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
-use crate::model::{Model, block_id};
-use crate::people::{DAY, Dice, MINUTE, PEOPLE, Person, charter, found, people};
+use crate::model::{Model, block_id, hashes};
+use crate::people::{DAY, Dice, MINUTE, PEOPLE, Person, charter, found, note_signed, people};
 
 /// One domain, and what its random log is drawn from.
 pub struct History {
@@ -201,7 +201,7 @@ impl History {
             basis: self.basis(time),
             grounds,
         };
-        let flaws = [0, 0, 0, 0, 1, 1, 1, 2][self.dice.below(8)];
+        let flaws = [0, 0, 0, 0, 0, 0, 1, 1, 2][self.dice.below(9)];
         for _ in 0..flaws {
             self.spoil(time, person, &mut admit);
         }
@@ -347,7 +347,7 @@ impl History {
                 signers.extend(able.iter().filter(|p| p.node != own.node).take(2).map(|p| Signer::of(p)));
             }
         }
-        if self.dice.chance(1, 4) {
+        if self.dice.chance(1, 6) {
             self.spoil_signers(&mut signers, &able);
         }
         signers
@@ -407,6 +407,8 @@ impl History {
             .iter()
             .map(|signer| {
                 let mut signed = Endorsement::sign(&subject, signer.node, signer.sequence, &signer.key);
+                let digest = hashes::endorsement(subject.0, signer.node.0, signer.sequence);
+                note_signed(signed.key, Hash(digest), signed.signature);
                 if signer.flipped {
                     signed.signature.bytes[self.dice.below(64)] ^= 1 << self.dice.below(8);
                 }
@@ -485,7 +487,7 @@ impl History {
         if height > self.model.head().height + 1 {
             header.parent = BlockId([9; 32]);
         }
-        if self.dice.chance(1, 4) {
+        if self.dice.chance(1, 10) {
             self.spoil_header(&mut header);
         }
         (skipped, Block { header, entries })
