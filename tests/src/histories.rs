@@ -128,8 +128,8 @@ impl History {
 
     pub(crate) fn anybody(&mut self) -> &'static Person {
         match self.dice.below(6) {
-            0 => *self.dice.one_of(&self.founders),
-            1 => *self.dice.one_of(&self.endorsers),
+            0 => self.founders[self.dice.below(self.founders.len())],
+            1 => self.endorsers[self.dice.below(self.endorsers.len())],
             _ => self.bystander(),
         }
     }
