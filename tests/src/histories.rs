@@ -7,13 +7,13 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey};
 use frith_protocol::state::{
-    Admit, Basis, Block, BlockId, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind, Reason,
-    Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
+    Admit, Basis, Block, BlockId, Charter, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind,
+    Reason, Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
 use crate::model::{Facts, Model, block_id, hashes};
-use crate::people::{DAY, Dice, MINUTE, PEOPLE, Person, charter, found, people};
+use crate::people::{DAY, Dice, MINUTE, PEOPLE, Person, charter, found, note_signed, people};
 
 /// One domain, and what its random log is drawn from.
 pub struct History {
@@ -23,9 +23,17 @@ pub struct History {
     pub founded: Founded,
     /// The log.
     pub model: Model,
-    /// Who has a seat.
+    /// The charter in force.
+    pub charter: Charter,
+    /// Who has a seat in it.
+    pub endorsers: Vec<&'static Person>,
+    /// Voting keys that were made for later charters, and for whom.
+    pub fresh: Vec<(&'static Person, SecretKey)>,
+    /// Some of what was drawn before, to be played again.
+    pub(crate) drawn: Vec<Entry>,
+    /// Who had a seat at first.
     pub founders: Vec<&'static Person>,
-    /// Who has none. The last few endorse another domain.
+    /// Who had none. The last few endorse another domain.
     pub others: Vec<&'static Person>,
     /// Tickets that were made.
     pub tickets: Vec<TicketTerms>,
@@ -34,10 +42,10 @@ pub struct History {
 }
 
 /// Who signs, as what, with which key.
-struct Signer {
-    node: NodeId,
-    sequence: u32,
-    key: SecretKey,
+pub(crate) struct Signer {
+    pub(crate) node: NodeId,
+    pub(crate) sequence: u32,
+    pub(crate) key: SecretKey,
     flipped: bool,
 }
 
@@ -47,7 +55,7 @@ impl Signer {
     }
 
     /// With the key that it has by now.
-    fn current(person: &Person, facts: &Facts) -> Signer {
+    pub(crate) fn current(person: &Person, facts: &Facts) -> Signer {
         let keys = facts.standing.get(&person.node.0).map(|standing| &standing.keys);
         let (sequence, next) = keys.map_or((0, person.inception.key), |keys| (keys.sequence, keys.current));
         let key = secrets_of(person, sequence).into_iter().find(|key| key.public() == next);
@@ -88,7 +96,21 @@ impl History {
         let founded = found(charter);
         let model = Model::found(&founded).expect("the charter is sound");
         let restless = dice.chance(1, 8).then(|| founders[dice.below(n)].node);
-        History { dice, founded, model, founders, others, tickets: Vec::new(), restless }
+        let charter = founded.charter.clone();
+        let (endorsers, fresh, drawn, tickets) = (founders.clone(), Vec::new(), Vec::new(), Vec::new());
+        History {
+            dice,
+            founded,
+            model,
+            charter,
+            endorsers,
+            fresh,
+            drawn,
+            founders,
+            others,
+            tickets,
+            restless,
+        }
     }
 
     /// A time for the next block.
@@ -104,13 +126,17 @@ impl History {
 
     /// An entry for a block at `time`.
     pub fn entry(&mut self, time: Timestamp) -> Entry {
+        if !self.drawn.is_empty() && self.dice.chance(1, 24) {
+            return self.dice.one_of(&self.drawn).clone();
+        }
         let rotates = self.dice.chance(if self.restless.is_some() { 9 } else { 1 }, 16);
-        let kind = match self.dice.below(16) {
+        let kind = match self.dice.below(20) {
             _ if rotates => Kind::Rotate(self.rotate()),
-            0..11 => Kind::Admit(Box::new(self.admit(time))),
-            11 | 12 => Kind::Suspend(self.suspend(time)),
-            13 => Kind::Release(self.release(time)),
-            _ => Kind::Revoke(self.revoke()),
+            0..12 => Kind::Admit(Box::new(self.admit(time))),
+            12 | 13 => Kind::Suspend(self.suspend(time)),
+            14 => Kind::Release(self.release(time)),
+            15 | 16 => Kind::Revoke(self.revoke()),
+            _ => Kind::Amend(Box::new(self.amend(time))),
         };
         let mut domain = DomainId(self.model.domain());
         if self.dice.chance(1, 50) {
@@ -118,15 +144,19 @@ impl History {
         }
         let statement = Statement { domain, kind };
         let signers = self.signers(&statement);
-        self.signed(statement, signers)
+        let entry = self.signed(statement, signers);
+        if self.dice.chance(1, 4) {
+            self.drawn.push(entry.clone());
+        }
+        entry
     }
 
-    fn anybody(&mut self) -> &'static Person {
-        if self.dice.chance(1, 3) {
-            let at = self.dice.below(self.founders.len());
-            return self.founders[at];
+    pub(crate) fn anybody(&mut self) -> &'static Person {
+        match self.dice.below(6) {
+            0 => self.founders[self.dice.below(self.founders.len())],
+            1 => self.endorsers[self.dice.below(self.endorsers.len())],
+            _ => self.bystander(),
         }
-        self.bystander()
     }
 
     fn bystander(&mut self) -> &'static Person {
@@ -235,29 +265,38 @@ impl History {
     fn admit(&mut self, time: Timestamp) -> Admit {
         let person = self.anybody();
         let standing = self.model.facts().standing.get(&person.node.0).cloned();
-        let policy = self.founded.charter.admission;
+        let policy = self.charter.admission;
         let by_ticket = policy.tickets && standing.is_none() && (!policy.approval || self.dice.chance(1, 2));
         let grounds =
             if by_ticket { Grounds::Ticket(Box::new(self.ticket(time))) } else { Grounds::Approval };
-        let head = self.model.head();
-        let timing = self.founded.charter.timing;
+        let timing = self.charter.timing;
         let mut admit = Admit {
             subject: person.inception.clone(),
             number: standing.map_or(1, |standing| standing.number + 1),
-            roles: vec!["server".into()],
-            window: Window { from: time, until: time.plus(DAY) },
-            basis: Basis {
-                height: head.height,
-                block: BlockId(block_id(head)),
-                time: Timestamp(head.time.0.max(time.0.saturating_sub(timing.basis_ms))),
-            },
+            roles: self.roles(),
+            window: Window { from: time, until: time.plus(timing.member_lifetime_ms.min(DAY)) },
+            basis: self.basis(time),
             grounds,
         };
-        let flaws = [0, 0, 0, 0, 1, 1, 1, 2][self.dice.below(8)];
+        let flaws = [0, 0, 0, 0, 0, 0, 1, 1, 2][self.dice.below(9)];
         for _ in 0..flaws {
             self.spoil(time, person, &mut admit);
         }
         admit
+    }
+
+    /// Roles that members usually get, as far as the charter has them.
+    fn roles(&self) -> Vec<String> {
+        let server = self.charter.roles.iter().filter(|role| role.name == "server");
+        server.map(|role| role.name.clone()).collect()
+    }
+
+    /// A basis that will do.
+    pub(crate) fn basis(&self, time: Timestamp) -> Basis {
+        let head = self.model.head();
+        let oldest = time.0.saturating_sub(self.charter.timing.basis_ms);
+        let time = Timestamp(head.time.0.max(oldest));
+        Basis { height: head.height, block: BlockId(block_id(head)), time }
     }
 
     fn ticket(&mut self, time: Timestamp) -> TicketTerms {
@@ -287,7 +326,7 @@ impl History {
 
     /// Changes one thing, which may or may not make the admission invalid.
     fn spoil(&mut self, time: Timestamp, person: &Person, admit: &mut Admit) {
-        let timing = self.founded.charter.timing;
+        let timing = self.charter.timing;
         let height = self.model.head().height;
         let bits = |dice: &mut Dice, bytes: &mut [u8]| bytes[dice.below(bytes.len())] ^= 1 << dice.below(8);
         match self.dice.below(18) {
@@ -324,14 +363,16 @@ impl History {
                 admit.window.until = Timestamp(*self.dice.one_of(&near));
             }
             13 => admit.basis.height = *self.dice.one_of(&[0, height, height + 1, height + 2, u64::MAX]),
-            14 => {
-                let oldest = time.0.saturating_sub(timing.basis_ms);
-                let times = [0, oldest.saturating_sub(1), oldest, oldest + 1, time.0, time.0 + 1, u64::MAX];
-                admit.basis.time = Timestamp(*self.dice.one_of(&times));
-            }
+            14 => self.spoil_basis_time(time, &mut admit.basis),
             15 => admit.basis.block = BlockId([3; 32]),
             _ => self.spoil_grounds(time, admit),
         }
+    }
+
+    pub(crate) fn spoil_basis_time(&mut self, time: Timestamp, basis: &mut Basis) {
+        let oldest = time.0.saturating_sub(self.charter.timing.basis_ms);
+        let times = [0, oldest.saturating_sub(1), oldest, oldest + 1, time.0, time.0 + 1, u64::MAX];
+        basis.time = Timestamp(*self.dice.one_of(&times));
     }
 
     fn spoil_grounds(&mut self, time: Timestamp, admit: &mut Admit) {
@@ -357,16 +398,21 @@ impl History {
 
     fn signers(&mut self, statement: &Statement) -> Vec<Signer> {
         let facts = self.model.facts();
-        let mut able: Vec<&Person> =
-            self.founders.iter().copied().filter(|person| !facts.gone.contains_key(&person.node.0)).collect();
+        let mut able: Vec<&Person> = self
+            .endorsers
+            .iter()
+            .copied()
+            .filter(|person| !facts.gone.contains_key(&person.node.0))
+            .collect();
         self.dice.shuffle(&mut able);
-        let (need, subject) = match &statement.kind {
-            Kind::Admit(_) => (self.founded.charter.thresholds.admit, None),
-            Kind::Revoke(revoke) => (self.founded.charter.thresholds.revoke, Some(revoke.subject)),
-            Kind::Suspend(suspend) => (self.founded.charter.thresholds.contain, Some(suspend.subject)),
-            Kind::Release(release) => (self.founded.charter.thresholds.admit, Some(release.subject)),
+        let need = self.threshold(&statement.kind);
+        let subject = match &statement.kind {
+            Kind::Admit(_) | Kind::Amend(_) => None,
+            Kind::Revoke(revoke) => Some(revoke.subject),
+            Kind::Suspend(suspend) => Some(suspend.subject),
+            Kind::Release(release) => Some(release.subject),
             Kind::Rotate(_) if self.dice.chance(7, 8) => return Vec::new(),
-            Kind::Rotate(rotate) => (1, Some(rotate.subject)),
+            Kind::Rotate(rotate) => Some(rotate.subject),
         };
         let mut signers: Vec<Signer> =
             able.iter().take(usize::from(need)).map(|person| Signer::current(person, &facts)).collect();
@@ -381,10 +427,22 @@ impl History {
                 signers.extend(more.map(|p| Signer::current(p, &facts)));
             }
         }
-        if self.dice.chance(1, 4) {
+        if self.dice.chance(1, 6) {
             self.spoil_signers(&mut signers, &able);
         }
         signers
+    }
+
+    fn threshold(&self, kind: &Kind) -> u8 {
+        let thresholds = self.charter.thresholds;
+        match kind {
+            Kind::Admit(_) | Kind::Release(_) => thresholds.admit,
+            Kind::Revoke(_) => thresholds.revoke,
+            Kind::Suspend(_) => thresholds.contain,
+            Kind::Amend(_) => thresholds.amend,
+            // By nobody; or, if it is to be void, by somebody.
+            Kind::Rotate(_) => 1,
+        }
     }
 
     fn spoil_signers(&mut self, signers: &mut Vec<Signer>, able: &[&Person]) {
@@ -412,25 +470,32 @@ impl History {
                     if self.dice.chance(1, 2) { other.voting.clone() } else { other.key.clone() };
             }
             8 => signers[at].flipped = true,
-            9 => {
+            9 if self.dice.chance(1, 2) => {
                 // Its first key, whether or not it has another by now.
                 let person = people().iter().find(|person| person.node == signers[at].node);
                 signers[at] = person.map_or_else(|| copy(&signers[at]), Signer::of);
             }
+            9 => {
+                let seated = |person: &Person| self.endorsers.iter().any(|it| it.node == person.node);
+                let former = self.founders.iter().find(|person| !seated(person));
+                signers.extend(former.map(|person| Signer::of(person)));
+            }
             _ => {
                 let gone = self.model.facts().gone;
-                let gone = self.founders.iter().find(|person| gone.contains_key(&person.node.0));
+                let gone = self.endorsers.iter().find(|person| gone.contains_key(&person.node.0));
                 signers.extend(gone.map(|person| Signer::of(person)));
             }
         }
     }
 
     fn signed(&mut self, statement: Statement, signers: Vec<Signer>) -> Entry {
-        let subject = Hash(hashes::digest_of("statement", &statement));
+        let subject = statement.endorsed();
         let mut endorsements: Vec<Endorsement> = signers
             .iter()
             .map(|signer| {
                 let mut signed = Endorsement::sign(&subject, signer.node, signer.sequence, &signer.key);
+                let digest = hashes::endorsement(subject.0, signer.node.0, signer.sequence);
+                note_signed(signed.key, Hash(digest), signed.signature);
                 if signer.flipped {
                     signed.signature.bytes[self.dice.below(64)] ^= 1 << self.dice.below(8);
                 }
@@ -473,18 +538,11 @@ impl History {
     }
 
     fn endorsed(&mut self, kind: Kind) -> Entry {
-        let thresholds = self.founded.charter.thresholds;
-        let need = match &kind {
-            Kind::Admit(_) => thresholds.admit,
-            Kind::Revoke(_) => thresholds.revoke,
-            Kind::Suspend(_) => thresholds.contain,
-            Kind::Release(_) => thresholds.admit,
-            Kind::Rotate(_) => 0,
-        };
+        let need = self.threshold(&kind);
         let statement = Statement { domain: DomainId(self.model.domain()), kind };
-        let id = Hash(hashes::digest_of("statement", &statement));
+        let id = statement.endorsed();
         let mut endorsements: Vec<Endorsement> =
-            self.founders[..usize::from(need)].iter().map(|person| person.endorse(&id)).collect();
+            self.endorsers[..usize::from(need)].iter().map(|person| person.endorse(&id)).collect();
         endorsements.sort_by_key(|endorsement| endorsement.node);
         Entry { statement, endorsements }
     }
@@ -516,7 +574,7 @@ impl History {
         if height > self.model.head().height + 1 {
             header.parent = BlockId([9; 32]);
         }
-        if self.dice.chance(1, 4) {
+        if self.dice.chance(1, 10) {
             self.spoil_header(&mut header);
         }
         (skipped, Block { header, entries })
@@ -525,7 +583,7 @@ impl History {
     fn spoil_header(&mut self, header: &mut Header) {
         let last = self.model.last();
         match self.dice.below(12) {
-            0 => header.epoch = self.dice.between(0, 2),
+            0 => header.epoch = *self.dice.one_of(&[0, header.epoch - 1, header.epoch + 1, u64::MAX]),
             1 => header.height = *self.dice.one_of(&[0, header.height - 1, header.height + 1, u64::MAX]),
             2 => header.parent = *self.dice.one_of(&[header.previous, BlockId([0; 32]), BlockId([5; 32])]),
             3 => header.previous = *self.dice.one_of(&[header.parent, BlockId([0; 32]), last.previous]),
@@ -546,6 +604,13 @@ impl History {
     /// Adds a block that the model accepts.
     pub fn push(&mut self, block: &Arc<Block>) {
         self.model.push(block);
+        let seats = |charter: &Charter, person: &Person| {
+            charter.endorsers.iter().any(|seat| seat.inception.key == person.public())
+        };
+        if block.entries.iter().any(|entry| matches!(entry.statement.kind, Kind::Amend(_))) {
+            self.charter = self.model.facts().charter().clone();
+            self.endorsers = people().iter().filter(|person| seats(&self.charter, person)).collect();
+        }
     }
 }
 

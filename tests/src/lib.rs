@@ -7,13 +7,14 @@
 //! | [`harness`], [`binaries`] | real nodes on free ports, and the programs that they are |
 //! | [`readme`] | the commands that the README shows |
 //! | [`people`] | identities, charters and signatures for tests |
-//! | [`histories`] | random small logs, valid and not |
+//! | [`histories`], [`amendments`] | random small logs, valid and not; what changes their charters |
 //! | [`trial`] | one such log, judged by the model and by the engine, for the two to disagree about |
 //!
 //! The tests themselves are in `tests/`, one file for each of the questions that this crate asks.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one message or event among all")]
 
+pub mod amendments;
 pub mod binaries;
 pub mod harness;
 pub mod histories;

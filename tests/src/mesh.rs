@@ -103,7 +103,7 @@ fn keys(person: &Person, votes: bool) -> Keys {
         rotations: Vec::new(),
         successor: None,
         identity: person.key.clone(),
-        voting: votes.then(|| person.voting.clone()),
+        voting: votes.then(|| person.voting.clone()).into_iter().collect(),
     }
 }
 

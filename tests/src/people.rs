@@ -66,6 +66,14 @@ impl Person {
         Rotation::new(&self.node, sequence, &self.key_of(sequence), &next)
     }
 
+    /// A voting key of its own for a later charter, the same for the same number.
+    pub fn fresh_voting_key(&self, number: u32) -> SecretKey {
+        let mut seed = self.voting.seed();
+        seed[4..8].copy_from_slice(&number.to_be_bytes());
+        seed[8] ^= 1;
+        SecretKey::from_seed(seed)
+    }
+
     /// The public half of its key.
     pub fn public(&self) -> PublicKey {
         self.key.public()
@@ -116,6 +124,26 @@ pub fn check() -> BatchCheck<ChaCha8Rng> {
     BatchCheck::new(ChaCha8Rng::from_seed([9; 32]))
 }
 
+thread_local! {
+    static SIGNED: RefCell<HashSet<Claim>> = RefCell::default();
+}
+
+/// Notes a signature that was just made, by whoever made it: nobody has to check it. Most of the time of random histories went there.
+/// What is spoilt afterwards, or signed for another digest than the one that is asked for, is checked as ever.
+pub fn note_signed(key: PublicKey, digest: Hash, signature: Signature) {
+    SIGNED.with_borrow_mut(|signed| signed.insert(Claim { key, digest, signature }));
+}
+
+/// Whether just this was signed in this thread, since it was last forgotten.
+pub fn was_signed(claim: &Claim) -> bool {
+    SIGNED.with_borrow(|signed| signed.contains(claim))
+}
+
+/// Forgets what was signed: histories have no signatures in common.
+pub fn forget_signed() {
+    SIGNED.take();
+}
+
 /// A check that does not check again what held once. What did not hold is checked each time.
 #[derive(Default)]
 pub struct Remembering(RefCell<HashSet<Claim>>);
@@ -123,8 +151,12 @@ pub struct Remembering(RefCell<HashSet<Claim>>);
 impl SignatureCheck for Remembering {
     fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
         let mut held = self.0.borrow_mut();
-        let (places, fresh): (Vec<usize>, Vec<Claim>) =
-            claims.iter().copied().enumerate().filter(|(_, claim)| !held.contains(claim)).unzip();
+        let (places, fresh): (Vec<usize>, Vec<Claim>) = claims
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, claim)| !held.contains(claim) && !was_signed(claim))
+            .unzip();
         let bad = check().first_bad(&fresh).map(|bad| places[bad]);
         if bad.is_none() {
             held.extend(fresh);

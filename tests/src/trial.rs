@@ -7,18 +7,22 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::{Verified, verify};
-use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Parent, Rank, State, StatementId};
+use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Kind, Parent, Rank, State, StatementId};
 use frith_protocol::time::Timestamp;
 
 use crate::histories::History;
 use crate::model::{Facts, How, No, hashes, key_place, ticket_place};
-use crate::people::{DAY, Person, Remembering, people};
+use crate::people::{DAY, Person, Remembering, forget_signed, people};
 
 /// How often each verdict was met: a generator that never draws a case tests nothing.
 pub type Met = BTreeMap<String, usize>;
 
 fn note(met: &mut Met, what: impl Into<String>) {
     *met.entry(what.into()).or_default() += 1;
+}
+
+fn is_amend(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Amend(_))
 }
 
 /// One history, and the engine beside it.
@@ -37,6 +41,8 @@ impl Trial {
     /// # Panics
     /// If the two disagree on genesis.
     pub fn new(seed: u64) -> Trial {
+        forget_signed();
+        hashes::forget_held();
         let history = History::new(seed);
         let check = Remembering::default();
         let founded = verify(history.founded.clone(), &check).expect("signatures of founders hold");
@@ -83,6 +89,7 @@ impl Trial {
             Rank::Denial => "a valid denial",
             Rank::Rotation => "a valid rotation",
             Rank::Grant => "a valid grant",
+            Rank::Amend => "a valid amendment",
         };
         note(met, verdict.err().unwrap_or(kind));
         verdict.is_ok()
@@ -127,6 +134,15 @@ impl Trial {
         for person in people() {
             self.compare_person(&facts, person, now);
         }
+        for (_, key) in &self.history.fresh {
+            let owner = facts.keys.get(&key_place(&key.public())).map(|owner| owner.0);
+            assert_eq!(
+                state.owner_of(&key.public()).map(|node| node.0),
+                owner,
+                "seed {seed}: whose a voting key is"
+            );
+        }
+        assert_eq!(state.charter(), facts.charter(), "seed {seed}: the charter in force");
         for terms in &self.history.tickets {
             let uses = facts.tickets.get(&ticket_place(terms)).copied().unwrap_or(0);
             assert_eq!(state.ticket_uses(terms), uses, "seed {seed}: the uses of {terms:?}");
@@ -166,7 +182,7 @@ impl Trial {
             assert_eq!(state.owner_of(&key).map(|node| node.0), owner, "seed {seed}: whose {key:?} is");
         }
         // SPEC 4.8.
-        let seats = &self.history.model.charter().endorsers;
+        let seats = &facts.charter().endorsers;
         let seated = seats.iter().any(|seat| hashes::node_id(&seat.inception) == node.0);
         let effective = ours
             .filter(|ours| !ours.is_suspended(now))
@@ -175,7 +191,7 @@ impl Trial {
         assert_eq!(theirs, effective, "seed {seed}: whether {node:?} is effective at {now}");
     }
 
-    /// What the engine packs, the model takes; what it leaves out, it names; and what waits alone is packed exactly if the model takes it.
+    /// What the engine packs, the model takes; what it refuses, it names; and what waits alone is packed exactly if the model takes it.
     fn compare_packing(&self, time: Timestamp, entries: &[Entry]) {
         let model = &self.history.model;
         let waiting: Vec<Verified<Arc<Entry>>> =
@@ -185,8 +201,10 @@ impl Trial {
         let named: BTreeSet<StatementId> = refused.iter().map(|(id, _)| *id).collect();
         for entry in &waiting {
             let packed = block.entries.contains(entry);
+            // A second amendment finds no place, and waits on.
+            let second = is_amend(entry) && block.entries.iter().any(is_amend);
             assert!(
-                packed || named.contains(&entry.statement.id()),
+                packed || second || named.contains(&entry.statement.id()),
                 "seed {}: {entry:?} was lost",
                 self.seed
             );
@@ -205,15 +223,17 @@ impl Trial {
         for _ in 0..blocks {
             let time = self.history.next_time();
             let mut entries = Vec::new();
-            for _ in 0..self.history.dice.below(5) {
+            for _ in 0..self.history.dice.below(9) {
                 let entry = self.history.entry(time);
                 let valid = self.judge(time, &entry, met);
-                if valid || self.history.dice.chance(1, 20) {
+                // A second amendment voids any block: seldom.
+                let second = is_amend(&entry) && entries.iter().any(is_amend);
+                if valid && (!second || self.history.dice.chance(1, 4)) || self.history.dice.chance(1, 60) {
                     entries.push(entry);
                 }
             }
             self.compare_packing(time, &entries);
-            if self.history.dice.chance(9, 10) {
+            if self.history.dice.chance(24, 25) {
                 entries.sort_by_key(|entry| entry.statement.rank());
             }
             let (skipped, block) = self.history.block(time, entries);

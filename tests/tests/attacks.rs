@@ -129,7 +129,8 @@ fn flood(mesh: &mut Mesh, liar: PublicKey, victim: PublicKey, count: u32) {
         let subject = Subject::Ticket(terms);
         let endorsements = vec![person.endorse(&subject.digest())];
         let expires = mesh.now.plus(60 * MINUTE);
-        let circulated = Circulated { subject, note: String::new(), expires, endorsements };
+        let circulated =
+            Circulated { subject, note: String::new(), expires, endorsements, consents: Vec::new() };
         let _ = mesh.tell(liar, victim, Message::Circulate(Arc::new(circulated)));
     }
 }

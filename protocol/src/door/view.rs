@@ -90,6 +90,11 @@ impl Core {
         self.me
     }
 
+    /// The voting keys that are held here, for this epoch or a later one. A host destroys all others that it has (SPEC 8.20).
+    pub fn voting_keys(&self) -> impl Iterator<Item = PublicKey> + '_ {
+        self.keys.voting.iter().map(|key| key.public())
+    }
+
     /// Its domain.
     pub fn domain(&self) -> DomainId {
         self.domain

@@ -1,4 +1,4 @@
-//! Charters that change: how they come about, and how a running mesh goes on to the next (SPEC 4.12, 5.21, 8.18 to 8.21, 9.11 to 9.14).
+//! Charters that change: how they come about, and how a running mesh goes on to the next (SPEC 4.12, 5.21, 8.18 to 8.21, 9.12).
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};
 use frith_protocol::encoding::Hash;
@@ -9,7 +9,12 @@ use super::is_member;
 use super::mesh::{Mesh, charter};
 
 /// The next charter, with `add` seated and `remove` not, and whatever else `change` does.
-fn next(mesh: &Mesh, add: &[PublicKey], remove: &[PublicKey], change: impl FnOnce(&mut Charter)) -> Terms {
+pub fn next(
+    mesh: &Mesh,
+    add: &[PublicKey],
+    remove: &[PublicKey],
+    change: impl FnOnce(&mut Charter),
+) -> Terms {
     let state = mesh.any().state().unwrap().clone();
     let mut charter = state.charter().clone();
     charter.previous = Some(state.charter_id());
@@ -25,7 +30,7 @@ fn next(mesh: &Mesh, add: &[PublicKey], remove: &[PublicKey], change: impl FnOnc
     Terms::of(state.domain(), charter)
 }
 
-fn propose(mesh: &mut Mesh, by: PublicKey, terms: Terms) -> Hash {
+pub fn propose(mesh: &mut Mesh, by: PublicKey, terms: Terms) -> Hash {
     let subject = Subject::Terms(Box::new(terms));
     let id = subject.digest();
     let expires = mesh.now.plus(3_600_000);
@@ -34,18 +39,18 @@ fn propose(mesh: &mut Mesh, by: PublicKey, terms: Terms) -> Hash {
     id
 }
 
-fn say_yes(mesh: &mut Mesh, id: Hash, who: &[PublicKey]) {
+pub fn say_yes(mesh: &mut Mesh, id: Hash, who: &[PublicKey]) {
     for key in who {
         mesh.input(*key, Input::Command(Command::Endorse(id)));
     }
 }
 
-fn epoch(mesh: &Mesh, key: PublicKey) -> u64 {
+pub fn epoch(mesh: &Mesh, key: PublicKey) -> u64 {
     mesh.core(key).charter().unwrap().epoch
 }
 
 /// A mesh of four founders with a member.
-fn with_member() -> (Mesh, PublicKey) {
+pub fn with_member() -> (Mesh, PublicKey) {
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(1_000);
     let ticket = mesh.ticket(9);
@@ -56,7 +61,7 @@ fn with_member() -> (Mesh, PublicKey) {
 }
 
 /// The same, once the member took the seat of the last founder. That founder comes last.
-fn amended() -> (Mesh, PublicKey, PublicKey) {
+pub fn amended() -> (Mesh, PublicKey, PublicKey) {
     let (mut mesh, member) = with_member();
     let endorsers = mesh.endorsers();
     let leaving = endorsers[3];
@@ -67,7 +72,7 @@ fn amended() -> (Mesh, PublicKey, PublicKey) {
     (mesh, member, leaving)
 }
 
-fn still_agree_on_blocks(mesh: &mut Mesh) {
+pub fn still_agree_on_blocks(mesh: &mut Mesh) {
     let before = mesh.any().head().unwrap().height;
     mesh.run(60_000);
     mesh.assert_equal_heads();

@@ -5,6 +5,7 @@
 mod amendments;
 mod bounds;
 mod chains;
+mod epochs;
 mod following;
 mod joining;
 mod mesh;

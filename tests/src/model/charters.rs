@@ -1,19 +1,13 @@
 //! Which charters are refused (SPEC 3).
 
+use frith_protocol::encoding::encode;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::limits;
 use frith_protocol::state::{Charter, Founded};
 
 use super::No;
 use super::hashes::{Bytes32, digest, digest_of, holds, may_be_introduced, node_id, possession};
-
-fn unless(holds: bool, no: No) -> Result<(), No> {
-    if holds { Ok(()) } else { Err(no) }
-}
-
-fn is_strictly_sorted<T: Ord>(items: &[T]) -> bool {
-    items.windows(2).all(|pair| pair[0] < pair[1])
-}
+use super::rules::{is_strictly_sorted, unless};
 
 fn is_name(name: &str) -> bool {
     (1..=limits::NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
@@ -22,6 +16,7 @@ fn is_name(name: &str) -> bool {
 /// SPEC 3.5.
 pub(super) fn check_founded(founded: &Founded) -> Result<(), No> {
     let charter = &founded.charter;
+    unless(charter.previous.is_none(), "3.1 not a founding charter")?;
     check_charter(charter)?;
     unless(founded.signatures.len() == charter.endorsers.len(), "3.5 not all founders signed")?;
     let signed = digest("founding", &digest_of("domain", charter));
@@ -36,14 +31,15 @@ pub(super) fn check_founded(founded: &Founded) -> Result<(), No> {
     Ok(())
 }
 
-/// SPEC 3.1 to 3.4 and 3.7, for a charter that founds.
+/// SPEC 3.1 to 3.4, 3.7 and 3.9.
 ///
 /// # Errors
 /// The rule that it breaks.
 pub fn check_charter(charter: &Charter) -> Result<(), No> {
     let n = charter.endorsers.len() as i64;
     let f = i64::from(charter.faults);
-    unless(charter.previous.is_none() && charter.epoch == 1, "3.1 not a founding charter")?;
+    unless((charter.epoch == 1) == charter.previous.is_none(), "3.7 epoch")?;
+    unless(encode(charter).len() <= limits::CHARTER_BYTES_MAX, "3.9 a charter too long")?;
     unless((1..=limits::ENDORSERS_MAX as i64).contains(&n), "3.2 endorsers")?;
     let nodes: Vec<Bytes32> = charter.endorsers.iter().map(|seat| node_id(&seat.inception)).collect();
     unless(is_strictly_sorted(&nodes), "3.1 endorsers out of order")?;

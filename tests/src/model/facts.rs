@@ -9,6 +9,7 @@ use frith_protocol::state::{Admit, Charter, Entry, Grounds, Kind, Reason, Ticket
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
 
+use super::amend;
 use super::hashes::{Bytes32, digest, digest_of, map_root, node_id};
 
 /// SPEC 7.1, in its words.
@@ -135,8 +136,9 @@ impl Facts {
             gone: BTreeMap::new(),
             keys: BTreeMap::new(),
             tickets: BTreeMap::new(),
-            spine: BTreeMap::from([(digest("spine", b"charter"), SpineItem::Charter(charter.clone()))]),
+            spine: BTreeMap::new(),
         };
+        facts.set_charter(charter.clone());
         for seat in &charter.endorsers {
             let node = node_id(&seat.inception);
             let standing = Standing {
@@ -157,6 +159,17 @@ impl Facts {
         facts
     }
 
+    /// The charter in force.
+    pub fn charter(&self) -> &Charter {
+        let SpineItem::Charter(charter) = &self.spine[&digest("spine", b"charter")];
+        charter
+    }
+
+    /// Puts another in its place.
+    pub(super) fn set_charter(&mut self, charter: Charter) {
+        self.spine.insert(digest("spine", b"charter"), SpineItem::Charter(charter));
+    }
+
     /// SPEC 4.6: what a block with entries does first.
     pub fn forget_tickets(&mut self, time: Timestamp) {
         let expired: Vec<Bytes32> = self
@@ -172,6 +185,7 @@ impl Facts {
     /// What an entry changes, taken to be valid.
     pub fn apply(&mut self, height: u64, time: Timestamp, entry: &Entry) {
         match &entry.statement.kind {
+            Kind::Amend(it) => amend::apply(self, time, it),
             Kind::Admit(admit) => self.admit(height, admit),
             Kind::Revoke(revoke) => {
                 if let Some(standing) = self.standing.remove(&revoke.subject.0) {

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use frith_protocol::encoding::{Hash, encode};
-use frith_protocol::identity::{Inception, PublicKey, Rotation, Signature};
+use frith_protocol::identity::{Claim, Inception, PublicKey, Rotation, Signature};
+use frith_protocol::state::Consent;
 use serde::Serialize;
+
+use crate::people::was_signed;
 
 /// 32 bytes; here nothing is typed more finely, so that no conversion of the engine's is used.
 pub type Bytes32 = [u8; 32];
@@ -34,7 +37,7 @@ pub(super) fn possession(inception: &Inception) -> Bytes32 {
 }
 
 /// SPEC 4.2: what an endorsement signs.
-pub(super) fn endorsement(subject: Bytes32, node: Bytes32, sequence: u32) -> Bytes32 {
+pub fn endorsement(subject: Bytes32, node: Bytes32, sequence: u32) -> Bytes32 {
     let mut bytes = vec![0];
     for string in [subject, node] {
         bytes.push(32);
@@ -57,6 +60,12 @@ pub(super) fn commitment(key: &PublicKey) -> Hash {
     Hash(digest("next key", &key.0))
 }
 
+/// SPEC 3.8: what the two signatures of a consent sign.
+pub fn consent(terms: Bytes32, consent: &Consent) -> Bytes32 {
+    let Consent { node, sequence, key, voting_key, basis, .. } = consent;
+    digest_of("consent", &(0u8, Hash(terms), node, sequence, key, voting_key, basis))
+}
+
 /// SPEC 1.6, by decompressing the point and compressing it again.
 pub(super) fn may_be_introduced(key: &PublicKey) -> bool {
     let compressed = CompressedEdwardsY(key.0);
@@ -68,10 +77,16 @@ thread_local! {
     static HELD: RefCell<HashSet<(PublicKey, Bytes32, Signature)>> = RefCell::default();
 }
 
+/// Forgets what was found to hold: histories have little in common.
+pub fn forget_held() {
+    HELD.take();
+}
+
 /// SPEC 1.5, one by one.
 pub(super) fn holds(key: &PublicKey, digest: &Bytes32, signature: &Signature) -> bool {
     let asked = (*key, *digest, *signature);
-    if HELD.with_borrow(|held| held.contains(&asked)) {
+    let claim = Claim { key: *key, digest: Hash(*digest), signature: *signature };
+    if was_signed(&claim) || HELD.with_borrow(|held| held.contains(&asked)) {
         return true;
     }
     let holds = ed25519_zebra::VerificationKey::try_from(key.0)

@@ -6,6 +6,7 @@
 //!
 //! What it found so far: SPEC 2.1 did not say that version and algorithm are under the `NodeId`.
 
+mod amend;
 mod charters;
 mod facts;
 pub mod hashes;
@@ -28,7 +29,7 @@ pub type No = &'static str;
 /// A domain as its log: the blocks with entries, and the header of the newest block.
 #[derive(Clone, Debug)]
 pub struct Model {
-    charter: Charter,
+    founding: Charter,
     genesis: Header,
     log: Vec<Arc<Block>>,
     head: Header,
@@ -63,18 +64,13 @@ impl Model {
             spine_root: Hash(spine),
             log_root: Hash(log_root(&[])),
         };
-        let charter = founded.charter.clone();
-        Ok(Model { charter, head: genesis.clone(), genesis, log: Vec::new() })
+        let founding = founded.charter.clone();
+        Ok(Model { founding, head: genesis.clone(), genesis, log: Vec::new() })
     }
 
     /// The domain (SPEC 1.4).
     pub fn domain(&self) -> Bytes32 {
-        digest_of("domain", &self.charter)
-    }
-
-    /// The charter.
-    pub fn charter(&self) -> &Charter {
-        &self.charter
+        digest_of("domain", &self.founding)
     }
 
     /// The newest block, heartbeats included.
@@ -87,9 +83,14 @@ impl Model {
         self.log.last().map_or(&self.genesis, |block| &block.header)
     }
 
+    /// The blocks with entries, genesis left out.
+    pub fn log(&self) -> &[Arc<Block>] {
+        &self.log
+    }
+
     /// What the log amounts to, after all of it.
     pub fn facts(&self) -> Facts {
-        let mut facts = Facts::genesis(&self.charter);
+        let mut facts = Facts::genesis(&self.founding);
         for block in &self.log {
             facts.forget_tickets(block.header.time);
             for entry in &block.entries {
@@ -113,13 +114,14 @@ impl Model {
     /// A header on the head with every root right, whether or not the entries are valid.
     pub fn header_at(&self, height: u64, time: Timestamp, entries: &[Entry]) -> Header {
         let mut facts = self.facts();
+        let epoch = facts.charter().epoch;
         if !entries.is_empty() {
             facts.forget_tickets(time);
         }
         entries.iter().for_each(|entry| facts.apply(height, time, entry));
         let (state, spine) = facts.roots();
         Header {
-            epoch: self.charter.epoch,
+            epoch,
             height,
             parent: BlockId(block_id(&self.head)),
             previous: BlockId(block_id(self.last())),
@@ -160,7 +162,7 @@ impl Model {
         let Block { header, entries } = block;
         check_body(entries)?;
         let last = self.last();
-        if header.epoch != self.charter.epoch {
+        if header.epoch != self.facts().charter().epoch {
             return Err("6.2 epoch");
         }
         if header.previous != BlockId(block_id(last)) {
@@ -224,23 +226,37 @@ fn check_body(entries: &[Entry]) -> Result<(), No> {
     if rotations > limits::BLOCK_ROTATES_MAX {
         return Err("6.7 too many rotations");
     }
+    let (amends, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| is_amend(entry));
+    if amends.len() > 1 {
+        return Err("6.7 two amendments");
+    }
+    if !amends.is_empty() && !entries.last().is_some_and(is_amend) {
+        return Err("6.7 an entry after an amendment");
+    }
     let open_to_grants = limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED;
-    if entries.len() > denials.max(open_to_grants) {
+    if others.len() > denials.max(open_to_grants) {
         return Err("6.7 a grant in a reserved place");
     }
-    let bytes: Vec<usize> = entries.iter().map(|entry| encode(entry).len()).collect();
+    if amends.iter().any(|entry| encode(entry).len() > limits::AMEND_BYTES_MAX) {
+        return Err("6.7 an amendment too long");
+    }
+    let bytes: Vec<usize> = others.iter().map(|entry| encode(entry).len()).collect();
     if bytes.iter().any(|bytes| *bytes > limits::ENTRY_BYTES_MAX) {
         return Err("6.7 an entry too long");
     }
-    if bytes.iter().sum::<usize>() > limits::BLOCK_BYTES_MAX {
+    if bytes.iter().sum::<usize>() > limits::ENTRIES_BYTES_MAX {
         return Err("6.7 a body too long");
     }
     Ok(())
 }
 
+fn is_amend(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Amend(_))
+}
+
 fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
-        Kind::Admit(_) | Kind::Release(_) | Kind::Rotate(_) => false,
+        Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => false,
         Kind::Revoke(_) | Kind::Suspend(_) => true,
     }
 }

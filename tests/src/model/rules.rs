@@ -2,21 +2,22 @@
 
 use frith_protocol::limits;
 use frith_protocol::state::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Suspend, TicketTerms,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
+use super::amend;
 use super::facts::{Facts, day, key_place, rotations_on, ticket_place};
 use super::hashes::{
     Bytes32, commitment, digest_of, endorsement, holds, may_be_introduced, node_id, possession, rotation,
 };
 use super::{Model, No};
 
-fn unless(holds: bool, no: No) -> Result<(), No> {
+pub(super) fn unless(holds: bool, no: No) -> Result<(), No> {
     if holds { Ok(()) } else { Err(no) }
 }
 
-fn is_strictly_sorted<T: Ord>(items: &[T]) -> bool {
+pub(super) fn is_strictly_sorted<T: Ord>(items: &[T]) -> bool {
     items.windows(2).all(|pair| pair[0] < pair[1])
 }
 
@@ -24,7 +25,7 @@ fn is_strictly_sorted<T: Ord>(items: &[T]) -> bool {
 pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
     let nodes: Vec<Bytes32> = entry.endorsements.iter().map(|endorsement| endorsement.node.0).collect();
     unless(is_strictly_sorted(&nodes), "4.3 endorsements out of order")?;
-    let subject = digest_of("statement", &entry.statement);
+    let subject = endorsed(&entry.statement);
     for Endorsement { node, sequence, key, signature } in &entry.endorsements {
         let signed = endorsement(subject, node.0, *sequence);
         unless(holds(key, &signed, signature), "1.5 signature of an endorsement")?;
@@ -41,6 +42,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
             }
             Ok(())
         }
+        Kind::Amend(it) => amend::check_signatures(entry.statement.domain, it),
         Kind::Admit(admit) => {
             let inception = &admit.subject;
             unless(may_be_introduced(&inception.key), "1.6 first key")?;
@@ -60,6 +62,16 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
     }
 }
 
+/// SPEC 4.2: what endorsements of a statement sign.
+pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
+    match &statement.kind {
+        Kind::Amend(it) => amend::terms_id(statement.domain, it),
+        Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => {
+            digest_of("statement", statement)
+        }
+    }
+}
+
 /// Whether `entry` is valid in a block at `height` and `time`, after what `facts` hold.
 pub(super) fn judge(
     model: &Model,
@@ -69,35 +81,42 @@ pub(super) fn judge(
     entry: &Entry,
 ) -> Result<(), No> {
     unless(entry.statement.domain.0 == model.domain(), "4.1 another domain")?;
+    let thresholds = facts.charter().thresholds;
     match &entry.statement.kind {
         Kind::Admit(admit) => {
             check_admit(model, facts, height, time, admit)?;
-            let need = usize::from(model.charter().thresholds.admit);
+            let need = usize::from(thresholds.admit);
             unless(entry.endorsements.len() >= need, "4.5 too few endorsements")?;
-            check_endorsers(model, facts, time, &entry.endorsements)
+            check_endorsers(facts, time, &entry.endorsements)
         }
         Kind::Revoke(revoke) => {
-            check_revoke(model, facts, time, revoke)?;
+            check_revoke(facts, time, revoke)?;
             if let [only] = &entry.endorsements[..]
                 && only.node == revoke.subject
             {
                 return check_current_key(facts, only);
             }
-            let need = usize::from(model.charter().thresholds.revoke);
+            let need = usize::from(thresholds.revoke);
             unless(entry.endorsements.len() >= need, "4.7 too few endorsements")?;
-            check_endorsers(model, facts, time, &entry.endorsements)
+            check_endorsers(facts, time, &entry.endorsements)
         }
         Kind::Suspend(suspend) => {
-            check_suspend(model, facts, time, suspend)?;
-            let need = usize::from(model.charter().thresholds.contain);
+            check_suspend(facts, time, suspend)?;
+            let need = usize::from(thresholds.contain);
             unless(entry.endorsements.len() >= need, "4.9 too few endorsements")?;
-            check_endorsers(model, facts, time, &entry.endorsements)
+            check_endorsers(facts, time, &entry.endorsements)
         }
         Kind::Release(release) => {
-            check_release(model, facts, height, time, release)?;
-            let need = usize::from(model.charter().thresholds.admit);
+            check_release(facts, height, time, release)?;
+            let need = usize::from(thresholds.admit);
             unless(entry.endorsements.len() >= need, "4.10 too few endorsements")?;
-            check_endorsers(model, facts, time, &entry.endorsements)
+            check_endorsers(facts, time, &entry.endorsements)
+        }
+        Kind::Amend(it) => {
+            amend::check(facts, height, time, it)?;
+            let need = usize::from(thresholds.amend);
+            unless(entry.endorsements.len() >= need, "4.12 too few endorsements")?;
+            check_endorsers(facts, time, &entry.endorsements)
         }
         Kind::Rotate(rotate) => {
             check_rotate(facts, time, rotate)?;
@@ -107,15 +126,10 @@ pub(super) fn judge(
 }
 
 /// SPEC 4.4.
-fn check_endorsers(
-    model: &Model,
-    facts: &Facts,
-    time: Timestamp,
-    endorsements: &[Endorsement],
-) -> Result<(), No> {
+fn check_endorsers(facts: &Facts, time: Timestamp, endorsements: &[Endorsement]) -> Result<(), No> {
     for endorsement in endorsements {
         let seated =
-            model.charter().endorsers.iter().any(|seat| node_id(&seat.inception) == endorsement.node.0);
+            facts.charter().endorsers.iter().any(|seat| node_id(&seat.inception) == endorsement.node.0);
         unless(seated, "4.4 no endorser")?;
         unless(!facts.gone.contains_key(&endorsement.node.0), "4.4 a revoked endorser")?;
         unless(!is_suspended(facts, &endorsement.node.0, time), "4.4 a suspended endorser")?;
@@ -135,7 +149,7 @@ fn check_current_key(facts: &Facts, endorsement: &Endorsement) -> Result<(), No>
 /// SPEC 4.5.
 fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit: &Admit) -> Result<(), No> {
     let Admit { subject, number, roles, window, basis, grounds } = admit;
-    let (charter, node) = (model.charter(), node_id(subject));
+    let (charter, node) = (facts.charter(), node_id(subject));
     let standing = facts.standing.get(&node);
 
     unless(!facts.gone.contains_key(&node), "4.5 the subject is gone")?;
@@ -153,7 +167,7 @@ fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit
     let lifetime = window.until.0 - window.from.0;
     unless(lifetime <= charter.timing.member_lifetime_ms, "4.5 window too long")?;
 
-    check_basis(model, height, time, basis)?;
+    check_basis(facts, height, time, basis)?;
 
     unless(standing.is_some() || facts.standing.len() < limits::MEMBERS_MAX, "4.5 the domain is full")?;
     match grounds {
@@ -182,37 +196,37 @@ fn check_ticket(
 }
 
 /// SPEC 4.5.
-fn check_basis(model: &Model, height: u64, time: Timestamp, basis: &Basis) -> Result<(), No> {
+pub(super) fn check_basis(facts: &Facts, height: u64, time: Timestamp, basis: &Basis) -> Result<(), No> {
     unless(basis.height < height, "4.5 basis not below the block")?;
     unless(basis.time <= time, "4.5 basis later than the block")?;
-    unless(time.0 - basis.time.0 <= model.charter().timing.basis_ms, "4.5 basis too old")
+    unless(time.0 - basis.time.0 <= facts.charter().timing.basis_ms, "4.5 basis too old")
 }
 
-fn is_suspended(facts: &Facts, node: &Bytes32, time: Timestamp) -> bool {
+pub(super) fn is_suspended(facts: &Facts, node: &Bytes32, time: Timestamp) -> bool {
     facts.standing.get(node).is_some_and(|standing| standing.is_suspended(time))
 }
 
 /// SPEC 4.7 and 4.9: with `subject` restrained, enough others remain.
-fn leaves_enough(model: &Model, facts: &Facts, time: Timestamp, subject: &Bytes32) -> bool {
-    let seats: Vec<Bytes32> = model.charter().endorsers.iter().map(|seat| node_id(&seat.inception)).collect();
+fn leaves_enough(facts: &Facts, time: Timestamp, subject: &Bytes32) -> bool {
+    let seats: Vec<Bytes32> = facts.charter().endorsers.iter().map(|seat| node_id(&seat.inception)).collect();
     let left = seats
         .iter()
         .filter(|seat| *seat != subject)
         .filter(|seat| !facts.gone.contains_key(*seat))
         .filter(|seat| !is_suspended(facts, seat, time))
         .count();
-    !seats.contains(subject) || left >= usize::from(model.charter().thresholds.amend)
+    !seats.contains(subject) || left >= usize::from(facts.charter().thresholds.amend)
 }
 
 /// SPEC 4.7, but for the endorsements.
-fn check_revoke(model: &Model, facts: &Facts, time: Timestamp, revoke: &Revoke) -> Result<(), No> {
+fn check_revoke(facts: &Facts, time: Timestamp, revoke: &Revoke) -> Result<(), No> {
     unless(!facts.gone.contains_key(&revoke.subject.0), "4.7 gone already")?;
     unless(facts.standing.contains_key(&revoke.subject.0), "4.7 unknown")?;
-    unless(leaves_enough(model, facts, time, &revoke.subject.0), "4.7 it would strand the charter")
+    unless(leaves_enough(facts, time, &revoke.subject.0), "4.7 it would strand the charter")
 }
 
 /// SPEC 4.9, but for the endorsements.
-fn check_suspend(model: &Model, facts: &Facts, time: Timestamp, suspend: &Suspend) -> Result<(), No> {
+fn check_suspend(facts: &Facts, time: Timestamp, suspend: &Suspend) -> Result<(), No> {
     let Suspend { subject, number, until, reason: _ } = suspend;
     unless(!facts.gone.contains_key(&subject.0), "4.9 gone")?;
     let standing = facts.standing.get(&subject.0).ok_or("4.9 unknown")?;
@@ -222,7 +236,7 @@ fn check_suspend(model: &Model, facts: &Facts, time: Timestamp, suspend: &Suspen
         let (longer, _, _) = standing.suspension.expect("it is suspended");
         unless(*until >= longer, "4.9 shorter than the one in force")?;
     }
-    unless(leaves_enough(model, facts, time, &subject.0), "4.9 it would strand the charter")
+    unless(leaves_enough(facts, time, &subject.0), "4.9 it would strand the charter")
 }
 
 /// SPEC 4.11, but for the endorsements.
@@ -245,17 +259,11 @@ fn check_rotate(facts: &Facts, time: Timestamp, rotate: &Rotate) -> Result<(), N
 }
 
 /// SPEC 4.10, but for the endorsements.
-fn check_release(
-    model: &Model,
-    facts: &Facts,
-    height: u64,
-    time: Timestamp,
-    release: &Release,
-) -> Result<(), No> {
+fn check_release(facts: &Facts, height: u64, time: Timestamp, release: &Release) -> Result<(), No> {
     let Release { subject, number, basis } = release;
     unless(!facts.gone.contains_key(&subject.0), "4.10 gone")?;
     let standing = facts.standing.get(&subject.0).ok_or("4.10 unknown")?;
     unless(*number == standing.suspensions, "4.10 number")?;
     unless(standing.is_suspended(time), "4.10 not suspended")?;
-    check_basis(model, height, time, basis)
+    check_basis(facts, height, time, basis)
 }
