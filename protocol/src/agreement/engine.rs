@@ -240,7 +240,8 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     /// Runs the rules until none applies.
     fn settle<L: Ledger<Block = B>, S: Signer<P> + ?Sized>(&mut self, turn: &mut Turn<'_, L, S, V, P>) {
         loop {
-            let moved = self.adopt(turn) | self.finalise(turn) | self.deliver(turn) | self.vote(turn);
+            // In this order: what is final may end the epoch, and then nothing more is signed (SPEC 8.19).
+            let moved = self.adopt(turn) || self.deliver(turn) || self.finalise(turn) || self.vote(turn);
             if moved {
                 continue;
             }
