@@ -161,7 +161,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
 
     /// Whether the epoch is over: its last block is final, and here (SPEC 8.19).
     pub fn is_over(&self) -> bool {
-        self.head.delivered && self.head.ends_epoch
+        self.head.delivered && self.head.ends_epoch && !self.is_planted(Planted::OutstayEpoch)
     }
 
     /// What it has in the journal, and needs no more once its epoch is over.
@@ -240,7 +240,8 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     /// Runs the rules until none applies.
     fn settle<L: Ledger<Block = B>, S: Signer<P> + ?Sized>(&mut self, turn: &mut Turn<'_, L, S, V, P>) {
         loop {
-            let moved = self.adopt(turn) | self.finalise(turn) | self.deliver(turn) | self.vote(turn);
+            // In this order: what is final may end the epoch, and then nothing more is signed (SPEC 8.19).
+            let moved = self.adopt(turn) || self.deliver(turn) || self.finalise(turn) || self.vote(turn);
             if moved {
                 continue;
             }
@@ -322,7 +323,8 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
     /// What a proposal of this block stands on in the current iteration: its parent; or itself, if it ends the epoch and was notarised before
     /// (SPEC 8.18).
     pub(super) fn base_of<L: Ledger<Block = B>>(&self, ledger: &L, id: BlockId, block: &B) -> BlockId {
-        let again = ledger.ends_epoch(block) && self.stands_on(id).is_ok();
+        let again =
+            ledger.ends_epoch(block) && (self.stands_on(id).is_ok() || self.last_anyway(ledger) == Some(id));
         if again { id } else { ledger.parent(block) }
     }
 
@@ -362,9 +364,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         if ballot.iteration <= self.head.iteration {
             return;
         }
-        let quorum = self.config.quorum;
-        let completed = self.round(ballot.iteration).and_then(|round| round.completed_by(ballot, quorum));
-        if let Some(certificate) = completed {
+        if let Some(certificate) = self.completed_by(ballot) {
             self.learn(certificate, true, out);
         }
     }

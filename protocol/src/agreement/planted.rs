@@ -1,9 +1,11 @@
 //! Rules that a test can loosen, to see that the model checker and the explorer find out. Outside tests every answer is no.
 
-use super::ballot::Certificate;
+use super::ballot::{Ballot, BallotKind, Certificate};
 use super::engine::Agreement;
-use super::seam::{Value, Voter};
+use super::seam::{Ledger, Value, Voter};
+use super::tally::Round;
 use crate::fault::Fault;
+use crate::state::BlockId;
 
 /// A rule loosened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,14 +34,24 @@ pub(super) enum Planted {
     NeverGiveUp,
     /// 8.11 without resending.
     NeverResend,
-    /// No 8.15. The last of them.
+    /// No 8.15.
     KeepLies,
+    /// 8.18 without «nothing extends it».
+    ExtendLast,
+    /// 8.18 without the dummy certificates of the iterations between.
+    RepeatAnyway,
+    /// 8.18 without «votes for it count only with votes of the same iteration», for finalises.
+    CountTogether,
+    /// 8.18 without proposing the last block again.
+    NeverRepeat,
+    /// No 8.19. The last of them.
+    OutstayEpoch,
 }
 
 #[cfg(test)]
 impl Planted {
     /// All of them: a test sees to it that the model checker finds each.
-    pub(super) const ALL: [Planted; Planted::KeepLies as usize + 1] = [
+    pub(super) const ALL: [Planted; Planted::OutstayEpoch as usize + 1] = [
         Planted::CountSignatures,
         Planted::HeedOtherEpochs,
         Planted::ProposeAnyway,
@@ -53,6 +65,11 @@ impl Planted {
         Planted::NeverGiveUp,
         Planted::NeverResend,
         Planted::KeepLies,
+        Planted::ExtendLast,
+        Planted::RepeatAnyway,
+        Planted::CountTogether,
+        Planted::NeverRepeat,
+        Planted::OutstayEpoch,
     ];
 }
 
@@ -79,6 +96,32 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
             return config.check_certificate(&certificate);
         }
         config.check_certificate(certificate)
+    }
+
+    /// The certificate that a ballot just taken completes, as far as rule 8.1 is not loosened.
+    pub(super) fn completed_by(&self, ballot: Ballot) -> Option<Certificate<V, P>> {
+        let Ballot { iteration, kind, block, .. } = ballot;
+        if kind == BallotKind::Finalise && self.is_planted(Planted::CountTogether) {
+            let by = |voter: &V| {
+                let mut rounds = self.rounds.values();
+                let said =
+                    |round: &Round<V, P>| round.ballot(kind, *voter).filter(|(said, _)| *said == block);
+                rounds.find_map(said).map(|(_, proof)| (*voter, proof))
+            };
+            let mut votes: Vec<(V, P)> = self.config.voters.iter().filter_map(by).collect();
+            votes.sort_by_key(|(voter, _)| *voter);
+            return (votes.len() >= self.config.quorum).then_some(Certificate { ballot, votes });
+        }
+        self.round(iteration)?.completed_by(ballot, self.config.quorum)
+    }
+
+    /// For a bug: a last block that was notarised, whatever has come since.
+    pub(super) fn last_anyway<L: Ledger<Block = B>>(&self, ledger: &L) -> Option<BlockId> {
+        if !self.is_planted(Planted::RepeatAnyway) {
+            return None;
+        }
+        let is_last = |id: &BlockId| self.known.get(id).is_some_and(|block| ledger.ends_epoch(block));
+        self.rounds.values().filter_map(Round::notarised).find(is_last)
     }
 
     /// What a bug does to a journal that was read.

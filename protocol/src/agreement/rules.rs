@@ -131,7 +131,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         let Some(id) = self.votable() else { return false };
         let Some(block) = self.known.get(&id) else { return false };
         let base = self.base_of(turn.ledger, id, block);
-        if self.stands_on(base).is_err() {
+        if self.stands_on(base).is_err() && self.last_anyway(turn.ledger) != Some(base) {
             return false;
         }
         // What was notarised already had the right time then.
@@ -176,9 +176,15 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         if !self.may_propose() {
             return false;
         }
-        let Ok(parent) = self.parent_to_propose() else { return false };
+        let Some(parent) = self.last_anyway(turn.ledger).or_else(|| self.parent_to_propose().ok()) else {
+            return false;
+        };
         let unfinal = self.is_tip_unfinal();
-        let last = self.known.get(&parent).filter(|block| turn.ledger.ends_epoch(block)).cloned();
+        let ends_epoch = |block: &&B| turn.ledger.ends_epoch(block) && !self.is_planted(Planted::ExtendLast);
+        let last = self.known.get(&parent).filter(ends_epoch).cloned();
+        if last.is_some() && self.is_planted(Planted::NeverRepeat) {
+            return false;
+        }
         let due = (last.is_none() && turn.ledger.entry_waits(parent))
             || (!unfinal && self.is_heartbeat_due(turn))
             || (unfinal && self.propose_anyway_at().is_some_and(|at| at <= turn.now));
@@ -317,9 +323,7 @@ impl<B: Value, V: Voter, P: Value> Agreement<B, V, P> {
         }
         let contradicted = self.rounds.entry(iteration).or_default().take(&vote);
         assert!(contradicted.is_none() || is_loosened, "contradicted ourselves: {kind:?} in {iteration}");
-        let quorum = self.config.quorum;
-        if let Some(certificate) = self.round(iteration).and_then(|round| round.completed_by(ballot, quorum))
-        {
+        if let Some(certificate) = self.completed_by(ballot) {
             self.learn(certificate, true, turn.out);
         }
     }

@@ -93,3 +93,25 @@ fn rule_8_19_of_the_last_block_finalises_of_different_iterations_make_no_certifi
     let out = bench.hear(3, said(3, 3, Finalise, block.id()));
     assert_eq!(finals(&out), [block], "two others and seat 0 itself, in iteration 3");
 }
+
+#[test]
+fn rule_8_19_a_second_finality_certificate_of_the_last_block_does_not_reopen_the_epoch() {
+    let (mut bench, block) = in_iteration_3();
+    bench.hear(1, Message::Certificate(certificate(&[1, 2, 3], 1, Finalise, block.id())));
+    assert!(bench.seat.is_over());
+    // Others were slower to see it final, and proposed it again twice.
+    bench.hear(1, Message::Certificate(certificate(&[1, 2, 3], 4, Real, block.id())));
+    let out = bench.hear(1, Message::Certificate(certificate(&[1, 2, 3], 3, Finalise, block.id())));
+    assert!(bench.seat.is_over());
+    assert_eq!(ballots(&out, Finalise), []);
+}
+
+#[test]
+fn rule_8_19_whoever_hears_at_once_that_the_last_block_is_final_and_notarised_again_signs_nothing() {
+    let (mut bench, block) = in_iteration_3();
+    let certificates =
+        vec![certificate(&[1, 2, 3], 4, Real, block.id()), certificate(&[1, 2, 3], 1, Finalise, block.id())];
+    let out = bench.hear(1, Message::Have(Box::new(Have { certificates, blocks: vec![] })));
+    assert!(bench.seat.is_over());
+    assert_eq!(ballots(&out, Finalise), []);
+}

@@ -98,6 +98,11 @@ fn four(liar: u8, iterations: u64) -> Setup {
     Setup { liar: Some(liar), ..Setup::of(4, iterations) }
 }
 
+/// With blocks at this height that end the epoch.
+fn last(height: u64, setup: Setup) -> Setup {
+    Setup { last_height: Some(height), ..setup }
+}
+
 // Seat 2 leads the first iteration of four seats, seat 3 the second, seat 0 the third.
 
 #[test]
@@ -137,6 +142,55 @@ fn the_epoch_and_the_block_that_it_starts_on_make_no_difference() {
 }
 
 #[test]
+fn the_last_block_of_an_epoch_keeps_every_promise_however_often_it_is_proposed() {
+    let watched = Watched::All;
+    must_hold(last(2, Setup { watched, crashes: 3, ..Setup::of(1, 3) }));
+    for height in [1, 2] {
+        must_hold(last(height, Setup { watched, crashes: 1, heals_one_in: 8, ..Setup::of(2, 2) }));
+    }
+    must_hold(last(1, Setup { crashes: 1, heals_one_in: 64, ..Setup::of(2, 3) }));
+}
+
+#[test]
+#[ignore = "takes minutes: for the table of the README"]
+fn wider_bounds_of_the_last_block() {
+    let steps_max = 25_000_000;
+    let heals_one_in = 256;
+    let crashes = 1;
+    for setup in [
+        last(1, Setup { crashes, ..Setup::of(2, 3) }),
+        last(2, Setup { crashes, ..Setup::of(2, 3) }),
+        last(1, Setup { crashes, ..Setup::of(2, 4) }),
+        last(1, Setup { crashes, watched: Watched::All, ..Setup::of(2, 3) }),
+        last(1, Setup::of(3, 2)),
+        last(1, Setup { crashes, ..Setup::of(3, 2) }),
+        last(1, four(2, 2)),
+        last(1, four(3, 2)),
+        last(1, Setup::of(3, 3)),
+    ] {
+        let searched = search(Setup { heals_one_in, ..setup }, steps_max);
+        assert_eq!(searched.broken, []);
+    }
+}
+
+/// Far from complete: the first so many steps, depth first.
+#[test]
+#[ignore = "takes minutes: for the table of the README"]
+fn a_last_block_within_bounds_too_wide_to_search_to_the_end() {
+    let steps_max = 4_000_000;
+    let heals_one_in = 256;
+    for setup in [
+        last(1, four(3, 3)),
+        last(2, four(3, 3)),
+        last(1, Setup { crashes: 1, ..four(3, 2) }),
+        last(2, Setup::of(3, 3)),
+    ] {
+        let searched = search(Setup { heals_one_in, ..setup }, steps_max);
+        assert_eq!(searched.broken, []);
+    }
+}
+
+#[test]
 #[ignore = "takes minutes: for the table of the README"]
 fn wider_bounds() {
     let steps_max = 25_000_000;
@@ -170,8 +224,13 @@ fn every_planted_bug_is_found() {
             Planted::AnyNotarisedParent => (NEVER_CONTRADICTS, four(0, 3)),
             Planted::NeverGiveUp | Planted::NeverResend => (GOES_ON, four(2, 1)),
             Planted::KeepLies => (LIES_ARE_PROOF, Setup { watched: Watched::One(0), ..four(2, 1) }),
+            Planted::ExtendLast => (ENDS, last(1, Setup::of(2, 2))),
+            Planted::RepeatAnyway => (NEVER_CONTRADICTS, last(1, Setup::of(3, 3))),
+            Planted::CountTogether => (PROVEN, last(1, Setup { watched: Watched::All, ..Setup::of(2, 2) })),
+            Planted::NeverRepeat => (GOES_ON, last(1, Setup::of(2, 2))),
+            Planted::OutstayEpoch => (OVER, last(1, Setup::of(2, 2))),
         };
-        // Only the two that stand still need healing to be found.
+        // Only those that stand still need healing to be found.
         let heals_one_in = u64::from(promise == GOES_ON);
         must_break(promise, Setup { planted: Some(bug), heals_one_in, ..setup });
     }

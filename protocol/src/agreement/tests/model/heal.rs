@@ -25,7 +25,7 @@ struct Healed {
     now: Timestamp,
 }
 
-/// Whether every honest seat tells of a final block above all that was final before.
+/// Whether every honest seat tells of a final block above all that was final before, or of the last one.
 pub(super) fn goes_on(table: &Table, state: &State) -> bool {
     let setup = &table.setup;
     let seats: BTreeMap<V, Stand> =
@@ -65,7 +65,12 @@ pub(super) fn goes_on(table: &Table, state: &State) -> bool {
             if heard > HEARD_MAX {
                 return false;
             }
-            healed.call(table, to, Input::Message { from, message });
+            if healed.seats.get(&to).is_some_and(|seat| seat.shelf.is_over()) {
+                // Whoever still speaks in that epoch is shown its end (SPEC 8.21).
+                healed.follow(table, from);
+            } else {
+                healed.call(table, to, Input::Message { from, message });
+            }
             // Work never ends, so neither does talk.
             if healed.has_grown(before) {
                 return true;
@@ -85,7 +90,9 @@ pub(super) fn goes_on(table: &Table, state: &State) -> bool {
 
 impl Healed {
     fn has_grown(&self, before: u64) -> bool {
-        self.seats.keys().all(|seat| self.height.get(seat).is_some_and(|height| *height > before))
+        self.seats.iter().all(|(at, seat)| {
+            seat.shelf.is_over() || self.height.get(at).is_some_and(|height| *height > before)
+        })
     }
 
     /// Puts certificates into the names of those who signed in this very state. Seats that hold a certificate by other voters count as

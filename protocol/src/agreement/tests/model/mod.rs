@@ -20,6 +20,21 @@
 //! - **The liar's second block of a parent is only heard once its first was voted for**: they are alike until then.
 //! - **Where a watched seat has told of a lie in every iteration the search ends**: there is nothing more to tell.
 //! - **Journals do not count once no crash is to come**: they are read at a start alone.
+//!
+//! Where [`Setup::last_height`] has blocks end their epoch, one block is proposed, notarised and finalised in more than one iteration
+//! (SPEC 8.18). That takes nothing away from the above:
+//!
+//! - Ballots and certificates are told apart by iteration here as they are in the engine, which keeps them in rounds: two notarisations of
+//!   one block are two things to hear, in any order, or never. Proposals come without certificates: whether the liar proposes the block
+//!   again rightly depends on which dummy certificates a seat has heard, so both are searched.
+//! - A proposal whose block is known leaves behind less than any other: not even a body. Heard when it is voted for, it loses nothing.
+//! - A leader proposes again at once: half of the time-out is time, too. And the liar's two blocks stay alike: either comes again.
+//! - What is made beyond the bounds does not count, but a block that is only proposed again there was made within them.
+//! - A seat that is done with the epoch hears on. If it loses power with the last block durable its owner would take no seat in this epoch
+//!   any more: here the engine from before stays, which can do only more.
+//!
+//! Every block at that height is a last one, the liar's too; what extends one is refused by each ledger. Where L4 is checked, who is
+//! done shows the end to whoever is not (SPEC 8.21).
 
 mod heal;
 mod shelf;
@@ -31,12 +46,13 @@ use std::sync::{Arc, Mutex};
 
 use stateright::{Model, Property};
 
-use super::bench::{Tiny, V, config};
+use super::bench::{LAST, Tiny, V, config};
 use crate::agreement::planted::Planted;
 use crate::agreement::*;
 use crate::state::BlockId;
 use crate::time::Timestamp;
 use BallotKind::{Dummy, Finalise, Propose, Vote as Real};
+use shelf::tiny;
 use stand::{Reaction, Stand, Stimulus, Wrong};
 
 /// Which seats hear each ballot alone, and each certificate by each quorum.
@@ -61,6 +77,8 @@ pub(super) struct Setup {
     /// How often an honest seat loses power, at any point between two outputs, and comes back.
     pub(super) crashes: u8,
     pub(super) watched: Watched,
+    /// At which height all blocks end their epoch, if any do (SPEC 8.18).
+    pub(super) last_height: Option<u64>,
     /// Of how many states one is healed, to see whether the log goes on (L4).
     pub(super) heals_one_in: u64,
     /// A rule that honest seats do not keep.
@@ -79,6 +97,7 @@ impl Setup {
             lies: 2,
             crashes: 0,
             watched: Watched::Nobody,
+            last_height: None,
             heals_one_in: 1,
             planted: None,
             forgets_journals: false,
@@ -129,12 +148,10 @@ impl std::fmt::Display for Setup {
             Watched::One(_) => "one",
             Watched::All => "all",
         };
+        let last = self.last_height.map_or_else(|| "–".to_owned(), |height| height.to_string());
+        let Setup { iterations, crashes, heals_one_in, .. } = self;
         let seats = self.table.voters.len();
-        write!(
-            f,
-            "{seats} | {liar} | {} | {} | {watched} | {}",
-            self.iterations, self.crashes, self.heals_one_in
-        )
+        write!(f, "{seats} | {liar} | {iterations} | {last} | {crashes} | {watched} | {heals_one_in}")
     }
 }
 
@@ -242,26 +259,23 @@ impl Table {
         let mut lies = BTreeMap::new();
         let Some(liar) = setup.liar else { return lies };
         for iteration in (1..=setup.iterations).filter(|iteration| setup.table.leader(*iteration) == liar) {
-            let parents: BTreeSet<(BlockId, u64)> = [(setup.table.genesis, setup.table.genesis_height)]
-                .into_iter()
-                .chain(state.seats.iter().flat_map(|seat| {
+            let older: BTreeMap<BlockId, Tiny> = state
+                .seats
+                .iter()
+                .flat_map(|seat| {
                     let proposals =
                         seat.said.iter().filter(|said| said.kind == Propose && said.iteration < iteration);
-                    proposals.map(|said| (said.block, seat.proposed[&said.block].height))
-                }))
-                .chain(lies.values().map(|block: &Tiny| (block.id(), block.height)))
+                    proposals.map(|said| seat.proposed[&said.block].clone())
+                })
+                .chain(lies.values().cloned())
+                .map(|block: Tiny| (block.id(), block))
                 .collect();
+            let below = (setup.table.genesis, setup.table.genesis_height);
+            let parents = older.iter().map(|(id, block)| (*id, block.height)).chain([below]);
             let mut made = Vec::new();
             for (parent, height) in parents {
                 for lie in 1..=setup.lies {
-                    let entries = 10 * iteration + lie;
-                    let block = Tiny {
-                        parent,
-                        height: height + 1,
-                        time: Timestamp::ZERO,
-                        entries,
-                        body_is_good: true,
-                    };
+                    let block = tiny(setup.last_height, parent, height + 1, 10 * iteration + lie);
                     let is_voted_for =
                         |ballot: Ballot| state.seats.iter().any(|seat| seat.said.contains(&ballot));
                     made.push((setup.ballot(iteration, Propose, block.id()), block.clone()));
@@ -272,6 +286,9 @@ impl Table {
                     }
                 }
             }
+            // A last block may come again, rightly or not: what else has to be known for it, comes apart.
+            let last = older.into_iter().filter(|(_, block)| block.entries & LAST != 0);
+            made.extend(last.map(|(id, block)| (setup.ballot(iteration, Propose, id), block)));
             lies.extend(made);
         }
         lies
@@ -351,48 +368,75 @@ impl Table {
         }
     }
 
+    /// Every block that a quorum has finalised.
+    fn finalised(&self, said: &BTreeMap<Ballot, BTreeSet<V>>) -> BTreeSet<BlockId> {
+        let liars = usize::from(self.setup.liar.is_some());
+        let is_final = |(ballot, voters): &(&Ballot, &BTreeSet<V>)| {
+            ballot.kind == Finalise && voters.len() + liars >= self.setup.table.quorum
+        };
+        said.iter().filter(is_final).map(|(ballot, _)| ballot.block).collect()
+    }
+
     /// S3: every block that was told to be final, or that a quorum has finalised, whoever has noticed.
     fn finals(&self, state: &State) -> (BTreeSet<BlockId>, BTreeMap<BlockId, Tiny>) {
         let mut finals: BTreeSet<BlockId> =
             state.seats.iter().flat_map(|seat| seat.told.iter().copied()).collect();
         let (said, proposals) = self.said(state);
-        let liars = usize::from(self.setup.liar.is_some());
-        finals.extend(
-            said.iter()
-                .filter(|(ballot, voters)| {
-                    ballot.kind == Finalise && voters.len() + liars >= self.setup.table.quorum
-                })
-                .map(|(ballot, _)| ballot.block),
-        );
+        finals.extend(self.finalised(&said));
         let mut bodies: BTreeMap<BlockId, Tiny> =
             state.seats.iter().flat_map(|seat| seat.shelf.blocks.clone()).collect();
         bodies.extend(proposals.into_values().map(|block| (block.id(), block)));
         (finals, bodies)
     }
 
-    fn keeps_one_log(&self, state: &State) -> bool {
+    fn has_final(state: &State) -> bool {
         let is_finalised =
             |seat: &Arc<Stand>| !seat.told.is_empty() || seat.said.iter().any(|said| said.kind == Finalise);
-        if !state.seats.iter().any(is_finalised) {
+        state.seats.iter().any(is_finalised)
+    }
+
+    fn keeps_one_log(&self, state: &State) -> bool {
+        if !Table::has_final(state) {
             return true;
         }
         let (finals, bodies) = self.finals(state);
-        let is_ancestor = |old: &BlockId, new: &BlockId| {
-            let mut next = Some(new);
-            while let Some(id) = next {
-                if id == old {
-                    return true;
-                }
-                next = bodies.get(id).map(|block| &block.parent);
-            }
-            false
-        };
+        let is_ancestor =
+            |old: &BlockId, new: &BlockId| old == new || ancestors(&bodies, new).any(|block| block == *old);
         finals.iter().all(|a| finals.iter().all(|b| is_ancestor(a, b) || is_ancestor(b, a)))
+    }
+
+    /// SPEC 8.18: nothing that is final extends a last block.
+    fn ends_with_the_last(&self, state: &State) -> bool {
+        if self.setup.last_height.is_none() || !Table::has_final(state) {
+            return true;
+        }
+        let (finals, bodies) = self.finals(state);
+        let is_last = |id: BlockId| bodies.get(&id).is_some_and(|block: &Tiny| block.entries & LAST != 0);
+        !finals.iter().any(|id| ancestors(&bodies, id).any(is_last))
+    }
+
+    /// SPEC 8.12: what was told to be final was finalised by a quorum, in one iteration.
+    fn tells_what_is_final(&self, state: &State) -> bool {
+        let mut told = state.seats.iter().flat_map(|seat| &seat.told).peekable();
+        if told.peek().is_none() {
+            return true;
+        }
+        let (said, proposals) = self.said(state);
+        let finalised = self.finalised(&said);
+        // A lone seat goes on beyond the bounds, where nobody notes what it says.
+        let is_within = |id| proposals.keys().any(|proposal| proposal.block == id);
+        told.all(|block| finalised.contains(block) || !is_within(*block))
     }
 
     fn is_free_of(state: &State, wrongs: &[Wrong]) -> bool {
         state.seats.iter().all(|seat| wrongs.iter().all(|wrong| !seat.wrong.contains(wrong)))
     }
+}
+
+/// The ids of all that this block extends.
+fn ancestors(bodies: &BTreeMap<BlockId, Tiny>, of: &BlockId) -> impl Iterator<Item = BlockId> {
+    let parent = |id: &BlockId| bodies.get(id).map(|block| block.parent);
+    std::iter::successors(parent(of), move |id| parent(id))
 }
 
 /// The subsets of so many.
@@ -414,7 +458,11 @@ pub(super) const NEVER_CONTRADICTS: &str = "S5: durable before said, and no hone
 pub(super) const LIES_ARE_PROOF: &str =
     "S7: contradictions that are heard are told, and the honest are not blamed";
 pub(super) const GOES_ON: &str = "L4: once faults stop, a further block becomes final";
-pub(super) const ALL_FINAL: &str = "somewhere every iteration makes a block final";
+pub(super) const ALL_FINAL: &str =
+    "somewhere every iteration makes a block final, or the last block is final after it was voted for again";
+pub(super) const PROVEN: &str = "S3: what is told to be final was finalised by a quorum, in one iteration";
+pub(super) const ENDS: &str = "8.18: nothing final extends a last block";
+pub(super) const OVER: &str = "8.19: whoever holds the last block final signs nothing more";
 
 impl Model for Table {
     type State = State;
@@ -493,7 +541,21 @@ impl Model for Table {
                 !is_drawn || heal::goes_on(table, state)
             }),
             Property::sometimes(ALL_FINAL, |table: &Table, state: &State| {
-                state.seats.iter().any(|seat| seat.told.len() as u64 == table.setup.iterations)
+                let Some(height) = table.setup.last_height else {
+                    return state.seats.iter().any(|seat| seat.told.len() as u64 == table.setup.iterations);
+                };
+                // A lone seat makes its votes final at once, and says nothing.
+                let may_come_again = height < table.setup.iterations && table.setup.table.quorum > 1;
+                let times = if may_come_again { 2 } else { 0 };
+                state.seats.iter().filter(|seat| seat.shelf.is_over()).any(|seat| {
+                    let again = |said: &&Ballot| said.kind == Real && said.block == seat.shelf.head;
+                    seat.said.iter().filter(again).count() >= times
+                })
+            }),
+            Property::always(PROVEN, Table::tells_what_is_final),
+            Property::always(ENDS, Table::ends_with_the_last),
+            Property::always(OVER, |_: &Table, state: &State| {
+                Table::is_free_of(state, &[Wrong::SignsWhenOver])
             }),
         ]
     }

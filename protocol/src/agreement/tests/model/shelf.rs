@@ -1,9 +1,13 @@
-//! A ledger without time and without entries: whatever stands on a block that is here is valid, and work never ends.
+//! A ledger without time and without entries: whatever stands on a block that is here is valid, unless that was the last of its epoch; and
+//! until then work never ends.
 
 use std::collections::BTreeMap;
 
+use super::Setup;
+use crate::agreement::planted::Planted;
 use crate::agreement::tests::bench::{LAST, Tiny, V};
 use crate::agreement::*;
+use crate::fault::Fault;
 use crate::state::BlockId;
 use crate::time::Timestamp;
 
@@ -19,10 +23,14 @@ pub(super) struct Shelf {
     pub(super) durable: BlockId,
     /// How many blocks it built: no two are the same, as if a clock had stamped them.
     built: u64,
+    /// At which height blocks end the epoch.
+    last_height: Option<u64>,
+    /// Whether it has them extended all the same, for a planted bug.
+    extends_last: bool,
 }
 
 impl Shelf {
-    pub(super) fn new(config: &Config<V>) -> Shelf {
+    pub(super) fn new(setup: &Setup, config: &Config<V>) -> Shelf {
         Shelf {
             owner: config.me,
             blocks: BTreeMap::new(),
@@ -31,6 +39,8 @@ impl Shelf {
             head: config.genesis,
             durable: config.genesis,
             built: 0,
+            last_height: setup.last_height,
+            extends_last: setup.planted == Some(Planted::ExtendLast),
         }
     }
 
@@ -38,8 +48,17 @@ impl Shelf {
     pub(super) fn block_on(&self, parent: BlockId, mark: u64) -> Option<Tiny> {
         let below =
             if parent == self.genesis { self.genesis_height } else { self.blocks.get(&parent)?.height };
-        let (height, time) = (below + 1, Timestamp::ZERO);
-        Some(Tiny { parent, height, time, entries: mark, body_is_good: true })
+        Some(tiny(self.last_height, parent, below + 1, mark))
+    }
+
+    /// Whether this block is here and nothing may extend it.
+    fn is_last(&self, id: BlockId) -> bool {
+        !self.extends_last && self.blocks.get(&id).is_some_and(|block| self.ends_epoch(block))
+    }
+
+    /// Whether the last block is final here.
+    pub(super) fn is_over(&self) -> bool {
+        self.blocks.get(&self.head).is_some_and(|block| self.ends_epoch(block))
     }
 
     /// What an owner does with a final block.
@@ -63,6 +82,12 @@ impl Shelf {
     }
 }
 
+/// A block at this height, told apart from its like by `mark`.
+pub(super) fn tiny(last_height: Option<u64>, parent: BlockId, height: u64, mark: u64) -> Tiny {
+    let last = if last_height == Some(height) { LAST } else { 0 };
+    Tiny { parent, height, time: Timestamp::ZERO, entries: mark | last, body_is_good: true }
+}
+
 impl Ledger for Shelf {
     type Block = Tiny;
     fn id(&self, block: &Tiny) -> BlockId {
@@ -84,14 +109,18 @@ impl Ledger for Shelf {
         if block.parent != self.genesis && !self.blocks.contains_key(&block.parent) {
             return Accepted::ParentMissing;
         }
+        if self.is_last(block.parent) {
+            let what = "it extends the last block of its epoch";
+            return Accepted::Invalid(Fault::BadBlock { block: block.id(), what });
+        }
         self.blocks.insert(block.id(), block.clone());
         Accepted::Yes
     }
     fn timely(&self, _: Timestamp, _: &Tiny) -> Timely {
         Timely::Yes
     }
-    fn entry_waits(&self, _: BlockId) -> bool {
-        true
+    fn entry_waits(&self, tip: BlockId) -> bool {
+        !self.is_last(tip)
     }
     fn ends_epoch(&self, block: &Tiny) -> bool {
         block.entries & LAST != 0

@@ -57,6 +57,8 @@ pub(super) enum Wrong {
     KeepsALieToItself,
     /// It saw two final blocks in one iteration.
     SeesAFork,
+    /// It signed in an epoch whose last block it held final (SPEC 8.19).
+    SignsWhenOver,
 }
 
 #[derive(Clone, Debug)]
@@ -87,7 +89,7 @@ fn are_alike(setup: &Setup, seat: V) -> bool {
 impl Stand {
     pub(super) fn new(setup: &Setup, seat: V) -> Stand {
         let config = Config { me: seat, ..setup.table.clone() };
-        let shelf = Shelf::new(&config);
+        let shelf = Shelf::new(setup, &config);
         let mut stand = Stand {
             engine: start(setup, config, Journal::Fresh),
             shelf,
@@ -254,6 +256,12 @@ impl Stand {
     }
 
     fn restart(&mut self, setup: &Setup, all_was_written: bool) {
+        let shelf = self.shelf.after_crash(all_was_written);
+        if shelf.is_over() {
+            // Its owner takes no seat in this epoch any more. What it would say all the same is still heard.
+            self.shelf = shelf;
+            return;
+        }
         let journal = if setup.forgets_journals {
             self.journal.clear();
             Journal::Fresh
@@ -263,7 +271,7 @@ impl Stand {
             Journal::Intact(self.journal.values().cloned().collect())
         };
         self.engine = start(setup, self.engine.config.clone(), journal);
-        self.shelf = self.shelf.after_crash(all_was_written);
+        self.shelf = shelf;
         self.heard.clear();
         self.reported.clear();
         self.tick(setup);
@@ -272,6 +280,10 @@ impl Stand {
     fn carry_out(&mut self, setup: &Setup, output: &Output<Tiny, V, V>) {
         match output {
             Output::Persist(record) => {
+                // What it signed before may be said again.
+                if matches!(record, JournalRecord::Ballot(_)) && self.shelf.is_over() {
+                    self.wrong.insert(Wrong::SignsWhenOver);
+                }
                 self.journal.insert(record.key(), record.clone());
             }
             Output::Forget(key) => {
@@ -363,10 +375,12 @@ impl Stand {
             let Some(JournalRecord::Block { block: body, .. }) = self.journal.get(&body) else {
                 return false;
             };
-            let base = (1..iteration).rev().find(|j| certified(*j, &[Real, Finalise], Some(body.parent)));
-            let base = base.or((body.parent == self.engine.config.genesis).then_some(0));
-            body.id() == block
-                && base.is_some_and(|base| (base + 1..iteration).all(|j| certified(j, &[Dummy], None)))
+            let newest = |base| (1..iteration).rev().find(|j| certified(*j, &[Real, Finalise], Some(base)));
+            let below = newest(body.parent).or((body.parent == self.engine.config.genesis).then_some(0));
+            // SPEC 8.18: the last block stands on itself.
+            let itself = newest(block).filter(|_| self.shelf.ends_epoch(body));
+            let leads_here = |base: u64| (base + 1..iteration).all(|j| certified(j, &[Dummy], None));
+            body.id() == block && below.max(itself).is_some_and(leads_here)
         };
         let rests = match kind {
             Propose | Real => is_entered && has_ground(),
@@ -421,12 +435,15 @@ impl Stand {
         if !are_alike(setup, me) {
             me.hash(hash);
         }
-        // What is said and made beyond the bounds reaches nobody.
+        // What is said and made beyond the bounds reaches nobody. A last block that is only proposed again there was made within them.
         let within = |iteration: u64| iteration <= setup.iterations;
+        let is_of_old =
+            |id: &BlockId| rounds.range(..=setup.iterations).any(|(_, round)| round.notarised() == Some(*id));
         let beyond: BTreeSet<BlockId> = rounds
             .iter()
             .filter(|(iteration, _)| !within(**iteration))
             .filter_map(|(_, round)| round.said(Propose, me))
+            .filter(|id| !is_of_old(id))
             .collect();
         for (iteration, round) in rounds.iter().filter(|(iteration, _)| within(**iteration)) {
             for kind in [Propose, Real, Dummy, Finalise] {
