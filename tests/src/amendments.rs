@@ -35,7 +35,8 @@ impl History {
         let mut charter = self.charter.clone();
         charter.previous = Some(CharterId(digest_of("charter", &self.charter)));
         charter.epoch += 1;
-        let written = (self.charter.written.0 + 1).min(time.0);
+        let oldest = time.0.saturating_sub(self.charter.timing.proposal_lifetime_ms);
+        let written = (self.charter.written.0 + 1).max(oldest).min(time.0);
         charter.written = Timestamp(self.dice.between(written, time.0));
         charter.last_day = Timestamp(charter.last_day.0.max(time.0 + 1));
         for _ in 0..1 + self.dice.below(3) {

@@ -42,7 +42,11 @@ impl Core {
     /// The `Amend` of these terms, once everybody whom they add consented.
     pub(super) fn amend_of(&self, terms: &Terms, consents: &[Consent]) -> Option<Statement> {
         let state = self.chain.as_ref()?.state();
-        let consents = self.fitting_consents(terms, consents);
+        let mut consents = self.fitting_consents(terms, consents);
+        // With one voting key twice there is no charter. Whoever stays and brings such a key keeps its own instead, and vetoes nothing.
+        let mut keys: Vec<PublicKey> = consents.iter().map(|consent| consent.voting_key).collect();
+        keys.extend(&terms.charter.recovery.keys);
+        consents.retain(|consent| keys.iter().filter(|key| **key == consent.voting_key).count() == 1);
         let agreed = terms.charter.endorsers.iter().all(|seat| {
             let node = seat.node_id();
             state.has_seat(&node) || consents.binary_search_by_key(&node, |consent| consent.node).is_ok()

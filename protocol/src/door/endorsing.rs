@@ -286,8 +286,10 @@ impl Core {
         }
         // What we said of it did not arrive, or came too early.
         if let Some(proposal) = self.proposals.get(&id)
-            && proposal.has(&self.me)
-            && !circulated.endorsements.iter().any(|endorsement| endorsement.node == self.me)
+            && (proposal.has(&self.me)
+                && !circulated.endorsements.iter().any(|endorsement| endorsement.node == self.me)
+                || proposal.has_consent_of(&self.me)
+                    && !circulated.consents.iter().any(|consent| consent.node == self.me))
         {
             effects.send(from, Arc::new(Message::Circulate(Arc::new(proposal.circulated()))));
         }

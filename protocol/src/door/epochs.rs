@@ -38,8 +38,9 @@ impl Core {
         else {
             return;
         };
-        // It may have been adopted already, and only the blocks up to here were lost.
-        if let Some(link) = self.adopt_charter_of_the_state() {
+        // It may have been adopted already: written down it is in any case.
+        self.adopt_charter_of_the_state();
+        if let Some(link) = self.charters.as_deref().and_then(|charters| charters.link_to(epoch)).cloned() {
             self.keep_link(&link, effects);
         }
         self.leave_seat(height);
@@ -77,21 +78,21 @@ impl Core {
         self.forgotten.extend(places);
     }
 
-    /// The link to the charter of the state, if that is newer than the newest adopted one.
-    pub(super) fn adopt_charter_of_the_state(&mut self) -> Option<Arc<Link>> {
-        let (Some(chain), Some(charters)) = (&self.chain, &mut self.charters) else { return None };
-        let state = chain.state();
-        if state.charter().epoch <= charters.newest().charter.epoch {
-            return None;
+    /// Goes on to the charter of the state, if that follows the newest adopted one.
+    pub(super) fn adopt_charter_of_the_state(&mut self) {
+        let (Some(chain), Some(charters)) = (&self.chain, &mut self.charters) else { return };
+        let (state, last) = (chain.state(), chain.state().last());
+        let is_next = state.charter().epoch == charters.newest().charter.epoch + 1;
+        // Only the block that made it proves it.
+        if !is_next || last.epoch + 1 != state.charter().epoch {
+            return;
         }
-        let last = state.last();
-        let proof = chain.held(last.height)?.proof.clone()?;
+        let Some(proof) = chain.held(last.height).and_then(|held| held.proof.clone()) else { return };
         let link = Arc::new(Link::to(state, last.clone(), proof.certificate.clone()));
         charters.advance(state.charter(), &link);
-        Some(link)
     }
 
-    fn keep_link(&self, link: &Arc<Link>, effects: &mut Effects) {
+    pub(super) fn keep_link(&self, link: &Arc<Link>, effects: &mut Effects) {
         let key = (link.header.epoch + 1).to_be_bytes().to_vec();
         effects.persist(Record { table: Table::Charters, key, value: Some(encode(&**link).into()) });
     }
@@ -119,7 +120,11 @@ impl Core {
         let charter = state.charter();
         // Not only of the newest: its journal may hold the blocks that lead there.
         let since = charters.of_epoch(charter.epoch).and_then(|adopted| adopted.since);
-        let (Some(seat), Some((height, block))) = (state.seat_of(&self.me), since) else { return };
+        let Some(seat) = state.seat_of(&self.me) else { return };
+        let Some((height, block)) = since else {
+            self.journal_lost = Some("the block that this epoch began on is not known here".into());
+            return;
+        };
         let me = seat.voting_key;
         if !self.keys.voting.iter().any(|key| key.public() == me) {
             // Agreement needs somebody to sign for it. Without it the node follows, and says why.
@@ -130,6 +135,7 @@ impl Core {
             (_, Journal::Lost(why)) if self.retires => Journal::Lost(why),
             _ if self.retired.contains(&me) => Journal::Lost(RETIRED.into()),
             (Some(kept), _) => Journal::Intact(kept),
+            (None, Journal::Fresh) if charter.epoch < charters.newest().charter.epoch => return,
             (None, otherwise) => otherwise,
         };
         let config = agreement::Config {
@@ -212,9 +218,13 @@ impl Core {
             if charters.are_over(self.now) {
                 break;
             }
-            let new = charters.adopt(link).map_err(|fault| Error::PeerMisbehaved { culprit: from, fault })?;
-            if new {
-                adopted.push(Arc::clone(link));
+            match charters.adopt(link) {
+                Ok(true) => adopted.push(Arc::clone(link)),
+                Ok(false) => {}
+                Err(fault) if adopted.is_empty() => {
+                    return Err(Error::PeerMisbehaved { culprit: from, fault });
+                }
+                Err(_) => break,
             }
         }
         if adopted.is_empty() {
@@ -240,7 +250,7 @@ impl Core {
             return;
         };
         let known = self.charters.as_deref().map(|known| known.newest().charter.epoch);
-        if known == Some(charters.newest().charter.epoch) {
+        if known >= Some(charters.newest().charter.epoch) {
             return;
         }
         let charters = charters.clone();

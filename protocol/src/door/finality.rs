@@ -217,8 +217,11 @@ impl Core {
                 }
                 Output::Lost { why } => {
                     effects.tell(Event::Alarm(Alarm::JournalLost { why: why.clone() }));
+                    let known = self.hall.as_deref().is_some_and(|hall| self.retired.contains(&hall.voter()));
                     self.journal_lost = Some(why);
-                    self.retire_voting_keys(effects);
+                    if !known {
+                        self.retire_voting_keys(effects);
+                    }
                 }
                 Output::Contradiction { first, second: _ } => {
                     effects.tell(Event::Alarm(Alarm::Contradiction {
@@ -349,7 +352,10 @@ impl Core {
                 Err(Error::Untimely("blocks are missing here before it"))
             }
             Err(NotTaken::LaterEpoch) => {
-                self.ask_about_a_gap(from, effects);
+                // Nothing of it could be checked: no stranger shall keep us from asking a member when there is need.
+                if self.standing_of(&from) >= Standing::Member {
+                    self.ask_about_a_gap(from, effects);
+                }
                 Err(Error::Untimely("it is of an epoch that is not known here yet"))
             }
             Err(NotTaken::Void) => Err(Error::Untimely("it is of an epoch that is long over")),

@@ -182,7 +182,10 @@ impl Core {
             clock_far_off: false,
             keys: Box::new(config.keys),
         };
-        if core.newcomer.is_some() {
+        if let Some(newcomer) = &mut core.newcomer {
+            if let Some(charters) = core.charters.as_deref() {
+                newcomer.remember(charters, &*core.workshop);
+            }
             return Ok(core);
         }
         let admitted = store.0.get(&(Table::Meta, ADMITTED_KEY.to_vec()));
@@ -297,6 +300,10 @@ impl Core {
             let record = record_with_block(record, Verified::of_verified_parts);
             self.journals.entry(epoch).or_default().push(record);
         }
+        if lost.is_some() {
+            self.retires = true;
+            self.retired.extend(self.keys.voting.iter().map(|key| key.public()));
+        }
         let Some(chain) = &self.chain else { return Ok(()) };
         let (epoch, height) = (chain.state().charter().epoch, chain.head().height);
         let later = self.journals.split_off(&epoch);
@@ -304,10 +311,6 @@ impl Core {
             // Left over from an epoch that is over.
             let places = records.iter().map(|record| (height, Core::journal_place(epoch, record.key())));
             self.forgotten.extend(places);
-        }
-        if lost.is_some() {
-            self.retires = true;
-            self.retired.extend(self.keys.voting.iter().map(|key| key.public()));
         }
         self.take_seat(Journal::Lost(lost.unwrap_or_else(|| "the journal is missing".into())));
         Ok(())

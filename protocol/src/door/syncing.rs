@@ -199,6 +199,15 @@ impl Core {
         effects.sync_all();
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);
         let height = header.height;
+        if let (Some(tip), Some(charters)) =
+            (chunks.first().and_then(|c| c.tip.as_deref()), &mut self.charters)
+            && tip.headers.len() == 1
+            && state.charter().previous == Some(charters.newest().id)
+        {
+            let link = Arc::new(crate::following::Link::to(&state, header.clone(), tip.certificate.clone()));
+            charters.advance(state.charter(), &link);
+            self.keep_link(&link, effects);
+        }
         let before = self.epoch_before(state.charter().epoch);
         self.chain = Some(Chain::begin(state, header, proof.map(Arc::new), before));
         // Whoever votes in this epoch goes on: its journal is not begun anew.
@@ -239,10 +248,8 @@ pub(super) fn proven_header(charters: &Charters, tip: &FinalChain) -> Result<Hea
     let none = Fault::BadCertificate { why: "it is for no block" };
     let certified = tip.tip().ok_or(none.clone())?;
     let ids = tip.ids();
-    if !charters.closes(tip) {
-        let id = *ids.last().ok_or(none.clone())?;
-        check_certificate(charters.domain(), &charters.newest().charter, &tip.certificate, certified, id)?;
-    }
+    let (charter, id) = (charters.that_certifies(tip)?, *ids.last().ok_or(none.clone())?);
+    check_certificate(charters.domain(), charter, &tip.certificate, certified, id)?;
     check_links(tip, &ids)?;
     if !tip.blocks.is_empty() {
         return Err(Fault::BadCertificate { why: "a tip carries blocks" });

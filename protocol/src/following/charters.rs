@@ -110,6 +110,24 @@ impl Charters {
         certified.is_some() && certified == self.newest().since
     }
 
+    /// The charter by which `tip` must be certified: the newest; of the block that ended the epoch before, that epoch's.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] if that one is not known here.
+    pub fn that_certifies(&self, tip: &FinalChain) -> Result<&Arc<Charter>, Fault> {
+        let newest = &self.newest().charter;
+        if !self.closes(tip) {
+            return Ok(newest);
+        }
+        let before = self.of_epoch(newest.epoch - 1).ok_or(Fault::Unknown { what: "the charter before" })?;
+        Ok(&before.charter)
+    }
+
+    /// The link that leads to the charter of this epoch.
+    pub fn link_to(&self, epoch: u64) -> Option<&Arc<Link>> {
+        self.later.get(&epoch).map(|(_, link)| link)
+    }
+
     /// Goes on by a link: whether it led to a newer charter.
     ///
     /// # Errors

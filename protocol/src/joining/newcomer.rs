@@ -118,6 +118,17 @@ impl Newcomer {
         }
     }
 
+    /// What an earlier process of it came to believe: it goes forward only (SPEC 9.12).
+    pub fn remember(&mut self, charters: &Charters, workshop: &dyn Workshop) {
+        if charters.first().id != self.application.anchor.charter {
+            return;
+        }
+        let first = &charters.first().charter;
+        let genesis = (first.epoch == 1).then(|| workshop.genesis(first).ok()).flatten();
+        let genesis = genesis.map(|(_, header)| header).filter(|_| charters.newest().charter.epoch == 1);
+        self.known = Some(Known { charters: charters.clone(), genesis });
+    }
+
     /// What it asked for.
     pub fn application(&self) -> &Application {
         &self.application
@@ -298,8 +309,8 @@ impl Newcomer {
                     return vec![Step::AskLinks(by)];
                 }
                 let (domain, id) = (known.charters.domain(), header.id());
-                let closes = known.charters.newest().since == Some((header.height, id));
-                if !closes && check_certificate(domain, &charter, &tip.certificate, header, id).is_err() {
+                let Ok(by) = known.charters.that_certifies(tip) else { return Vec::new() };
+                if check_certificate(domain, by, &tip.certificate, header, id).is_err() {
                     return Vec::new();
                 }
                 header.clone()

@@ -178,6 +178,10 @@ impl Scene<'_> {
         if terms.written > self.time {
             return bad("it was written after the block");
         }
+        // Whoever said yes said it then: years later, one liar shall not make a law of it.
+        if self.time.since(terms.written) > law.charter.timing.proposal_lifetime_ms {
+            return bad("it was written longer ago than a proposal lives");
+        }
         if terms.last_day <= self.time {
             return bad("its last day is over");
         }

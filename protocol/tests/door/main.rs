@@ -7,6 +7,7 @@ mod bounds;
 mod chains;
 mod epochs;
 mod following;
+mod hand_over;
 mod joining;
 mod mesh;
 mod rotations;

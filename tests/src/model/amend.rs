@@ -63,6 +63,8 @@ pub(super) fn check(facts: &Facts, height: u64, time: Timestamp, amend: &Amend) 
     let previous = terms.previous.map(|id| id.0);
     unless(previous == Some(digest_of("charter", now)), "4.12 previous charter")?;
     unless(now.written < terms.written && terms.written <= time, "4.12 written")?;
+    let age = time.0 - terms.written.0;
+    unless(age <= now.timing.proposal_lifetime_ms, "4.12 written too long ago")?;
     unless(terms.last_day > time, "4.12 last day")?;
     for seat in &terms.endorsers {
         check_seat(facts, time, amend, &node_id(&seat.inception))?;
