@@ -114,7 +114,7 @@ fn model_and_engine_agree_on_thousands_of_random_histories() {
     let (mut lengths, mut amended, mut twice) = (Vec::new(), 0, 0);
     for seed in first..first + count {
         let mut trial = Trial::new(seed);
-        trial.run(24, &mut met);
+        trial.run(27, &mut met);
         let log = trial.history.model.log();
         lengths.push(log.iter().map(|block| block.entries.len()).sum::<usize>());
         let epoch = trial.history.charter.epoch;

@@ -11,7 +11,7 @@ use super::error::StoreError;
 
 /// Held as long as it lives. The kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code, reason = "the lock is the open file")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
     /// Takes the lock at `path`, which is created if it is not there.
@@ -40,5 +40,14 @@ impl Lock {
             tracing::debug!(path = %path.display(), error = %e, "the lock does not name its holder");
         }
         Ok(Lock(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Said, and not left to closing: a child of this process shares the open file between its fork and its exec, and would hold the lock.
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::debug!(%error, "the lock is let go of by closing it");
+        }
     }
 }
