@@ -10,7 +10,7 @@ use super::rations::Question;
 use super::record::{Record, Table};
 use crate::agreement::{self, Agreement, Journal, JournalRecord};
 use crate::encoding::encode;
-use crate::following::{Before, Charters, Link};
+use crate::following::{Before, Chain, Charters, Link};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
 use crate::state::{Block, Subject};
 
@@ -60,12 +60,11 @@ impl Core {
         }
         self.take_seat(Journal::Fresh);
         // A key of an epoch that is over signs nothing any more, not even in other hands (SPEC 8.20).
-        let state = self.chain.as_ref().map(|chain| chain.state().clone());
-        let mine = state.as_ref().and_then(|state| state.seat_of(&self.me)).map(|seat| seat.voting_key);
-        self.keys.voting.retain(|key| {
-            let public = key.public();
-            Some(public) == mine || state.as_ref().is_some_and(|state| state.owner_of(&public).is_none())
-        });
+        if let Some(state) = self.chain.as_ref().map(Chain::state) {
+            let mine = state.seat_of(&self.me).map(|seat| seat.voting_key);
+            let is_over = |key: PublicKey| Some(key) != mine && state.owner_of(&key).is_some();
+            self.keys.voting.retain(|key| !is_over(key.public()));
+        }
         effects.tell(Event::Amended { epoch, height });
         self.agree(agreement::Input::Tick, effects);
     }
@@ -95,11 +94,6 @@ impl Core {
     pub(super) fn keep_link(&self, link: &Arc<Link>, effects: &mut Effects) {
         let key = (link.header.epoch + 1).to_be_bytes().to_vec();
         effects.persist(Record { table: Table::Charters, key, value: Some(encode(&**link).into()) });
-    }
-
-    /// Keeps the first charter that is believed here.
-    pub(super) fn keep_first_charter(&self, charters: &Charters, effects: &mut Effects) {
-        effects.persist(first_charter_record(charters));
     }
 
     /// The epoch before that of `epoch`, for a chain that begins in it.
@@ -212,23 +206,11 @@ impl Core {
         let Some(charters) = &mut self.charters else {
             return Err(Error::Untimely("no charter is known here"));
         };
-        let mut adopted = Vec::new();
-        for link in links {
-            // It was not awake when that charter was in force, or it would have executed the block (SPEC 9.14).
-            if charters.are_over(self.now) {
-                break;
-            }
-            match charters.adopt(link) {
-                Ok(true) => adopted.push(Arc::clone(link)),
-                Ok(false) => {}
-                Err(fault) if adopted.is_empty() => {
-                    return Err(Error::PeerMisbehaved { culprit: from, fault });
-                }
-                Err(_) => break,
-            }
-        }
-        if adopted.is_empty() {
-            return Err(Error::Untimely("they lead to nothing new"));
+        let (adopted, wrong) = charters.follow(links, self.now);
+        match wrong {
+            Some(fault) if adopted.is_empty() => return Err(Error::PeerMisbehaved { culprit: from, fault }),
+            None if adopted.is_empty() => return Err(Error::Untimely("they lead to nothing new")),
+            Some(_) | None => {}
         }
         for link in &adopted {
             self.keep_link(link, effects);
@@ -255,7 +237,7 @@ impl Core {
         }
         let charters = charters.clone();
         if known.is_none() {
-            self.keep_first_charter(&charters, effects);
+            effects.persist(first_charter_record(&charters));
         }
         for link in charters.links_after(known.unwrap_or(0)) {
             self.keep_link(&link, effects);

@@ -148,6 +148,29 @@ impl Charters {
         Ok(true)
     }
 
+    /// Goes on by those of `links` that lead on, up to the first that is wrong: which, and what is wrong with that.
+    ///
+    /// None from a charter past its last day: whoever takes links was not there when it was in force, or it would have executed the block
+    /// (SPEC 9.14).
+    pub fn follow(
+        &mut self,
+        links: &[Verified<Arc<Link>>],
+        now: Timestamp,
+    ) -> (Vec<Arc<Link>>, Option<Fault>) {
+        let mut adopted = Vec::new();
+        for link in links {
+            if self.are_over(now) {
+                break;
+            }
+            match self.adopt(link) {
+                Ok(true) => adopted.push(Arc::clone(link)),
+                Ok(false) => {}
+                Err(fault) => return (adopted, Some(fault)),
+            }
+        }
+        (adopted, None)
+    }
+
     /// Goes on by a link that follows from a block that was executed here.
     pub fn advance(&mut self, charter: &Charter, link: &Arc<Link>) {
         if charter.epoch > self.newest().charter.epoch {

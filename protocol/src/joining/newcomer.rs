@@ -251,15 +251,7 @@ impl Newcomer {
     /// Somebody showed how to come to newer charters.
     pub fn links_shown(&mut self, by: PublicKey, links: &[Verified<Arc<Link>>], now: Timestamp) -> Vec<Step> {
         let Some(known) = &mut self.known else { return Vec::new() };
-        let mut adopted = false;
-        for link in links {
-            // It was not there when that charter was in force (SPEC 9.14).
-            if known.charters.are_over(now) || !matches!(known.charters.adopt(link), Ok(true)) {
-                break;
-            }
-            adopted = true;
-        }
-        if !adopted {
+        if known.charters.follow(links, now).0.is_empty() {
             return Vec::new();
         }
         // Heads, and endorsers, of charters before say nothing any more.

@@ -6,7 +6,7 @@ use frith_protocol::identity::PublicKey;
 use frith_protocol::state::{Charter, Seat, Subject, Terms};
 
 use super::is_member;
-use super::mesh::{Mesh, charter};
+use super::mesh::Mesh;
 
 /// The next charter, with `add` seated and `remove` not, and whatever else `change` does.
 pub fn next(
@@ -51,11 +51,7 @@ pub fn epoch(mesh: &Mesh, key: PublicKey) -> u64 {
 
 /// A mesh of four founders with a member.
 pub fn with_member() -> (Mesh, PublicKey) {
-    let mut mesh = Mesh::found(charter(4, 1, 3));
-    mesh.run(1_000);
-    let ticket = mesh.ticket(9);
-    let key = mesh.join(10, Some(ticket));
-    mesh.run(2_000);
+    let (mesh, key) = Mesh::with_member();
     assert!(is_member(&mesh, key));
     (mesh, key)
 }

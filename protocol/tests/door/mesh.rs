@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use frith_protocol::door::{
-    Command, Config, Core, Durability, Effects, Event, Input, Keys, Message, Record, Standing, Table,
+    Command, Config, Core, Durability, Effects, Event, Input, Keys, Message, Phase, Record, Standing, Table,
     founding_records, joining_records,
 };
 use frith_protocol::encoding::Hash;
@@ -178,6 +178,23 @@ impl Mesh {
         self.nodes.insert(key, Node { keys, core: None, disk, unsynced, events, refused });
         self.start(key);
         key
+    }
+
+    /// Four founders of whom one may lie; three endorse an admission, and two a suspension.
+    pub fn of_four() -> Mesh {
+        let mut mesh = Mesh::found(charter(4, 1, 3));
+        mesh.run(1_000);
+        mesh
+    }
+
+    /// The same with a member.
+    pub fn with_member() -> (Mesh, PublicKey) {
+        let mut mesh = Mesh::of_four();
+        let ticket = mesh.ticket(1);
+        let member = mesh.join(10, Some(ticket));
+        mesh.run(2_000);
+        assert_eq!(mesh.core(member).phase(), Phase::Following, "{:?}", mesh.nodes[&member].events);
+        (mesh, member)
     }
 
     pub fn join(&mut self, name: u8, ticket: Option<Ticket>) -> PublicKey {

@@ -11,18 +11,8 @@ use frith_protocol::time::Timestamp;
 
 use crate::mesh::{Mesh, charter, key_of};
 
-fn mesh() -> Mesh {
-    let mut mesh = Mesh::found(charter(4, 1, 3));
-    mesh.run(1_000);
-    mesh
-}
-
 fn with_member() -> (Mesh, NodeId) {
-    let mut mesh = mesh();
-    let ticket = mesh.ticket(1);
-    let key = mesh.join(10, Some(ticket));
-    mesh.run(2_000);
-    assert_eq!(mesh.core(key).phase(), Phase::Following, "{:?}", mesh.nodes[&key].events);
+    let (mesh, key) = Mesh::with_member();
     let node = mesh.id(key);
     (mesh, node)
 }
@@ -108,7 +98,7 @@ fn rule_5_19_every_endorser_rotates_at_once_and_the_log_goes_on() {
 
 #[test]
 fn rule_5_19_endorsers_rotate_one_after_another_while_newcomers_join() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let nodes: Vec<NodeId> = mesh.endorsers().iter().map(|key| mesh.id(*key)).collect();
     for (name, node) in nodes.iter().enumerate() {
         let ticket = mesh.ticket(1 + name as u32);
@@ -130,7 +120,7 @@ fn rule_5_19_endorsers_rotate_one_after_another_while_newcomers_join() {
 
 #[test]
 fn rule_5_19_a_newcomer_knows_endorsers_that_have_all_rotated() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     for _ in 0..2 {
         for key in mesh.endorsers() {
             mesh.rotate(key).unwrap();
@@ -146,7 +136,7 @@ fn rule_5_19_a_newcomer_knows_endorsers_that_have_all_rotated() {
 
 #[test]
 fn rule_5_19_a_history_that_does_not_go_on_from_the_charter_is_ignored() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let endorser = mesh.endorsers()[0];
     let newcomer = mesh.join(10, None);
     mesh.run(200);
@@ -291,7 +281,7 @@ fn rule_5_19_what_was_endorsed_with_the_old_key_is_endorsed_anew_with_the_next()
 
 #[test]
 fn rule_5_19_an_operators_yes_to_a_newcomer_outlives_the_key_that_said_it() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let nodes: Vec<NodeId> = mesh.endorsers().iter().map(|key| mesh.id(*key)).collect();
     let key = mesh.join(10, None);
     mesh.run(3_000);

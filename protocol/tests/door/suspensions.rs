@@ -9,26 +9,10 @@ use frith_protocol::joining::{Retry, Verdict};
 use frith_protocol::state::{BlockId, Kind, Reason, Release, Subject, Suspend};
 use frith_protocol::time::Timestamp;
 
-use crate::mesh::{Mesh, charter};
+use crate::mesh::Mesh;
 
 const MINUTE: u64 = 60_000;
 const FOR_GOOD: Timestamp = Timestamp(u64::MAX);
-
-/// Four founders of whom one may lie; three endorse an admission, and two a suspension.
-fn mesh() -> Mesh {
-    let mut mesh = Mesh::found(charter(4, 1, 3));
-    mesh.run(1_000);
-    mesh
-}
-
-fn with_member() -> (Mesh, PublicKey) {
-    let mut mesh = mesh();
-    let ticket = mesh.ticket(1);
-    let member = mesh.join(10, Some(ticket));
-    mesh.run(2_000);
-    assert_eq!(mesh.core(member).phase(), Phase::Following);
-    (mesh, member)
-}
 
 /// By the first two endorsers.
 fn suspend(mesh: &mut Mesh, key: PublicKey, until: Timestamp) {
@@ -62,7 +46,7 @@ fn refusal(mesh: &mut Mesh, key: PublicKey, command: Command) -> Option<String> 
 
 #[test]
 fn rule_5_8_a_suspended_member_follows_and_fetches_snapshots_and_nothing_else_of_it_is_taken() {
-    let (mut mesh, member) = with_member();
+    let (mut mesh, member) = Mesh::with_member();
     let endorser = mesh.endorsers()[0];
     suspend(&mut mesh, member, FOR_GOOD);
     let follow = mesh.tell(member, endorser, Message::Follow { height: 0, head: [0; 8] });
@@ -92,7 +76,7 @@ fn rule_5_8_a_suspended_member_follows_and_fetches_snapshots_and_nothing_else_of
 
 #[test]
 fn rule_5_8_whoever_is_suspended_knows_it_also_after_a_restart_and_learns_of_its_release_by_following() {
-    let (mut mesh, member) = with_member();
+    let (mut mesh, member) = Mesh::with_member();
     // Nobody gossips with whoever is suspended.
     mesh.gossip = false;
     // It is suspended while it is away.
@@ -114,7 +98,7 @@ fn rule_5_8_whoever_is_suspended_knows_it_also_after_a_restart_and_learns_of_its
 
 #[test]
 fn rule_4_9_a_suspended_endorser_keeps_its_vote_so_that_the_log_bears_one_more_crash() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let endorsers = mesh.endorsers();
     suspend(&mut mesh, endorsers[3], FOR_GOOD);
     assert_eq!(mesh.core(endorsers[3]).phase(), Phase::Restrained);
@@ -126,7 +110,7 @@ fn rule_4_9_a_suspended_endorser_keeps_its_vote_so_that_the_log_bears_one_more_c
 
 #[test]
 fn rule_4_9_a_suspended_endorser_endorses_nothing_and_what_it_circulates_is_not_taken() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let endorsers = mesh.endorsers();
     let suspended = endorsers[3];
     // It has proposed this before; nobody else endorsed it.
@@ -161,7 +145,7 @@ fn rule_4_9_a_suspended_endorser_endorses_nothing_and_what_it_circulates_is_not_
 
 #[test]
 fn rule_5_9_a_suspended_endorser_declines_a_draft_for_now_and_not_for_good() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let suspended = mesh.endorsers()[3];
     suspend(&mut mesh, suspended, FOR_GOOD);
     let newcomer = mesh.join(10, None);
@@ -180,7 +164,7 @@ fn rule_5_9_a_suspended_endorser_declines_a_draft_for_now_and_not_for_good() {
 
 #[test]
 fn rule_5_7_a_proposal_goes_round_among_the_others_when_one_who_endorsed_it_is_suspended() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let endorsers = mesh.endorsers();
     let suspended = endorsers[3];
     let terms = mesh.ticket_terms(5);
@@ -197,7 +181,7 @@ fn rule_5_7_a_proposal_goes_round_among_the_others_when_one_who_endorsed_it_is_s
 
 #[test]
 fn rule_5_7_what_was_circulated_in_vain_is_said_again_until_those_who_signed_know_of_one_another() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let endorsers = mesh.endorsers();
     let between = |a: PublicKey, b: PublicKey| [(a, b), (b, a)];
     // Each of the three signs, and no two of them hear of it.
@@ -229,7 +213,7 @@ fn rule_5_7_what_was_circulated_in_vain_is_said_again_until_those_who_signed_kno
 
 #[test]
 fn rule_5_7_whoever_did_not_hear_the_endorsement_that_met_a_rule_asks_its_signer_again() {
-    let mut mesh = mesh();
+    let mut mesh = Mesh::of_four();
     let endorsers = mesh.endorsers();
     let terms = mesh.ticket_terms(5);
     let id = mesh.propose(Subject::Ticket(terms), &endorsers[..2]);
@@ -245,7 +229,7 @@ fn rule_5_7_whoever_did_not_hear_the_endorsement_that_met_a_rule_asks_its_signer
 
 #[test]
 fn rule_4_9_a_suspension_that_lapses_gives_the_rights_back_without_an_entry() {
-    let (mut mesh, member) = with_member();
+    let (mut mesh, member) = Mesh::with_member();
     let endorsers = mesh.endorsers();
     let suspended = endorsers[3];
     // It has endorsed this, and with it two are not enough.
@@ -278,7 +262,7 @@ fn rule_4_9_a_suspension_that_lapses_gives_the_rights_back_without_an_entry() {
 
 #[test]
 fn rule_4_10_a_release_gives_a_member_and_an_endorser_their_rights_back() {
-    let (mut mesh, member) = with_member();
+    let (mut mesh, member) = Mesh::with_member();
     let endorsers = mesh.endorsers();
     for key in [member, endorsers[3]] {
         suspend(&mut mesh, key, FOR_GOOD);
