@@ -2,284 +2,19 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Hall, Phase};
+use super::core::{Core, Phase};
 use super::effects::Effects;
 use super::input::{Alarm, Error, Event};
-use super::message::{Message, Standing, Talk};
+use super::message::{Message, Standing};
 use super::record::{Record, Table};
-use super::syncing::proven_header;
-use super::talk::{epoch_of, heard, record_with_block, said};
-use crate::agreement::{self, Accepted, Ballot, JournalRecord, Ledger, Output, Signer, Timely};
-use crate::encoding::{encode, encoded_len};
-use crate::fault::Fault;
-use crate::following::{Chain, NotTaken, Proof, Workshop, chain_below};
-use crate::identity::{PublicKey, SecretKey, Signature, Verified};
-use crate::joining::Waiting;
+use crate::agreement;
+use crate::encoding::encode;
+use crate::following::{NotTaken, Proof, chain_below};
+use crate::identity::{PublicKey, Verified};
 use crate::limits;
-use crate::state::{Block, BlockId, FinalChain, Header, Kind, Rank};
-use crate::time::Timestamp;
-
-type Input = agreement::Input<Verified<Arc<Block>>, PublicKey, Signature>;
-type Outputs = Vec<Output<Verified<Arc<Block>>, PublicKey, Signature>>;
-
-/// What agreement sees of chain and queue.
-struct Bench<'a> {
-    chain: &'a mut Chain,
-    waiting: &'a mut Waiting,
-    now: Timestamp,
-    /// The epoch in which blocks are made.
-    epoch: u64,
-    workshop: &'a dyn Workshop,
-}
-
-impl Ledger for Bench<'_> {
-    type Block = Verified<Arc<Block>>;
-
-    fn id(&self, block: &Self::Block) -> BlockId {
-        block.id()
-    }
-
-    fn parent(&self, block: &Self::Block) -> BlockId {
-        block.header.parent
-    }
-
-    fn height(&self, block: &Self::Block) -> u64 {
-        block.header.height
-    }
-
-    fn build(&mut self, now: Timestamp, parent: BlockId) -> Option<Self::Block> {
-        let (header, state) = self.chain.after(&parent)?;
-        if state.charter().epoch != self.epoch {
-            return None;
-        }
-        let time = now.max(header.time.plus(1));
-        let (block, state, _) = state.build(header, time, self.waiting.iter());
-        self.chain.remember(block.clone(), state);
-        Some(block)
-    }
-
-    fn accept(&mut self, block: &Self::Block) -> Accepted {
-        if block.header.epoch != self.epoch {
-            let fault = Fault::WrongHeader { block: block.id(), what: "the epoch" };
-            return Accepted::Invalid(fault);
-        }
-        match self.chain.execute(block, self.workshop) {
-            Ok(true) => Accepted::Yes,
-            Ok(false) => Accepted::ParentMissing,
-            Err(fault) => Accepted::Invalid(fault),
-        }
-    }
-
-    fn timely(&self, now: Timestamp, block: &Self::Block) -> Timely {
-        let skew = self.chain.state().charter().timing.skew_ms;
-        let time = block.header.time;
-        if time > now.plus(skew) {
-            return Timely::NotBefore(Timestamp(time.0 - skew));
-        }
-        // A proposal travels and waits for at most an iteration; what is older was made by a clock that is behind.
-        let slack = skew.saturating_add(self.chain.state().charter().timing.timeout_cap_ms);
-        if now.since(time) > slack { Timely::Never } else { Timely::Yes }
-    }
-
-    fn entry_waits(&self, tip: BlockId) -> bool {
-        match self.chain.after(&tip) {
-            Some((header, state)) if state.charter().epoch == self.epoch => {
-                self.waiting.any_valid(tip, header, state, self.now)
-            }
-            Some(_) | None => false,
-        }
-    }
-
-    fn ends_epoch(&self, block: &Self::Block) -> bool {
-        block.ends_its_epoch()
-    }
-
-    fn heartbeat_due(&self) -> Timestamp {
-        let head = self.chain.head();
-        // Whoever begins in this epoch needs a certificate of it: at once, however idle the domain is.
-        let idle =
-            if head.epoch == self.epoch { self.chain.state().charter().timing.heartbeat_ms } else { 0 };
-        head.time.plus(idle)
-    }
-}
-
-/// The key that signs ballots.
-struct VotingKey<'a>(&'a SecretKey);
-
-impl Signer<Signature> for VotingKey<'_> {
-    fn sign(&self, ballot: &Ballot) -> Signature {
-        self.0.sign(&ballot.digest())
-    }
-}
+use crate::state::{Block, FinalChain, Kind, Rank};
 
 impl Core {
-    /// An endorser said something about agreement.
-    pub(super) fn talked(
-        &mut self,
-        from: PublicKey,
-        talk: &Talk,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
-        let Some(voter) = self.voter_of(&from) else {
-            return Err(Error::Untimely("only endorsers agree on blocks"));
-        };
-        let ours = self.hall.as_deref().map(Hall::epoch);
-        if let (Some(epoch), Some(ours)) = (epoch_of(talk), ours)
-            && epoch != ours
-        {
-            return Err(self.heard_of_epoch(from, epoch, effects));
-        }
-        let message = heard(talk);
-        self.try_agree(agreement::Input::Message { from: voter, message }, effects).map_err(|fault| {
-            if let Fault::Unknown { what } = fault {
-                return Error::Untimely(what);
-            }
-            Error::PeerMisbehaved { culprit: from, fault }
-        })
-    }
-
-    /// Hands agreement something that is nobody's fault.
-    pub(super) fn agree(&mut self, input: Input, effects: &mut Effects) {
-        let refused = self.try_agree(input, effects);
-        debug_assert!(refused.is_ok(), "agreement refused our own input: {refused:?}");
-    }
-
-    fn try_agree(&mut self, input: Input, effects: &mut Effects) -> Result<(), Fault> {
-        let Some(hall) = &mut self.hall else { return Ok(()) };
-        let voter = hall.voter();
-        let voting = self.keys.voting.iter().find(|key| key.public() == voter);
-        let voting = voting.expect("no seat is taken without its key");
-        let Some(chain) = &mut self.chain else { return Ok(()) };
-        if self.halted.is_some() {
-            return Ok(());
-        }
-        let mut outputs: Outputs = Vec::new();
-        let epoch = hall.epoch();
-        let mut bench =
-            Bench { chain, waiting: &mut self.waiting, now: self.now, epoch, workshop: &*self.workshop };
-        hall.handle(self.now, input, &mut bench, &VotingKey(voting), &mut outputs)?;
-        self.carry_out(epoch, outputs, effects);
-        Ok(())
-    }
-
-    fn carry_out(&mut self, epoch: u64, outputs: Outputs, effects: &mut Effects) {
-        let mut finalised = false;
-        for output in outputs {
-            match output {
-                Output::Persist(record) => Self::persist_journal(epoch, record, effects),
-                Output::Send { to, message } => {
-                    if let Some(key) = self.key_of_voter(&to) {
-                        effects.send(key, said(message));
-                    }
-                }
-                Output::Broadcast(message) => {
-                    let message = said(message);
-                    for key in self.endorser_keys() {
-                        effects.send(key, Arc::clone(&message));
-                    }
-                }
-                Output::Final { certificate, block } => {
-                    let Some(chain) = &mut self.chain else { continue };
-                    let Some(proven) = chain.finalise(block.id(), &certificate, &*self.workshop) else {
-                        continue;
-                    };
-                    chain.renew_checkpoint();
-                    finalised = true;
-                    let jitter = self.jitter();
-                    self.follower.satisfied(self.now, jitter);
-                    self.report_clock(&proven, effects);
-                    self.plan_publication(certificate.ballot.iteration, &proven, effects);
-                    // Each was executed here before it was voted for.
-                    let blocks: Vec<_> =
-                        proven.blocks.iter().cloned().map(Verified::of_verified_parts).collect();
-                    self.became_final(&blocks, &proven, effects);
-                }
-                Output::Forget(key) => {
-                    let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
-                    self.forgotten.push_back((height, Core::journal_place(epoch, key)));
-                }
-                Output::Behind { certificate: _ } => {
-                    if self.follower.gap(self.now)
-                        && let Some(peer) = self.any_endorser_connected()
-                    {
-                        self.ask_what_follows(peer, effects);
-                    }
-                }
-                Output::Forked { ours, theirs } => {
-                    let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
-                    let (ours, theirs) = (ours.ballot.block, theirs.ballot.block);
-                    self.halt(Alarm::Forked { height, ours, theirs }, effects);
-                }
-                Output::Misbehaved { culprit, fault } => {
-                    if let Some(key) = self.key_of_voter(&culprit) {
-                        effects.tell(Event::Misbehaved { key, why: fault.to_string() });
-                    }
-                }
-                Output::Lost { why } => {
-                    effects.tell(Event::Alarm(Alarm::JournalLost { why: why.clone() }));
-                    let known = self.hall.as_deref().is_some_and(|hall| self.retired.contains(&hall.voter()));
-                    self.journal_lost = Some(why);
-                    if !known {
-                        self.retire_voting_keys(effects);
-                    }
-                }
-                Output::Contradiction { first, second: _ } => {
-                    effects.tell(Event::Alarm(Alarm::Contradiction {
-                        key: first.voter,
-                        iteration: first.ballot.iteration,
-                    }))
-                }
-            }
-        }
-        if finalised {
-            // What waits may have changed, and the next leader may have something to propose.
-            self.agree(agreement::Input::WorkChanged, effects);
-        }
-    }
-
-    fn persist_journal(
-        epoch: u64,
-        record: JournalRecord<Verified<Arc<Block>>, PublicKey, Signature>,
-        effects: &mut Effects,
-    ) {
-        let key = Core::journal_place(epoch, record.key());
-        let value = Some(encode(&record_with_block(record, Verified::into_inner)).into());
-        effects.persist(Record { table: Table::Journal, key, value });
-    }
-
-    /// The leader publishes at once; the others stand by, in case it cannot.
-    fn plan_publication(
-        &mut self,
-        iteration: u64,
-        proven: &Verified<Arc<FinalChain>>,
-        effects: &mut Effects,
-    ) {
-        let Some(tip) = proven.tip().map(Header::id) else { return };
-        let message = Arc::new(Message::Final(Arc::clone(proven)));
-        let (Some(charter), Some(hall)) = (self.charter(), &self.hall) else { return };
-        let rank = hall.rank(iteration);
-        if rank == 0 {
-            effects.publish(message);
-            return;
-        }
-        let at = self.now.plus(rank * charter.timing.first_timeout_ms);
-        while self.publications.len() >= limits::WANTED_MAX {
-            self.publications.pop_first();
-        }
-        self.publications.insert(tip, (at, message));
-    }
-
-    pub(super) fn publish_what_is_due(&mut self, effects: &mut Effects) {
-        let now = self.now;
-        self.publications.retain(|_, (at, message)| {
-            let due = *at <= now;
-            if due {
-                effects.publish(Arc::clone(message));
-            }
-            !due
-        });
-    }
-
     /// A peer sent, or gossip brought, a final chain.
     pub(super) fn take_final(
         &mut self,
@@ -409,7 +144,7 @@ impl Core {
         effects.tell(Event::Dismissed { height });
     }
 
-    fn halt(&mut self, alarm: Alarm, effects: &mut Effects) {
+    pub(super) fn halt(&mut self, alarm: Alarm, effects: &mut Effects) {
         effects.tell(Event::Alarm(alarm.clone()));
         match &alarm {
             // A fork is not undone by a restart. What does not execute may be our own fault, and be mended by one.
@@ -447,7 +182,7 @@ impl Core {
     }
 
     /// A clock more than the freshness bound away from a block that has just been made is wrong, or the quorum's is (SPEC 9.6).
-    fn report_clock(&mut self, proven: &FinalChain, effects: &mut Effects) {
+    pub(super) fn report_clock(&mut self, proven: &FinalChain, effects: &mut Effects) {
         let (Some(tip), Some(charter)) = (proven.tip(), self.charter()) else { return };
         let bound = charter.timing.freshness_ms;
         let (behind, ahead) = (tip.time.since(self.now), self.now.since(tip.time));
@@ -462,7 +197,7 @@ impl Core {
 
     /// What follows from `blocks`, which were executed and have just become final here by `proven`. (That may hold more, of which nothing
     /// but the headers is vouched for.)
-    fn became_final(
+    pub(super) fn became_final(
         &mut self,
         blocks: &[Verified<Arc<Block>>],
         proven: &Verified<Arc<FinalChain>>,
@@ -609,112 +344,6 @@ impl Core {
             let Some((_, key)) = self.forgotten.pop_front() else { break };
             effects.persist(Record { table: Table::Journal, key, value: None });
         }
-    }
-
-    /// «What is final, newest first?»
-    pub(super) fn answer_head(&mut self, to: PublicKey, effects: &mut Effects) -> Result<(), Error> {
-        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
-        let charter = chain.state().charter_id();
-        if self.hall.is_some()
-            && self.standing_of(&to) == Standing::Stranger
-            && let Some(history) = self.key_history()
-        {
-            effects.send(to, Arc::new(history));
-        }
-        effects.send(to, Arc::new(Message::Head { charter, tip: chain.tip().map(Box::new) }));
-        Ok(())
-    }
-
-    /// A head that somebody showed: a newcomer's beginning, or word that a snapshot is needed.
-    pub(super) fn head_shown(
-        &mut self,
-        from: PublicKey,
-        tip: Option<&FinalChain>,
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
-        if let Some(newcomer) = &mut self.newcomer {
-            let steps = newcomer.head_shown(from, tip, self.now);
-            self.walk(steps, effects);
-            return Ok(());
-        }
-        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
-        if self.standing_of(&from) < Standing::Member {
-            return Err(Error::Untimely("no stranger was asked"));
-        }
-        if let Some(tip) = tip {
-            let newest = self.charters.as_deref().map_or(0, |charters| charters.newest().charter.epoch);
-            if tip.certificate.ballot.epoch > newest {
-                self.follower.answered();
-                effects.send(from, Arc::new(Message::AskLinks { epoch: newest }));
-                return Err(Error::Untimely("it is of an epoch that is not known here yet"));
-            }
-            if let Some(charters) = self.charters.as_deref() {
-                proven_header(charters, tip)
-                    .map_err(|fault| Error::PeerMisbehaved { culprit: from, fault })?;
-            }
-        }
-        self.follower.answered();
-        let ahead = tip.and_then(FinalChain::tip).is_some_and(|header| header.height > chain.head().height);
-        if !ahead {
-            return Err(Error::Untimely("it is known already"));
-        }
-        if self.fetch.is_some() {
-            return Err(Error::Untimely("a snapshot is being fetched already"));
-        }
-        // The peer's log does not go back to our head: only a snapshot closes the gap.
-        self.fetch_snapshot_from(from, effects);
-        Ok(())
-    }
-
-    /// «What follows this height?»
-    pub(super) fn answer_follow(
-        &mut self,
-        to: PublicKey,
-        height: u64,
-        head: &[u8; 8],
-        effects: &mut Effects,
-    ) -> Result<(), Error> {
-        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
-        let ours = chain.head();
-        let message = if !chain.agrees(height, head) {
-            // Another block of that height is final here: let the other see ours, from before it, with the certificate.
-            let from = chain.entries_below(height).map_or(0, |before| before.saturating_sub(1));
-            match chain.since(from).or_else(|| chain.tip()) {
-                Some(since) => Message::Final(Arc::new(since)),
-                None => Message::Same,
-            }
-        } else if height >= ours.height {
-            Message::Same
-        } else {
-            match chain.since(height) {
-                Some(since) => Message::Final(Arc::new(since)),
-                None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
-            }
-        };
-        let ahead = height > ours.height;
-        if let Message::Final(chain) = &message {
-            self.rations.sent(to, encoded_len(&**chain), self.now);
-        }
-        effects.send(to, Arc::new(message));
-        if ahead {
-            self.ask_about_a_gap(to, effects);
-        }
-        Ok(())
-    }
-
-    /// Asks one peer what follows our head, unless somebody was asked and has not answered.
-    pub(super) fn ask_about_a_gap(&mut self, peer: PublicKey, effects: &mut Effects) {
-        if self.follower.gap(self.now) {
-            self.ask_what_follows(peer, effects);
-        }
-    }
-
-    /// Asks one peer what follows our head.
-    pub(super) fn ask_what_follows(&mut self, peer: PublicKey, effects: &mut Effects) {
-        let Some(chain) = &self.chain else { return };
-        let mut head = [0; 8];
-        head.copy_from_slice(&chain.head_id().0[..8]);
-        effects.send(peer, Arc::new(Message::Follow { height: chain.head().height, head }));
     }
 }
 

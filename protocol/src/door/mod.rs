@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `input`, `effects`, `record`, `message` | what goes in, what comes out, what is stored, what travels |
 //! | `core` | [`Core::handle`]: who may say what, and which room it goes to |
-//! | `finality` | agreement and following: how blocks become final here, and what follows |
+//! | `peers` | who is who |
+//! | `agreeing`, `heads`, `finality` | agreement; asking what is final, and answering; what follows once a block is |
 //! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
 //! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
 //! | `rotating` | this node's own rotations |
@@ -12,6 +13,7 @@
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
+mod agreeing;
 mod amending;
 mod core;
 mod drafts;
@@ -20,9 +22,11 @@ mod endorsing;
 mod entries;
 mod epochs;
 mod finality;
+mod heads;
 mod input;
 mod message;
 mod open;
+mod peers;
 mod rations;
 mod record;
 mod rotating;

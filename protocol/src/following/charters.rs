@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::chain::check_certificate;
+use super::proven::check_certificate;
 use crate::agreement::Certificate;
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Sheet, Signature, Stateless, Verified};
