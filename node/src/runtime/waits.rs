@@ -113,7 +113,11 @@ impl Host {
                 core.state().is_some_and(|state| state.charter().epoch >= *at_least)
             }
             Condition::Waiting { at_least } => self.open_proposals() >= *at_least,
-            Condition::Rotated { at_least } => core.status(self.clock.latest()).key_sequence >= *at_least,
+            // Not before the old key is destroyed, and the transport speaks by the new one.
+            Condition::Rotated { at_least } => {
+                let status = core.status(self.clock.latest());
+                status.key_sequence >= *at_least && status.key == self.network.key()
+            }
             Condition::Deliberating {} => core.status(self.clock.latest()).waiting > 0,
             Condition::Addresses { at_least } => self.named_endorsers().len() >= *at_least,
         }
