@@ -22,9 +22,13 @@ pub mod demo;
 pub mod founding;
 pub mod home;
 pub mod keys;
+mod kill_point;
 pub mod log;
 pub mod net;
 pub mod rotation;
 pub mod runtime;
 pub mod store;
 pub mod words;
+
+#[cfg(feature = "kill-points")]
+pub use kill_point::KILL_POINTS;

@@ -23,6 +23,7 @@ use super::waits::Wait;
 use super::{Ended, LOOK_AT_CLOCK, Until};
 use crate::control::Reply;
 use crate::home::Home;
+use crate::kill_point::kill_point;
 use crate::net::{GossipToken, NetEvent, Network, NotSent, Verdict};
 use crate::store::{Damage, Store, StoreError};
 
@@ -327,6 +328,7 @@ impl Host {
                 self.store.commit(&records)?;
                 if sync_all { self.store.sync_all() } else { Ok(()) }
             })?;
+            kill_point("before anything is sent");
         }
         let mut events = Vec::new();
         for one in unsettled {
@@ -386,6 +388,7 @@ impl Host {
             };
             last = Some((message, Arc::clone(&bytes)));
             report_unsent(*to, self.network.send(*to, bytes));
+            kill_point("after one message is sent");
         }
     }
 

@@ -28,6 +28,7 @@ use frith_protocol::door::{Record, Table};
 
 use super::Owner;
 use super::error::StoreError;
+use crate::kill_point::kill_point;
 
 const MAGIC: &[u8; 15] = b"frith journal\n\0";
 const VERSION: u8 = 1;
@@ -239,10 +240,15 @@ impl Journal {
         }
         let frame = self.frame(records)?;
         self.failed = true;
+        kill_point("before the journal is written");
         self.file
             .write_all(&frame)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| {
+                kill_point("before the journal is synced");
+                self.file.sync_data()
+            })
             .map_err(StoreError::io(&self.path, "write the journal"))?;
+        kill_point("after the journal is synced");
         self.failed = false;
         self.advance(&frame);
         Ok(())

@@ -30,6 +30,7 @@ use frith_protocol::identity::NodeId;
 use frith_protocol::state::DomainId;
 use serde::{Deserialize, Serialize};
 
+use crate::kill_point::kill_point;
 pub use error::{Damage, StoreError};
 use journal::{Journal, Reading};
 use lock::Lock;
@@ -305,7 +306,9 @@ fn write(journal: &mut Journal, tables: &Tables, records: &[Record]) -> Result<(
     // Without the founding charter a node is nobody; so a lost journal shall not cost it that, too.
     let copied = synced.iter().copied().filter(|record| record.table == Table::Meta);
     let mark = (!synced.is_empty()).then(|| journal.mark());
-    tables.write(copied.chain(restorable), mark)
+    tables.write(copied.chain(restorable), mark)?;
+    kill_point("after the tables are written");
+    Ok(())
 }
 
 /// The journal as it was, or a new one with what can be saved of it: never with [`Table::Journal`], of which an endorser must know

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program needs some of it")]
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -136,9 +137,32 @@ pub(crate) fn found_alone(root: &Path, name: &str) -> PathBuf {
 
 /// The directories of the founders of a domain.
 pub(crate) fn found(root: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let dirs: Vec<PathBuf> = names.iter().map(|name| new_node(root, name)).collect();
+    found_by(root, names, &dirs);
+    dirs
+}
+
+/// Founders that can reach one another: each at a port of the loopback interface that was free a moment ago.
+pub(crate) fn found_connected(root: &Path, names: &[&str]) -> Vec<PathBuf> {
+    // All are held at once, so that no two are the same.
+    let ports: Vec<TcpListener> =
+        names.iter().map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
+    let addresses: Vec<String> = ports
+        .iter()
+        .map(|port| format!("/ip4/127.0.0.1/tcp/{}", port.local_addr().unwrap().port()))
+        .collect();
+    drop(ports);
+    let dirs: Vec<PathBuf> = names.iter().map(|name| root.join(name)).collect();
+    for (dir, address) in dirs.iter().zip(&addresses) {
+        ok(dir, &["init", "--listen", address, "--address", address]);
+    }
+    found_by(root, names, &dirs);
+    dirs
+}
+
+fn found_by(root: &Path, names: &[&str], dirs: &[PathBuf]) {
     let file = |name: &str, what: &str| root.join(format!("{name}.{what}")).display().to_string();
     let draft = file(names[0], "draft");
-    let dirs: Vec<PathBuf> = names.iter().map(|name| new_node(root, name)).collect();
     let (mut drafting, mut opening) = (vec!["found", "draft"], vec!["found", "open", &draft]);
     let cards: Vec<String> = names.iter().map(|name| file(name, "card")).collect();
     let signatures: Vec<String> = names.iter().map(|name| file(name, "sig")).collect();
@@ -151,8 +175,7 @@ pub(crate) fn found(root: &Path, names: &[&str]) -> Vec<PathBuf> {
         ok(dir, &["found", "sign", &draft, "--out", signature]);
         opening.push(signature);
     }
-    for dir in &dirs {
+    for dir in dirs {
         ok(dir, &opening);
     }
-    dirs
 }
