@@ -57,13 +57,34 @@ pub struct Spread {
 
 impl Spread {
     /// The spread of durations in microseconds.
-    pub fn of_us(mut all: Vec<u64>) -> Spread {
+    pub fn of_us(all: Vec<u64>) -> Spread {
+        let Tail { p50, p99, p999: _, max } = Tail::of_us(all);
+        Spread { p50, p99, max }
+    }
+}
+
+/// The same with one more rank, for what there are many of and none may be slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tail {
+    /// Half of them are no longer.
+    pub p50: Option<u64>,
+    /// 99 of 100 are no longer.
+    pub p99: Option<u64>,
+    /// 999 of 1,000 are no longer.
+    pub p999: Option<u64>,
+    /// None is longer.
+    pub max: Option<u64>,
+}
+
+impl Tail {
+    /// The tail of durations in microseconds.
+    pub fn of_us(mut all: Vec<u64>) -> Tail {
         all.sort_unstable();
-        let rank = |percent: usize| {
-            let at = (all.len() * percent).div_ceil(100).checked_sub(1)?;
+        let rank = |permille: usize| {
+            let at = (all.len() * permille).div_ceil(1_000).checked_sub(1)?;
             all.get(at).map(|us| us.div_ceil(1_000))
         };
-        Spread { p50: rank(50), p99: rank(99), max: rank(100) }
+        Tail { p50: rank(500), p99: rank(990), p999: rank(999), max: rank(1_000) }
     }
 }
 
@@ -88,6 +109,7 @@ pub struct Report {
     pub peak_rss_bytes: u64,
     pub join_latency_ms: Spread,
     pub convergence_ms: Spread,
+    pub refusal_latency_ms: Tail,
     pub state_hash: TraceHash,
     pub trace_hash: TraceHash,
 }
@@ -147,6 +169,13 @@ impl Finished {
             "NOT every live member has the newest state"
         };
         line("converged", format!("{all}; {}", spread(&r.convergence_ms)));
+        let refusals = &r.refusal_latency_ms;
+        if let (Some(p50), Some(p99), Some(p999), Some(max)) =
+            (refusals.p50, refusals.p99, refusals.p999, refusals.max)
+        {
+            let times = format!("{p50} ms median, {p99} ms p99, {p999} ms p99.9, {max} ms at most");
+            line("refused", format!("{times}: from the last signature to each member's refusing"));
+        }
         line(
             "faults",
             format!("{}; {} messages lost, {} copies of gossip repaired", a.faults, a.lost, a.repaired),

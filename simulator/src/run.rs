@@ -11,7 +11,7 @@ use frith_protocol::identity::SecretKey;
 
 use crate::engine::{Plan, TraceHash};
 use crate::oracles::Violation;
-use crate::report::{Exit, Report, Spread, peak_rss_bytes};
+use crate::report::{Exit, Report, Spread, Tail, peak_rss_bytes};
 use crate::scenario::{Expect, Joined, Scenario, Script};
 use crate::world::{self, Order, Outcome, Progress};
 
@@ -192,6 +192,9 @@ fn conclude(
         peak_rss_bytes: peak_rss_bytes(),
         join_latency_ms: spread(|outcome| &outcome.join_us),
         convergence_ms: spread(|outcome| &outcome.convergence_us),
+        refusal_latency_ms: Tail::of_us(
+            outcomes.iter().flat_map(|outcome| outcome.refusal_us.iter().copied()).collect(),
+        ),
         state_hash: TraceHash::combine("states", outcomes.iter().map(|outcome| &outcome.state_hash)),
         trace_hash: TraceHash::combine("traces", outcomes.iter().map(|outcome| &outcome.trace_hash.0)),
     };
@@ -233,6 +236,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         join_p99_ms_at_most,
         join_p50_percent_of_links_at_most,
         convergence_p99_ms_at_most,
+        refusal_p999_ms_at_most,
         blocks_at_least,
         silence_ms_at_most,
     } = &script.expect;
@@ -282,6 +286,11 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         "the 99th percentile of convergence, in ms,",
         report.convergence_ms.p99,
         convergence_p99_ms_at_most,
+    );
+    at_most(
+        "the 99.9th percentile of refusals, in ms,",
+        report.refusal_latency_ms.p999,
+        refusal_p999_ms_at_most,
     );
     at_most("the longest silence, in ms,", Some(aside.silence_ms), silence_ms_at_most);
     if let Some(least) = blocks_at_least.filter(|least| *least > report.blocks) {

@@ -65,6 +65,7 @@ fn json_is_one_object_on_one_line_with_the_fields_of_the_contract() {
         "peak_rss_bytes",
         "join_latency_ms",
         "convergence_ms",
+        "refusal_latency_ms",
         "state_hash",
         "trace_hash",
     ];
@@ -79,6 +80,22 @@ fn json_is_one_object_on_one_line_with_the_fields_of_the_contract() {
     }
     assert_eq!((&report["joined"], &report["nodes"]), (&6.into(), &14.into()));
     assert_eq!((&report["converged"], &report["violations"]), (&true.into(), &0.into()));
+}
+
+#[test]
+fn whoever_is_revoked_or_suspended_is_refused_so_long_after_the_last_signature() {
+    let acts = "[network]\nlatency_ms = [100, 100]\n[[act]]\nat_ms = 20_000\nsuspend = \"newcomer 1\"\n\
+        [[act]]\nat_ms = 30_000\nrevoke = \"newcomer 2\"\n";
+    let (_folder, path) = file(&format!("{SMALL}{acts}"));
+    let report = json(&frith_sim(&["run", path.to_str().unwrap(), "--json"]));
+    let refused = report["refusal_latency_ms"].as_object().unwrap();
+    assert_eq!(refused.keys().collect::<Vec<_>>(), ["max", "p50", "p99", "p999"]);
+    // The signature to its proposer, a proposal, votes and finalises take a hundred each; nobody waits for a time-out.
+    let [least, most] = ["p50", "max"].map(|rank| refused[rank].as_u64().unwrap());
+    assert!(least >= 300 && most <= 1_300, "{refused:?}");
+    let (_folder, path) = file(SMALL);
+    let report = json(&frith_sim(&["run", path.to_str().unwrap(), "--json"]));
+    assert!(report["refusal_latency_ms"]["max"].is_null(), "nobody lost anything");
 }
 
 #[test]

@@ -432,6 +432,8 @@ pub struct Expect {
     pub join_p50_percent_of_links_at_most: Option<u64>,
     /// 99 of 100 entries reach every live member within this.
     pub convergence_p99_ms_at_most: Option<u64>,
+    /// 999 of 1,000 times a member refuses whoever lost its rights within this, from the last signature that takes them away.
+    pub refusal_p999_ms_at_most: Option<u64>,
     /// At least so many blocks are final.
     pub blocks_at_least: Option<u64>,
     /// No domain is without a new final block for longer.

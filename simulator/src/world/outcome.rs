@@ -25,6 +25,8 @@ pub struct Outcome {
     pub failed: Vec<(NodeIndex, String)>,
     /// From an entry's finality at the first node to every live member's holding it, for each block with entries.
     pub convergence_us: Vec<u64>,
+    /// From the last signature that takes rights away to each live member's refusing whom they are taken from.
+    pub refusal_us: Vec<u64>,
     /// Whether every live member holds the newest block with entries.
     pub converged: bool,
     /// How many identities are gone.
@@ -78,6 +80,7 @@ impl Outcome {
             join_links_us: Vec::new(),
             failed: Vec::new(),
             convergence_us: Vec::new(),
+            refusal_us: Vec::new(),
             converged: false,
             gone: 0,
             epoch: 1,

@@ -3,6 +3,7 @@
 //!
 //! Here are the run itself and how it is driven; beside it, its workload, what is watched meanwhile, and the verdict.
 
+mod refusals;
 mod verdict;
 mod watch;
 mod workload;
@@ -16,6 +17,7 @@ use frith_protocol::fault::Fault;
 use frith_protocol::identity::NodeId;
 use frith_protocol::time::Timestamp;
 
+use self::refusals::Refusals;
 use self::watch::Open;
 use super::check::Checker;
 use super::founding::{Founding, by_hand, charters_to_come, new_keys};
@@ -93,6 +95,7 @@ struct Run<'a> {
     acts_left: usize,
     pending: Vec<Pending>,
     open: BTreeMap<u64, Open>,
+    refusals: Refusals,
     last_order: Instant,
     /// When the newest block became final.
     last_block: Instant,
@@ -190,6 +193,7 @@ impl<'a> Run<'a> {
             acts_left: 0,
             pending: Vec::new(),
             open: BTreeMap::new(),
+            refusals: Refusals::default(),
             last_order: Instant(order.plan.last_us()),
             last_block: Instant(0),
             outcome: Outcome::new(order, everybody, founding.signatures),

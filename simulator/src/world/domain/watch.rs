@@ -21,13 +21,13 @@ pub(super) struct Open {
 
 /// Who lacks something: a bit for each node, and how many are set.
 #[derive(Default)]
-struct Missing {
+pub(super) struct Missing {
     bits: Vec<u64>,
     count: usize,
 }
 
 impl Missing {
-    fn insert(&mut self, node: NodeIndex) {
+    pub(super) fn insert(&mut self, node: NodeIndex) {
         let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
         if self.bits.len() <= word {
             self.bits.resize(word + 1, 0);
@@ -36,15 +36,19 @@ impl Missing {
         self.bits[word] |= bit;
     }
 
-    fn remove(&mut self, node: NodeIndex) {
+    /// Whether it was among them.
+    pub(super) fn remove(&mut self, node: NodeIndex) -> bool {
         let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
-        if let Some(bits) = self.bits.get_mut(word).filter(|bits| **bits & bit != 0) {
+        let set = self.bits.get_mut(word).filter(|bits| **bits & bit != 0);
+        let was_among = set.is_some();
+        if let Some(bits) = set {
             *bits &= !bit;
             self.count -= 1;
         }
+        was_among
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 }
@@ -63,6 +67,7 @@ impl Run<'_> {
                 if entries > 0 {
                     self.entries_final(now, node, height, first);
                 }
+                self.may_refuse(node);
                 self.knows_the_suspended(now, node);
             }
             Event::Admitted { node: _, height: _ } => {
@@ -74,7 +79,10 @@ impl Run<'_> {
             }
             Event::Synced { height: _ } => self.joins_the_members(node),
             Event::Waiting { id, note: _ } => self.agree_to(node, id),
-            Event::Endorsed { id: _ } => self.outcome.signatures_made += 1,
+            Event::Endorsed { id } => {
+                self.outcome.signatures_made += 1;
+                self.endorsed(node, id);
+            }
             Event::Denied { key, node: _ } => {
                 if let Some(other) = self.world.shared.nodes.get(&key).copied() {
                     self.world.part(node, other);
@@ -137,6 +145,7 @@ impl Run<'_> {
                     for node in gone {
                         self.members.remove(&node);
                         self.arrived.remove(&node);
+                        self.refusals.forget(node);
                         for open in self.open.values_mut() {
                             open.missing.remove(node);
                         }
@@ -216,6 +225,7 @@ impl Run<'_> {
             for open in self.open.values_mut() {
                 open.missing.remove(*node);
             }
+            self.refusals.forget(*node);
             self.close();
         }
         if let Action::Restart { node } | Action::Resume { node } = action {
