@@ -317,7 +317,10 @@ pub fn differences(old: &Charter, new: &Charter) -> Vec<String> {
     let names: BTreeSet<&String> = old.roles.iter().chain(&new.roles).map(|role| &role.name).collect();
     let can = |charter: &Charter, name: &String| {
         let role = charter.roles.iter().find(|role| role.name == *name);
-        role.map_or("no role".to_string(), |role| format!("[{}]", role.capabilities.join(", ")))
+        role.map_or("no role".to_string(), |role| {
+            let fresh = role.freshness_ms.map_or(String::new(), |ms| format!(", stale after {}", span(ms)));
+            format!("[{}]{fresh}", role.capabilities.join(", "))
+        })
     };
     for name in names {
         was(&format!("role {name:?}"), can(old, name), can(new, name));

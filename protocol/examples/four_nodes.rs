@@ -104,7 +104,7 @@ fn charter(founders: &[Keys]) -> Charter {
         faults: 1,
         thresholds: Thresholds { admit: 3, revoke: 2, contain: 2, amend: 3 },
         recovery: Recovery::default(),
-        roles: vec![Role { name: "server".into(), capabilities: vec!["serve".into()] }],
+        roles: vec![Role { name: "server".into(), capabilities: vec!["serve".into()], freshness_ms: None }],
         timing: Timing {
             heartbeat_ms: 10_000,
             freshness_ms: 60_000,

@@ -3,6 +3,7 @@
 use crate::encoding::Malformed;
 use crate::identity::{BadKey, NodeId, PublicKey};
 use crate::state::{BlockId, DomainId};
+use crate::time::Timestamp;
 
 /// Why a statement, entry, block, ticket or message is refused. It names the culprit where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,10 @@ pub enum Fault {
     RoleBeyondTicket { role: String },
     #[error("the charter admits nobody by {grounds} (SPEC 4.5)")]
     GroundsNotAllowed { grounds: &'static str },
+    #[error("the renewal does not fit: {why} (SPEC 4.5)")]
+    BadRenewal { why: &'static str },
+    #[error("{subject:?} renews too early: half of its window is over at {middle} (SPEC 4.5)")]
+    RenewedTooEarly { subject: NodeId, middle: Timestamp },
     #[error("the window of the admission is not open: {why} (SPEC 4.5)")]
     BadWindow { why: &'static str },
     #[error("the basis does not fit: {why} (SPEC 4.5, 5.6)")]
@@ -129,6 +134,8 @@ impl Fault {
             | Fault::KeyTaken { .. }
             | Fault::UnknownRole { .. }
             | Fault::RoleBeyondTicket { .. }
+            | Fault::BadRenewal { .. }
+            | Fault::RenewedTooEarly { .. }
             | Fault::BadWindow { .. }
             | Fault::BadBasis { .. }
             | Fault::TicketExpired

@@ -131,6 +131,9 @@ pub const DRAFTS_AHEAD_MAX: usize = 64;
 pub const BASIS_AHEAD_MAX: u64 = 16;
 /// Admissions by one ticket that an endorser signs beyond the ticket's uses, before it waits for some to be in the log.
 pub const SPARE_ENDORSEMENTS_PER_TICKET: usize = 16;
+/// Renewals of one member that an endorser signs before one of them is in the log, or they are too old to be: honest ones draft anew each time
+/// that half of the basis bound is over.
+pub const RENEWALS_SIGNED_MAX: usize = 8;
 /// Statements of which one endorser remembers which newcomer waits for them.
 pub const NEWCOMERS_WAITING_MAX: usize = 4096;
 

@@ -129,7 +129,7 @@ fn charter() -> Charter {
         faults: 1,
         thresholds: Thresholds { admit: 3, revoke: 2, contain: 2, amend: 3 },
         recovery: Recovery::default(),
-        roles: vec![Role { name: "member".into(), capabilities: Vec::new() }],
+        roles: vec![Role { name: "member".into(), capabilities: Vec::new(), freshness_ms: None }],
         timing: Timing {
             heartbeat_ms: 10_000,
             freshness_ms: 60_000,

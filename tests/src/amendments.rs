@@ -26,7 +26,7 @@ struct Consenting {
 }
 
 fn role(name: &str) -> Role {
-    Role { name: name.into(), capabilities: vec!["serve".into()] }
+    Role { name: name.into(), capabilities: vec!["serve".into()], freshness_ms: None }
 }
 
 impl History {

@@ -381,6 +381,7 @@ impl History {
                 admit.grounds = Grounds::Ticket(Box::new(self.ticket(time)));
                 return;
             }
+            Grounds::Renewal => unreachable!("no history draws it yet"),
             Grounds::Ticket(terms) => terms,
         };
         match self.dice.below(9) {

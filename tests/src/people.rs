@@ -178,7 +178,8 @@ pub fn charter(founders: &[&Person]) -> Charter {
         })
         .collect();
     endorsers.sort_by_key(Seat::node_id);
-    let role = |name: &str| Role { name: name.into(), capabilities: vec!["serve".into()] };
+    let role =
+        |name: &str| Role { name: name.into(), capabilities: vec!["serve".into()], freshness_ms: None };
     Charter {
         previous: None,
         epoch: 1,

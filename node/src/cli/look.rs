@@ -237,7 +237,7 @@ pub(super) fn why(home: &Home, args: NodeArgs, out: Out) -> Done {
             text.push_str(&format!("  {sentence}\n"));
         }
         if why.stale {
-            text.push_str("  But this node's head is older than the freshness bound: what it says may be out of date.\n");
+            text.push_str("  But that is stale: this node's head is older than the freshness bound for it. Do not rely on it.\n");
         }
         text
     })

@@ -27,7 +27,8 @@ pub struct MemberView {
     pub roles: Vec<String>,
     /// Whether the charter has a seat for it.
     pub endorser: bool,
-    /// Whether it is effective now: `yes`, `not yet`, `lapsed`, `suspended`, `gone`.
+    /// Whether it is effective now: `yes`, `not yet`, `lapsed`, `suspended`, `gone`; `stale`, if the newest block known here is too old for an
+    /// answer.
     pub effective: String,
     /// Until when; an endorser's seat has no end.
     pub until: Option<Timestamp>,

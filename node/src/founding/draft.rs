@@ -126,7 +126,7 @@ pub fn parse_role(text: &str) -> Result<Role, FoundingError> {
     if name.is_empty() {
         return Err(FoundingError::BadRole { text: text.into() });
     }
-    Ok(Role { name: name.into(), capabilities })
+    Ok(Role { name: name.into(), capabilities, freshness_ms: None })
 }
 
 /// A draft from the founders' cards.
@@ -143,7 +143,7 @@ pub fn draft(
     }
     let mut roles = options.roles;
     if roles.is_empty() {
-        roles.push(Role { name: "member".into(), capabilities: Vec::new() });
+        roles.push(Role { name: "member".into(), capabilities: Vec::new(), freshness_ms: None });
     }
     let founders_role = roles[0].name.clone();
     roles.sort_by(|a, b| a.name.cmp(&b.name));

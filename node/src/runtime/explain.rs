@@ -147,7 +147,8 @@ impl Host {
             key: standing.keys.current,
             roles: standing.roles.clone(),
             endorser,
-            effective: effective_word(state.effective(&node, now)).into(),
+            // Nothing may be taken for valid on a block that is too old (SPEC 9.5).
+            effective: self.core().effective(&node, now).map_or("stale", effective_word).into(),
             until: (!endorser).then_some(standing.window.until),
             height: standing.height,
             connected: node == self.core().node_id() || self.is_connected(&standing.keys.current),
@@ -242,12 +243,13 @@ impl Host {
             .collect();
         let member = self.member(state, node, now);
         let gone = state.gone_since(&node).map(|gone| (gone.height, gone.reason));
-        let standing = match (gone, &member) {
-            (Some(_), _) => Standing::Gone,
-            (None, Some(member)) if member.effective == "suspended" => Standing::Suspended,
-            (None, Some(member)) if member.endorser => Standing::Endorser,
-            (None, Some(member)) if member.effective == "yes" => Standing::Member,
-            (None, Some(_) | None) => Standing::Stranger,
+        // As the log has it; `stale` says whether that can still be relied on.
+        let standing = match state.effective(&node, now) {
+            Effective::Gone => Standing::Gone,
+            Effective::Suspended => Standing::Suspended,
+            Effective::Yes if state.has_seat(&node) => Standing::Endorser,
+            Effective::Yes => Standing::Member,
+            Effective::Unknown | Effective::NotYet | Effective::Lapsed => Standing::Stranger,
         };
         let because = self.reasons(state, node, now, &entries);
         let stale = core.effective(&node, now).is_none();
@@ -284,6 +286,12 @@ impl Host {
                 AdmittedBy::Approval => because.push(format!(
                     "Admitted at height {} by the endorsers' operators; {}.",
                     standing.height,
+                    endorsers_at(standing.height, "admission")
+                )),
+                AdmittedBy::Renewal => because.push(format!(
+                    "Renewed at height {}, for the time numbered {}; {}.",
+                    standing.height,
+                    standing.number,
                     endorsers_at(standing.height, "admission")
                 )),
             }
@@ -392,6 +400,7 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
             let by = match grounds {
                 Grounds::Ticket(terms) => format!("by ticket {}", terms.id().short()),
                 Grounds::Approval => "by approval".into(),
+                Grounds::Renewal => "by renewal".into(),
             };
             let length = rough_span(window.until.since(window.from));
             format!("admit {} as {} for {length}, {by}{again}", name(&subject.node_id()), list(roles))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Phase};
+use super::core::{Core, Given, Phase};
 use super::effects::Effects;
 use super::entries::{outlook, within_a_note};
 use super::input::{Error, Event};
@@ -11,7 +11,7 @@ use super::rations::Question;
 use super::record::{Record, Table};
 use crate::encoding::Hash;
 use crate::fault::Fault;
-use crate::identity::{PublicKey, Verified};
+use crate::identity::{NodeId, PublicKey, Verified};
 use crate::joining::{Answer, Decision, Draft, Origin, Proposal, Retry, Step, Verdict};
 use crate::limits;
 use crate::state::{Charter, Grounds, Kind, Subject, TicketTerms};
@@ -196,7 +196,14 @@ impl Core {
                     Some(Decision::Open | Decision::Endorsed) | None => Judged::AskOperator,
                 }
             }
-            (Grounds::Ticket(_) | Grounds::Approval, _) => {
+            // Nobody is asked: whoever should not go on is suspended or revoked, and then the state said so above (SPEC 4.5).
+            (Grounds::Renewal, None) if self.has_signed_enough_of(&subject) => Judged::Decline(
+                "too many renewals of this member are signed here and in no block yet: ask again later"
+                    .into(),
+                Retry::Later,
+            ),
+            (Grounds::Renewal, None) => Judged::Endorse,
+            (Grounds::Ticket(_) | Grounds::Approval | Grounds::Renewal, _) => {
                 Judged::Decline("the charter does not admit on these grounds".into(), Retry::Never)
             }
         }
@@ -242,6 +249,14 @@ impl Core {
         for (from, draft) in std::mem::take(&mut self.drafts_ahead) {
             self.judge_draft(from, &draft, effects);
         }
+    }
+
+    /// What a member can have us sign, and remember, without anybody's yes has a bound.
+    fn has_signed_enough_of(&self, subject: &NodeId) -> bool {
+        let of_it = |given: &&Given| {
+            given.until >= self.now && given.admits.is_some_and(|(node, _)| node == *subject)
+        };
+        self.given.values().filter(of_it).count() >= limits::RENEWALS_SIGNED_MAX
     }
 
     /// Whoever holds a ticket can make identities without end: what we sign for it, and must remember, has a bound.

@@ -396,7 +396,7 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
             Kind::Admit(admit) => {
                 let ticket = match &admit.grounds {
                     Grounds::Ticket(terms) => Some(terms.id()),
-                    Grounds::Approval => None,
+                    Grounds::Approval | Grounds::Renewal => None,
                 };
                 Some((admit.subject.node_id(), ticket))
             }

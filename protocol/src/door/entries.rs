@@ -183,6 +183,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::KeyTaken { .. }
         | Fault::WrongNumber { .. }
         | Fault::BadRotation { .. }
+        | Fault::BadRenewal { .. }
         | Fault::UnknownRole { .. }
         | Fault::RoleBeyondTicket { .. }
         | Fault::TicketExpired
@@ -192,8 +193,10 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::GroundsNotAllowed { .. }
         | Fault::BadKey { .. }
         | Fault::NotAllowed { .. } => Some(Retry::Never),
-        // It may be released; tomorrow it may rotate again.
-        Fault::SubjectSuspended { .. } | Fault::RotatedTooOften { .. } => Some(Retry::Later),
+        // It may be released; tomorrow it may rotate again; later it may renew.
+        Fault::SubjectSuspended { .. } | Fault::RotatedTooOften { .. } | Fault::RenewedTooEarly { .. } => {
+            Some(Retry::Later)
+        }
         // Whoever endorsed it may not any more: others can.
         Fault::NotAnEndorser { .. }
         | Fault::EndorserGone { .. }

@@ -32,7 +32,7 @@ pub struct Status {
     pub roles: Vec<RoleName>,
     /// The newest final block.
     pub head: Option<Head>,
-    /// Whether that block is older than the freshness bound: answers are *stale* then, never *valid*.
+    /// Whether that block is older than the freshness bound that this node's roles have: of itself it answers *stale* then, never *valid*.
     pub stale: bool,
     /// How many identities stand.
     pub members: usize,
@@ -127,9 +127,10 @@ impl Core {
     pub fn effective(&self, node: &NodeId, now: Timestamp) -> Option<Effective> {
         let chain = self.chain.as_ref()?;
         let (timing, made) = (&chain.state().charter().timing, chain.head().time);
+        let bound = chain.state().freshness_for(node);
         // A clock that is this far behind a final block is wrong, and would keep the block young.
         let clock_is_behind = made.since(now) > timing.skew_ms.saturating_mul(2);
-        let fresh = now.since(made) <= timing.freshness_ms && !clock_is_behind && self.halted.is_none();
+        let fresh = now.since(made) <= bound && !clock_is_behind && self.halted.is_none();
         fresh.then(|| chain.state().effective(node, now))
     }
 

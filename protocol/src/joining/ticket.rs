@@ -85,9 +85,11 @@ impl Stateless for Draft {
                 sheet.claims(terms.key, spend_digest(&terms.id(), &admit.subject.node_id()), shown.spend);
                 Ok(())
             }
-            (Grounds::Approval, None) => Ok(()),
+            (Grounds::Approval | Grounds::Renewal, None) => Ok(()),
             (Grounds::Ticket(_), None) => Err(Fault::BadTicket { why: "it is named and not shown" }),
-            (Grounds::Approval, Some(_)) => Err(Fault::BadTicket { why: "it is shown and not named" }),
+            (Grounds::Approval | Grounds::Renewal, Some(_)) => {
+                Err(Fault::BadTicket { why: "it is shown and not named" })
+            }
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct Role {
     pub name: RoleName,
     /// What it may do, ordered.
     pub capabilities: Vec<Capability>,
+    /// A bound on freshness for whoever has this role, if it is tighter than the charter's (SPEC 9.5).
+    pub freshness_ms: Option<u64>,
 }
 
 /// Bounds on time, in milliseconds.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::charter::{Charter, Timing};
+use super::charter::{Charter, RoleName, Timing};
 use crate::encoding::encoded_len;
 use crate::fault::Fault;
 use crate::identity::PublicKey;
@@ -160,7 +160,18 @@ impl Charter {
         })?;
         require(silence_ms > freshness_ms, || {
             format!("silence_ms ({silence_ms}) must be above freshness_ms ({freshness_ms})")
-        })
+        })?;
+        for role in &self.roles {
+            let Some(bound) = role.freshness_ms else { continue };
+            require(bound > least && bound <= freshness_ms, || {
+                let name = &role.name;
+                format!(
+                    "the role {name:?} bounds freshness to {bound} ms, and it must be above {least}, or an idle domain would go stale \
+                     for it, and at most the charter's freshness_ms, {freshness_ms}"
+                )
+            })?;
+        }
+        Ok(())
     }
 
     fn check_keys<'a>(&'a self, voting: impl Iterator<Item = &'a PublicKey>) -> Result<(), Fault> {
@@ -171,6 +182,12 @@ impl Charter {
             require(seen.insert(key), || format!("the key {key} occurs twice"))?;
         }
         Ok(())
+    }
+
+    /// The bound on freshness for whoever has these roles: the tightest of theirs, and the charter's (SPEC 9.5).
+    pub fn freshness_for(&self, roles: &[RoleName]) -> u64 {
+        let bounds = self.roles.iter().filter(|role| roles.contains(&role.name));
+        bounds.filter_map(|role| role.freshness_ms).fold(self.timing.freshness_ms, u64::min)
     }
 
     /// Whether there is a role of this name.

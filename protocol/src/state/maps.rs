@@ -109,6 +109,8 @@ pub enum AdmittedBy {
     Ticket(TicketId),
     /// The endorsers' operators said yes.
     Approval,
+    /// It stood already, and was in good standing.
+    Renewal,
 }
 
 /// What a domain holds of an identity that is gone for ever.

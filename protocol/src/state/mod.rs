@@ -8,6 +8,7 @@
 //! | `map`, `merkle` | authenticated structures that know nothing of Frith |
 //! | `maps` | what the state holds |
 //! | `rules` | when a statement is valid, and what it changes: a new kind goes here |
+//! | `renew` | what a renewal asks beyond any admission |
 //! | `execute` | blocks: judged, and built |
 //! | `value` | [`State`] and what can be asked of it |
 //! | `proof`, `snapshot` | the state for those who do not have it |
@@ -23,6 +24,7 @@ mod map;
 mod maps;
 mod merkle;
 mod proof;
+mod renew;
 mod rules;
 mod snapshot;
 mod statement;

@@ -108,7 +108,7 @@ impl Facts {
                         let id = terms.id();
                         Some((id, ticket_slot(terms.expires, &id)))
                     }
-                    Grounds::Approval => None,
+                    Grounds::Approval | Grounds::Renewal => None,
                 };
                 Facts { subject, key_slots: vec![key_slot(&admit.subject.key)], ticket }
             }
@@ -268,6 +268,7 @@ impl Scene<'_> {
             (Grounds::Ticket(terms), Some((_, slot))) => self.judge_spending(terms, slot, admit),
             (Grounds::Ticket(_), None) => unreachable!("the facts are of another statement"),
             (Grounds::Approval, _) => Ok(()),
+            (Grounds::Renewal, _) => self.judge_renewal(admit, subject),
         }
     }
 
@@ -293,7 +294,7 @@ impl Scene<'_> {
         if window.until <= self.time {
             return bad("it ends before the block");
         }
-        if window.until.since(window.from) > self.law.charter.timing.member_lifetime_ms {
+        if window.length_ms() > self.law.charter.timing.member_lifetime_ms {
             return bad("it is longer than the charter's member lifetime");
         }
         Ok(())
@@ -481,7 +482,8 @@ impl Scene<'_> {
                 AdmittedBy::Ticket(id)
             }
             (Grounds::Approval, None) => AdmittedBy::Approval,
-            (Grounds::Ticket(_), None) | (Grounds::Approval, Some(_)) => {
+            (Grounds::Renewal, None) => AdmittedBy::Renewal,
+            (Grounds::Ticket(_), None) | (Grounds::Approval | Grounds::Renewal, Some(_)) => {
                 unreachable!("the facts are of another statement")
             }
         };

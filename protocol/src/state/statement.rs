@@ -95,6 +95,16 @@ impl Window {
     pub fn contains(&self, now: Timestamp) -> bool {
         self.from <= now && now < self.until
     }
+
+    /// How long it is.
+    pub fn length_ms(&self) -> u64 {
+        self.until.since(self.from)
+    }
+
+    /// When half of it is over.
+    pub fn middle(&self) -> Timestamp {
+        self.from.plus(self.length_ms() / 2)
+    }
 }
 
 /// A final block that a grant rests on.
@@ -116,6 +126,8 @@ pub enum Grounds {
     Ticket(Box<TicketTerms>),
     /// The endorsers' operators said yes.
     Approval,
+    /// It stands, and is in good standing.
+    Renewal,
 }
 
 /// What a ticket gives: its uses, until when, and at most which roles (SPEC 5.1).
@@ -300,7 +312,7 @@ impl Stateless for Admit {
         self.subject.inspect(sheet)?;
         match &self.grounds {
             Grounds::Ticket(terms) => terms.inspect(sheet),
-            Grounds::Approval => Ok(()),
+            Grounds::Approval | Grounds::Renewal => Ok(()),
         }
     }
 }

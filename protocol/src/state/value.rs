@@ -245,6 +245,12 @@ impl State {
         lapses.into_iter().chain(window.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
+    /// How old the newest final block may be for an answer about `node` (SPEC 9.5).
+    pub fn freshness_for(&self, node: &NodeId) -> u64 {
+        let roles = self.standing(node).map_or(&[][..], |standing| &standing.roles);
+        self.charter().freshness_for(roles)
+    }
+
     /// How many endorsements meet the rule of `subject`.
     pub fn threshold_for(&self, subject: &Subject) -> usize {
         self.0.law.threshold(subject)

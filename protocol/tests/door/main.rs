@@ -15,7 +15,7 @@ mod suspensions;
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};
 use frith_protocol::encoding::Hash;
-use frith_protocol::state::{Kind, Reason, Revoke, Subject};
+use frith_protocol::state::{Kind, Reason, Revoke, Role, Subject};
 use mesh::{Mesh, charter};
 
 fn is_member(mesh: &Mesh, key: frith_protocol::identity::PublicKey) -> bool {
@@ -382,6 +382,22 @@ fn rule_9_5_a_node_that_hears_of_nothing_new_answers_stale_and_never_valid() {
     mesh.run(61_000);
     assert_eq!(mesh.core(key).effective(&node, mesh.now), None);
     assert!(mesh.core(key).status(mesh.now).stale);
+}
+
+#[test]
+fn rule_9_5_about_whoever_has_a_role_with_a_tighter_bound_answers_go_stale_earlier_and_about_nobody_else() {
+    let mut law = charter(4, 1, 3);
+    let gateway = Role { name: "gateway".into(), capabilities: vec![], freshness_ms: Some(30_000) };
+    law.roles.insert(0, gateway);
+    law.endorsers[0].roles.insert(0, "gateway".into());
+    let mut mesh = Mesh::found(law);
+    mesh.run(20_000);
+    let [gateway, other] = [0, 1].map(|at| mesh.id(mesh.endorsers()[at]));
+    let core = mesh.core(mesh.endorsers()[2]);
+    let made = core.head().unwrap().time;
+    let stale = |node, after_ms| core.effective(&node, made.plus(after_ms)).is_none();
+    assert!(!stale(gateway, 30_000) && stale(gateway, 30_001), "the bound of its tightest role");
+    assert!(!stale(other, 60_000) && stale(other, 60_001), "the bound of the charter");
 }
 
 #[test]

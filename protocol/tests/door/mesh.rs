@@ -61,7 +61,7 @@ pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
         faults,
         thresholds: Thresholds { admit, revoke: faults + 1, contain: faults + 1, amend: quorum },
         recovery: Recovery::default(),
-        roles: vec![Role { name: "server".into(), capabilities: vec!["serve".into()] }],
+        roles: vec![Role { name: "server".into(), capabilities: vec!["serve".into()], freshness_ms: None }],
         timing: Timing {
             heartbeat_ms: 10_000,
             freshness_ms: 60_000,

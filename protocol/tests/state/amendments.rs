@@ -232,7 +232,7 @@ fn rule_4_12_whoever_was_revoked_in_its_seat_keeps_its_vote_until_it_is_amended_
 }
 
 fn with_auditors(charter: &mut Charter) {
-    charter.roles.push(Role { name: "auditor".into(), capabilities: Vec::new() });
+    charter.roles.push(Role { name: "auditor".into(), capabilities: Vec::new(), freshness_ms: None });
     charter.roles.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
@@ -292,6 +292,7 @@ fn rule_3_9_a_charter_is_no_longer_than_its_limit() {
             .map(|i| Role {
                 name: format!("role {i:02}"),
                 capabilities: (0..64).map(|j| format!("{j:064}")).collect(),
+                freshness_ms: None,
             })
             .chain(charter.roles.clone())
             .take(32)

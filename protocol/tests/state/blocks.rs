@@ -303,7 +303,11 @@ fn rule_6_7_a_block_is_no_longer_than_its_limit() {
     let name = |i: u32| format!("{i:064}");
     let mut domain = Domain::with(1, |c| {
         c.roles = (0..32)
-            .map(|i| frith_protocol::state::Role { name: name(i), capabilities: Vec::new() })
+            .map(|i| frith_protocol::state::Role {
+                name: name(i),
+                capabilities: Vec::new(),
+                freshness_ms: None,
+            })
             .collect();
         c.endorsers[0].roles.clear();
     });

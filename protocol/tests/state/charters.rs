@@ -51,7 +51,7 @@ fn rule_3_1_there_are_1_to_64_endorsers_and_at_most_32_roles_of_64_capabilities(
     refused_for("it has 65 endorsers", |c| {
         c.endorsers = charter(&founders).endorsers;
     });
-    let role = |i: usize| Role { name: format!("r{i:02}"), capabilities: Vec::new() };
+    let role = |i: usize| Role { name: format!("r{i:02}"), capabilities: Vec::new(), freshness_ms: None };
     refused_for("it has 33 roles", |c| c.roles = (0..33).map(role).collect());
     refused_for("has 65 capabilities", |c| {
         c.roles[0].capabilities = (0..65).map(|i| format!("c{i:02}")).collect();
@@ -90,6 +90,19 @@ fn rule_3_2_thresholds_lie_between_their_bounds_for_every_size() {
             expect("admit", admit_ok, &|c| c.thresholds.admit = value);
         }
     }
+}
+
+#[test]
+fn rule_3_3_a_roles_bound_on_freshness_is_one_that_an_idle_domain_keeps_and_no_wider_than_the_charters() {
+    let least = |c: &Charter| c.timing.heartbeat_ms + c.timing.skew_ms + 2 * c.timing.timeout_cap_ms;
+    refused_for("the role \"gateway\" bounds freshness", |c| c.roles[0].freshness_ms = Some(least(c)));
+    refused_for("the role \"gateway\" bounds freshness", |c| {
+        c.roles[0].freshness_ms = Some(c.timing.freshness_ms + 1);
+    });
+    let mut just = charter(&founders(4));
+    just.roles[0].freshness_ms = Some(least(&just) + 1);
+    just.roles[1].freshness_ms = Some(just.timing.freshness_ms);
+    just.check().expect("both bounds can be kept");
 }
 
 #[test]

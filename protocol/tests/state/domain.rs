@@ -98,7 +98,8 @@ pub(crate) fn charter(founders: &[Person]) -> Charter {
     let n = u8::try_from(founders.len()).expect("few founders");
     let faults = (n - 1) / 3;
     let quorum = (n + faults) / 2 + 1;
-    let role = |name: &str| Role { name: name.into(), capabilities: vec!["speak".into()] };
+    let role =
+        |name: &str| Role { name: name.into(), capabilities: vec!["speak".into()], freshness_ms: None };
     Charter {
         previous: None,
         epoch: 1,

@@ -85,7 +85,11 @@ fn rule_7_4_all_chunks_are_needed_in_their_order() {
     let mut domain = Domain::with(1, |charter| {
         charter.roles = long
             .iter()
-            .map(|name| frith_protocol::state::Role { name: name.clone(), capabilities: Vec::new() })
+            .map(|name| frith_protocol::state::Role {
+                name: name.clone(),
+                capabilities: Vec::new(),
+                freshness_ms: None,
+            })
             .collect();
         charter.endorsers[0].roles.clear();
     });

@@ -15,7 +15,8 @@ use frith_protocol::identity::{PublicKey, Signature, verify};
 use frith_protocol::joining::{Answer, Circulated, Draft, KeyHistory, Retry, Shown, Verdict, spend_digest};
 use frith_protocol::limits::MESSAGE_BYTES_MAX;
 use frith_protocol::state::{
-    Block, BlockId, Entry, FinalChain, Grounds, Kind, Reason, Release, Statement, Subject, Suspend, Terms,
+    Admit, Block, BlockId, Entry, FinalChain, Grounds, Kind, Reason, Release, Statement, Subject, Suspend,
+    Terms,
 };
 
 use crate::domain::{Domain, Person, check, verified};
@@ -94,6 +95,12 @@ impl World {
         Draft { statement, shown: None, note: String::new() }
     }
 
+    fn renewal_draft(&self) -> Draft {
+        let admit = Admit { grounds: Grounds::Renewal, ..self.domain.admit(&self.newcomer) };
+        let statement = self.domain.statement(Kind::Admit(Box::new(admit)));
+        Draft { statement, shown: None, note: String::new() }
+    }
+
     fn suspension(&self) -> Statement {
         let (subject, until) = (self.newcomer.node, self.domain.now().plus(60_000));
         let suspend = Suspend { subject, number: 1, until, reason: Reason::Compromised };
@@ -161,6 +168,7 @@ impl World {
             ("charter", Message::Charter(Box::new(domain.founded.charter.clone()))),
             ("ask_endorsement_ticket", Message::AskEndorsement(Box::new(self.draft()))),
             ("ask_endorsement_approval", Message::AskEndorsement(Box::new(self.approval_draft()))),
+            ("ask_endorsement_renewal", Message::AskEndorsement(Box::new(self.renewal_draft()))),
             ("answer_endorsed", self.answer(Verdict::Endorsed(endorsement))),
             ("answer_waiting", self.answer(Verdict::Waiting)),
             ("answer_never", self.answer(declined(Retry::Never))),

@@ -119,7 +119,7 @@ fn charter(script: &Script, number: u32, endorsers: &[Keys]) -> Charter {
         faults: mesh.faults,
         thresholds: Thresholds { admit, revoke, contain: revoke, amend: quorum },
         recovery: Recovery::default(),
-        roles: vec![Role { name: ROLE.to_owned(), capabilities: Vec::new() }],
+        roles: vec![Role { name: ROLE.to_owned(), capabilities: Vec::new(), freshness_ms: None }],
         timing: Timing {
             heartbeat_ms: timing.heartbeat_ms,
             freshness_ms: timing.freshness_ms,

@@ -226,6 +226,7 @@ impl Facts {
                 How::Ticket(Hash(digest_of("ticket", terms)))
             }
             Grounds::Approval => How::Approval,
+            Grounds::Renewal => unreachable!("no history draws it yet"),
         };
         let keys = match self.standing.get(&node) {
             Some(standing) => standing.keys.clone(),

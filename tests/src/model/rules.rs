@@ -52,6 +52,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
             )?;
             match &admit.grounds {
                 Grounds::Approval => Ok(()),
+                Grounds::Renewal => unreachable!("no history draws it yet"),
                 Grounds::Ticket(terms) => {
                     unless(may_be_introduced(&terms.key), "1.6 ticket key")?;
                     unless(is_strictly_sorted(&terms.roles), "4.6 roles of the ticket out of order")?;
@@ -172,6 +173,7 @@ fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit
     unless(standing.is_some() || facts.standing.len() < limits::MEMBERS_MAX, "4.5 the domain is full")?;
     match grounds {
         Grounds::Approval => unless(charter.admission.approval, "4.5 no approval here"),
+        Grounds::Renewal => unreachable!("no history draws it yet"),
         Grounds::Ticket(terms) => {
             unless(charter.admission.tickets, "4.5 no tickets here")?;
             check_ticket(model, facts, time, roles, terms)?;
