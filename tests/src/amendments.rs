@@ -8,8 +8,9 @@ use frith_protocol::state::{
 use frith_protocol::time::Timestamp;
 
 use crate::histories::{History, Signer, bad_keys};
+use crate::ink;
 use crate::model::hashes::{self, digest_of};
-use crate::people::{DAY, Dice, MINUTE, Person, note_signed, people};
+use crate::people::{DAY, Dice, MINUTE, Person, people};
 
 /// Who consents, by which keys, and what is wrong with it.
 struct Consenting {
@@ -256,10 +257,19 @@ impl History {
             .into_iter()
             .map(|it| {
                 let to = if it.to_other_terms { TermsId(Hash::ZERO.0) } else { terms };
-                let mut consent = Consent::sign(&to, (it.node, it.sequence, &it.key), &it.voting, it.basis);
+                let unsigned = Signature { algorithm: Algorithm::Ed25519, bytes: [0; 64] };
+                let mut consent = Consent {
+                    node: it.node,
+                    sequence: it.sequence,
+                    key: it.key.public(),
+                    voting_key: it.voting.public(),
+                    basis: it.basis,
+                    signature: unsigned,
+                    possession: unsigned,
+                };
                 let digest = Hash(hashes::consent(to.0, &consent));
-                note_signed(consent.key, digest, consent.signature);
-                note_signed(consent.voting_key, digest, consent.possession);
+                consent.signature = ink::sign(&it.key, &digest);
+                consent.possession = ink::sign(&it.voting, &digest);
                 let bytes = |dice: &mut Dice, signature: &mut Signature| signature.bytes[dice.below(64)] ^= 1;
                 match it.flipped {
                     Some(true) => bytes(&mut self.dice, &mut consent.signature),

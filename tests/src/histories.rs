@@ -5,15 +5,18 @@
 use std::sync::Arc;
 
 use frith_protocol::encoding::Hash;
-use frith_protocol::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey};
+use frith_protocol::identity::{Algorithm, Inception, NodeId, PublicKey, Rotation, SecretKey, Signature};
 use frith_protocol::state::{
     Admit, Basis, Block, BlockId, Charter, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind,
     Reason, Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
+use crate::ink;
 use crate::model::{Facts, Model, block_id, hashes};
-use crate::people::{DAY, Dice, MINUTE, PEOPLE, Person, charter, found, note_signed, people};
+use crate::people::{
+    DAY, Dice, MINUTE, PEOPLE, Person, bring_keys, charter, found, people, secret_committed_to, secret_of,
+};
 
 /// One domain, and what its random log is drawn from.
 pub struct History {
@@ -41,6 +44,47 @@ pub struct History {
     restless: Option<NodeId>,
 }
 
+/// A block that may follow, or may not.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// Whether it says that heartbeats were skipped.
+    pub skipped: bool,
+    /// The header that it should have.
+    pub right: Header,
+    /// The block with the header that it has.
+    pub block: Block,
+    /// When somebody asks what is true after it.
+    pub now: Timestamp,
+}
+
+impl Offered {
+    /// The same entries with the same flaws, on the head of another model.
+    pub fn on(&self, model: &Model) -> (bool, Block) {
+        let (right, given, entries) = (&self.right, &self.block.header, self.block.entries.clone());
+        let next = model.head().height + 1;
+        let height = right.height.max(next);
+        let mut header = model.header_at(height, right.time, &entries);
+        if height > next {
+            header.parent = BlockId([9; 32]);
+        }
+        fn flaw<T: Clone + PartialEq>(to: &mut T, right: &T, given: &T) {
+            if given != right {
+                to.clone_from(given);
+            }
+        }
+        flaw(&mut header.epoch, &right.epoch, &given.epoch);
+        flaw(&mut header.height, &right.height, &given.height);
+        flaw(&mut header.parent, &right.parent, &given.parent);
+        flaw(&mut header.previous, &right.previous, &given.previous);
+        flaw(&mut header.time, &right.time, &given.time);
+        flaw(&mut header.entries_root, &right.entries_root, &given.entries_root);
+        flaw(&mut header.state_root, &right.state_root, &given.state_root);
+        flaw(&mut header.spine_root, &right.spine_root, &given.spine_root);
+        flaw(&mut header.log_root, &right.log_root, &given.log_root);
+        (self.skipped || height > next, Block { header, entries })
+    }
+}
+
 /// Who signs, as what, with which key.
 pub(crate) struct Signer {
     pub(crate) node: NodeId,
@@ -58,8 +102,8 @@ impl Signer {
     pub(crate) fn current(person: &Person, facts: &Facts) -> Signer {
         let keys = facts.standing.get(&person.node.0).map(|standing| &standing.keys);
         let (sequence, next) = keys.map_or((0, person.inception.key), |keys| (keys.sequence, keys.current));
-        let key = secrets_of(person, sequence).into_iter().find(|key| key.public() == next);
-        Signer { node: person.node, sequence, key: key.unwrap_or(person.key.clone()), flipped: false }
+        let key = secret_of(&next).unwrap_or_else(|| person.key.clone());
+        Signer { node: person.node, sequence, key, flipped: false }
     }
 }
 
@@ -69,6 +113,7 @@ impl History {
     /// # Panics
     /// If the model refuses the charter.
     pub fn new(seed: u64) -> History {
+        bring_keys();
         let mut dice = Dice::new(seed);
         let mut everybody: Vec<&'static Person> = people().iter().collect();
         dice.shuffle(&mut everybody);
@@ -132,10 +177,10 @@ impl History {
         let rotates = self.dice.chance(if self.restless.is_some() { 9 } else { 1 }, 16);
         let kind = match self.dice.below(20) {
             _ if rotates => Kind::Rotate(self.rotate()),
-            0..12 => Kind::Admit(Box::new(self.admit(time))),
-            12 | 13 => Kind::Suspend(self.suspend(time)),
-            14 => Kind::Release(self.release(time)),
-            15 | 16 => Kind::Revoke(self.revoke()),
+            0..13 => Kind::Admit(Box::new(self.admit(time))),
+            13 | 14 => Kind::Suspend(self.suspend(time)),
+            15 | 16 => Kind::Release(self.release(time)),
+            17 | 18 => Kind::Revoke(self.revoke()),
             _ => Kind::Amend(Box::new(self.amend(time))),
         };
         let mut domain = DomainId(self.model.domain());
@@ -214,9 +259,7 @@ impl History {
         let mut rotations = Vec::new();
         for _ in 0..*self.dice.one_of(&[1, 1, 1, 1, 2, 3, 8, 9, 0]) {
             sequence += 1;
-            let secrets = secrets_of(person, sequence);
-            let key = secrets.into_iter().find(|key| key.public().commitment() == next);
-            let key = key.unwrap_or(person.key_of(sequence));
+            let key = secret_committed_to(&next).unwrap_or_else(|| person.key_of(sequence));
             // To one that is its own already, or becomes so twice: it cannot rotate again then.
             let after = match self.dice.below(12) {
                 0 => person.voting.public(),
@@ -224,7 +267,7 @@ impl History {
                 2 => self.anybody().public(),
                 _ => person.key_of(sequence + 1).public(),
             };
-            rotations.push(Rotation::new(&subject, sequence, &key, &after));
+            rotations.push(rotation_to(&subject, sequence, &key, &after));
             next = after.commitment();
         }
         if self.dice.chance(1, 4) && !rotations.is_empty() {
@@ -238,14 +281,16 @@ impl History {
         let Rotation { sequence, next, .. } = rotations[at];
         let otherwise = |sequence, key: &SecretKey| Rotation {
             next,
-            ..Rotation::new(&person.node, sequence, key, &person.key_of(sequence.wrapping_add(1)).public())
+            ..rotation_to(&person.node, sequence, key, &person.key_of(sequence.wrapping_add(1)).public())
         };
+        let by =
+            |key: &SecretKey| rotation_to(&person.node, sequence, key, &person.key_of(sequence + 1).public());
         match self.dice.below(8) {
             0 => rotations[at] = otherwise(sequence + 1, &person.key_of(sequence)),
             1 => rotations[at] = otherwise(sequence - 1, &person.key_of(sequence)),
             // The thief has the running key.
-            2 => rotations[at] = person.rotation_by(sequence, &person.key_of(sequence - 1)),
-            3 => rotations[at] = person.rotation_by(sequence, &person.voting),
+            2 => rotations[at] = by(&person.key_of(sequence - 1)),
+            3 => rotations[at] = by(&person.voting),
             4 => rotations[at].signature.bytes[self.dice.below(64)] ^= 1 << self.dice.below(8),
             5 => rotations[at].key = *self.dice.one_of(&bad_keys()),
             6 => drop(rotations.remove(at)),
@@ -482,8 +527,8 @@ impl History {
                 signers.extend(former.map(|person| Signer::of(person)));
             }
             _ => {
-                let gone = self.model.facts().gone;
-                let gone = self.endorsers.iter().find(|person| gone.contains_key(&person.node.0));
+                let facts = self.model.facts();
+                let gone = self.endorsers.iter().find(|person| facts.gone.contains_key(&person.node.0));
                 signers.extend(gone.map(|person| Signer::of(person)));
             }
         }
@@ -494,9 +539,7 @@ impl History {
         let mut endorsements: Vec<Endorsement> = signers
             .iter()
             .map(|signer| {
-                let mut signed = Endorsement::sign(&subject, signer.node, signer.sequence, &signer.key);
-                let digest = hashes::endorsement(subject.0, signer.node.0, signer.sequence);
-                note_signed(signed.key, Hash(digest), signed.signature);
+                let mut signed = endorse(&subject, signer.node, signer.sequence, &signer.key);
                 if signer.flipped {
                     signed.signature.bytes[self.dice.below(64)] ^= 1 << self.dice.below(8);
                 }
@@ -543,7 +586,7 @@ impl History {
         let statement = Statement { domain: DomainId(self.model.domain()), kind };
         let id = statement.endorsed();
         let mut endorsements: Vec<Endorsement> =
-            self.endorsers[..usize::from(need)].iter().map(|person| person.endorse(&id)).collect();
+            self.endorsers[..usize::from(need)].iter().map(|it| endorse(&id, it.node, 0, &it.key)).collect();
         endorsements.sort_by_key(|endorsement| endorsement.node);
         Entry { statement, endorsements }
     }
@@ -562,8 +605,8 @@ impl History {
         }
     }
 
-    /// A block on the head, with header and entries right, or one of them wrong; and whether it says that heartbeats were skipped.
-    pub fn block(&mut self, time: Timestamp, entries: Vec<Entry>) -> (bool, Block) {
+    /// A block on the head, with header and entries right, or one of them wrong.
+    pub fn block(&mut self, time: Timestamp, entries: Vec<Entry>) -> Offered {
         let skipped = self.dice.chance(1, 4);
         let mut height = self.model.head().height + 1;
         let mut time = time;
@@ -575,10 +618,12 @@ impl History {
         if height > self.model.head().height + 1 {
             header.parent = BlockId([9; 32]);
         }
+        let right = header.clone();
         if self.dice.chance(1, 10) {
             self.spoil_header(&mut header);
         }
-        (skipped, Block { header, entries })
+        let now = header.time.plus(self.dice.between(0, 2 * DAY));
+        Offered { skipped, right, block: Block { header, entries }, now }
     }
 
     fn spoil_header(&mut self, header: &mut Header) {
@@ -615,11 +660,18 @@ impl History {
     }
 }
 
-/// The keys that somebody may have rotated to by now.
-fn secrets_of(person: &Person, sequence: u32) -> Vec<SecretKey> {
-    let own = (0..=sequence).rev().map(|sequence| person.key_of(sequence));
-    let others = people().iter().map(|other| other.key.clone());
-    own.chain([person.voting.clone()]).chain(others).collect()
+/// [`Rotation::new`], with whatever ink this history has.
+fn rotation_to(node: &NodeId, sequence: u32, key: &SecretKey, next: &PublicKey) -> Rotation {
+    let unsigned = Signature { algorithm: Algorithm::Ed25519, bytes: [0; 64] };
+    let rotation = Rotation { sequence, key: key.public(), next: next.commitment(), signature: unsigned };
+    let signature = ink::sign(key, &Hash(hashes::rotation(node.0, &rotation)));
+    Rotation { signature, ..rotation }
+}
+
+/// [`Endorsement::sign`], likewise.
+fn endorse(subject: &Hash, node: NodeId, sequence: u32, key: &SecretKey) -> Endorsement {
+    let signature = ink::sign(key, &Hash(hashes::endorsement(subject.0, node.0, sequence)));
+    Endorsement { node, sequence, key: key.public(), signature }
 }
 
 fn copy(signer: &Signer) -> Signer {

@@ -8,7 +8,9 @@
 //! | [`readme`] | the commands that the README shows |
 //! | [`people`] | identities, charters and signatures for tests |
 //! | [`histories`], [`amendments`] | random small logs, valid and not; what changes their charters |
+//! | [`ink`] | what they are signed with |
 //! | [`trial`] | one such log, judged by the model and by the engine, for the two to disagree about |
+//! | [`survey`] | such logs by the thousand, and the least of one about which they disagree |
 //!
 //! The tests themselves are in `tests/`, one file for each of the questions that this crate asks.
 
@@ -18,8 +20,10 @@ pub mod amendments;
 pub mod binaries;
 pub mod harness;
 pub mod histories;
+pub mod ink;
 pub mod mesh;
 pub mod model;
 pub mod people;
 pub mod readme;
+pub mod survey;
 pub mod trial;

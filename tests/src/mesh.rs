@@ -17,7 +17,8 @@ use frith_protocol::joining::{Anchor, Application, Ticket};
 use frith_protocol::state::{Charter, Founded, Kind, Reason, Revoke, Statement, Subject, TicketTerms};
 use frith_protocol::time::Timestamp;
 
-use crate::people::{DAY, Person, Remembering, found, people};
+use crate::ink::Remembering;
+use crate::people::{DAY, Person, found, people};
 
 /// How long a message takes.
 pub const LATENCY_MS: u64 = 10;
@@ -127,7 +128,7 @@ impl Mesh {
             sequence: 0,
             cut: BTreeSet::new(),
             sent: Vec::new(),
-            check: Remembering::default(),
+            check: Remembering,
             founded: founded.clone(),
         };
         let verified = verify(founded.clone(), &mesh.check).expect("founders signed");

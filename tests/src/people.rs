@@ -1,21 +1,21 @@
 //! Identities, charters and signatures for tests.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{
-    Algorithm, BatchCheck, Claim, Inception, KeySequence, NodeId, PublicKey, Rotation, SecretKey, Signature,
-    SignatureCheck,
+    Algorithm, BatchCheck, Inception, KeySequence, NodeId, PublicKey, SecretKey, Signature,
 };
 use frith_protocol::state::{
-    AdmissionPolicy, Charter, Endorsement, Founded, Recovery, Role, Seat, Thresholds, Timing,
+    AdmissionPolicy, Charter, Endorsement, Founded, Recovery, Role, Seat, Thresholds, Timing, founding_digest,
 };
 use frith_protocol::time::Timestamp;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+
+use crate::ink::{self, Memo};
 
 /// A minute, in milliseconds.
 pub const MINUTE: u64 = 60_000;
@@ -39,6 +39,7 @@ pub struct Person {
     pub inception: Inception,
     /// Who it is.
     pub node: NodeId,
+    otherwise: OnceLock<Inception>,
 }
 
 impl Person {
@@ -48,7 +49,7 @@ impl Person {
         let (key, next, voting) = (secret(1), secret(2), secret(3));
         let inception = Inception::new(&key, &next.public());
         let node = inception.node_id();
-        Person { number, key, next, voting, inception, node }
+        Person { number, key, next, voting, inception, node, otherwise: OnceLock::new() }
     }
 
     /// Its key of that sequence, if it rotates to one of its own each time.
@@ -56,14 +57,8 @@ impl Person {
         match sequence {
             0 => self.key.clone(),
             1 => self.next.clone(),
-            later => SecretKey::from_seed(seed(self.number, 4, later)),
+            later => grown(seed(self.number, 4, later)),
         }
-    }
-
-    /// Its rotation to the key of that sequence.
-    pub fn rotation(&self, sequence: KeySequence) -> Rotation {
-        let next = self.key_of(sequence + 1).public();
-        Rotation::new(&self.node, sequence, &self.key_of(sequence), &next)
     }
 
     /// A voting key of its own for a later charter, the same for the same number.
@@ -71,17 +66,12 @@ impl Person {
         let mut seed = self.voting.seed();
         seed[4..8].copy_from_slice(&number.to_be_bytes());
         seed[8] ^= 1;
-        SecretKey::from_seed(seed)
+        grown(seed)
     }
 
     /// The public half of its key.
     pub fn public(&self) -> PublicKey {
         self.key.public()
-    }
-
-    /// A rotation to another key than that of its sequence.
-    pub fn rotation_by(&self, sequence: KeySequence, key: &SecretKey) -> Rotation {
-        Rotation::new(&self.node, sequence, key, &self.key_of(sequence + 1).public())
     }
 
     /// Its endorsement of what has this digest.
@@ -91,6 +81,10 @@ impl Person {
 
     /// Its inception with another proof of possession that holds as well: whoever has a key can sign one text in many ways.
     pub fn inception_signed_otherwise(&self) -> Inception {
+        self.otherwise.get_or_init(|| self.sign_otherwise()).clone()
+    }
+
+    fn sign_otherwise(&self) -> Inception {
         let usual = ExpandedSecretKey::from(&self.key.seed());
         let mut prefix = usual.hash_prefix;
         prefix[0] ^= 1;
@@ -125,43 +119,51 @@ pub fn check() -> BatchCheck<ChaCha8Rng> {
 }
 
 thread_local! {
-    static SIGNED: RefCell<HashSet<Claim>> = RefCell::default();
+    static RING: RefCell<Ring> = RefCell::default();
 }
 
-/// Notes a signature that was just made, by whoever made it: nobody has to check it. Most of the time of random histories went there.
-/// What is spoilt afterwards, or signed for another digest than the one that is asked for, is checked as ever.
-pub fn note_signed(key: PublicKey, digest: Hash, signature: Signature) {
-    SIGNED.with_borrow_mut(|signed| signed.insert(Claim { key, digest, signature }));
-}
-
-/// Whether just this was signed in this thread, since it was last forgotten.
-pub fn was_signed(claim: &Claim) -> bool {
-    SIGNED.with_borrow(|signed| signed.contains(claim))
-}
-
-/// Forgets what was signed: histories have no signatures in common.
-pub fn forget_signed() {
-    SIGNED.take();
-}
-
-/// A check that does not check again what held once. What did not hold is checked each time.
+/// Secret keys that were made: making one costs more than judging an entry.
 #[derive(Default)]
-pub struct Remembering(RefCell<HashSet<Claim>>);
+struct Ring {
+    by_seed: Memo<[u8; 32], SecretKey>,
+    by_public: Memo<PublicKey, SecretKey>,
+    by_commitment: Memo<Hash, SecretKey>,
+}
 
-impl SignatureCheck for Remembering {
-    fn first_bad(&self, claims: &[Claim]) -> Option<usize> {
-        let mut held = self.0.borrow_mut();
-        let (places, fresh): (Vec<usize>, Vec<Claim>) = claims
-            .iter()
-            .copied()
-            .enumerate()
-            .filter(|(_, claim)| !held.contains(claim) && !was_signed(claim))
-            .unzip();
-        let bad = check().first_bad(&fresh).map(|bad| places[bad]);
-        if bad.is_none() {
-            held.extend(fresh);
+impl Ring {
+    fn take(&mut self, key: SecretKey) -> SecretKey {
+        self.by_seed.insert(key.seed(), key.clone());
+        self.by_public.insert(key.public(), key.clone());
+        self.by_commitment.insert(key.public().commitment(), key.clone());
+        key
+    }
+}
+
+/// The key that grows from `seed`, made once.
+fn grown(seed: [u8; 32]) -> SecretKey {
+    RING.with_borrow_mut(|ring| {
+        let known = ring.by_seed.get(&seed).cloned();
+        known.unwrap_or_else(|| ring.take(SecretKey::from_seed(seed)))
+    })
+}
+
+/// Whoever made this key on this thread made it for one of [`people`].
+pub fn secret_of(key: &PublicKey) -> Option<SecretKey> {
+    RING.with_borrow(|ring| ring.by_public.get(key).cloned())
+}
+
+/// The same of the key that somebody has committed to.
+pub fn secret_committed_to(commitment: &Hash) -> Option<SecretKey> {
+    RING.with_borrow(|ring| ring.by_commitment.get(commitment).cloned())
+}
+
+/// Makes the keys of [`people`] known to this thread.
+pub fn bring_keys() {
+    let known = RING.with_borrow(|ring| ring.by_public.contains_key(&people()[0].public()));
+    for person in people().iter().filter(|_| !known) {
+        for key in [&person.key, &person.next, &person.voting] {
+            RING.with_borrow_mut(|ring| ring.take(key.clone()));
         }
-        bad
     }
 }
 
@@ -217,12 +219,13 @@ pub fn charter(founders: &[&Person]) -> Charter {
 /// # Panics
 /// If an endorser is none of [`people`].
 pub fn found(charter: Charter) -> Founded {
+    let digest = founding_digest(&charter.founds());
     let signatures = charter
         .endorsers
         .iter()
         .map(|seat| {
             let founder = people().iter().find(|person| person.public() == seat.inception.key);
-            charter.sign_founding(&founder.expect("founders are people").key)
+            ink::sign(&founder.expect("founders are people").key, &digest)
         })
         .collect();
     Founded { charter, signatures }

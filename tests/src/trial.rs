@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
-use frith_protocol::identity::{Verified, verify};
+use frith_protocol::identity::{NodeId, Verified, verify};
 use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Kind, Parent, Rank, State, StatementId};
 use frith_protocol::time::Timestamp;
 
-use crate::histories::History;
+use crate::histories::{History, Offered};
+use crate::ink::{self, Ink, Remembering};
 use crate::model::{Facts, How, No, hashes, key_place, ticket_place};
-use crate::people::{DAY, Person, Remembering, forget_signed, people};
+use crate::people::{Person, people};
+
+type Checked = Verified<Arc<Entry>>;
 
 /// How often each verdict was met: a generator that never draws a case tests nothing.
 pub type Met = BTreeMap<String, usize>;
@@ -25,6 +28,19 @@ fn is_amend(entry: &Entry) -> bool {
     matches!(entry.statement.kind, Kind::Amend(_))
 }
 
+/// What happens between one block and the next: so much is written down that all of it can be played again, with less and less of it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The time of the next block.
+    pub time: Timestamp,
+    /// Entries that are judged each for itself.
+    pub drawn: Vec<Entry>,
+    /// Which of them wait when the engine builds a block.
+    pub waiting: Vec<Entry>,
+    /// The block that is judged, if it came to that.
+    pub block: Option<Offered>,
+}
+
 /// One history, and the engine beside it.
 pub struct Trial {
     seed: u64,
@@ -32,7 +48,8 @@ pub struct Trial {
     pub history: History,
     /// The engine's state.
     pub state: State,
-    check: Remembering,
+    /// What happened so far.
+    pub steps: Vec<Step>,
 }
 
 impl Trial {
@@ -41,27 +58,20 @@ impl Trial {
     /// # Panics
     /// If the two disagree on genesis.
     pub fn new(seed: u64) -> Trial {
-        forget_signed();
-        hashes::forget_held();
+        ink::begin(if seed.is_multiple_of(ink::ONE_IN) { Ink::Keys } else { Ink::StandIns });
         let history = History::new(seed);
-        let check = Remembering::default();
-        let founded = verify(history.founded.clone(), &check).expect("signatures of founders hold");
+        let founded = verify(history.founded.clone(), &Remembering).expect("signatures of founders hold");
         let (state, genesis) = State::genesis(&founded).expect("the model took the charter");
         assert_eq!(&genesis, history.model.head(), "seed {seed}: genesis");
-        let trial = Trial { seed, history, state, check };
-        trial.compare_views(genesis.time);
+        let trial = Trial { seed, history, state, steps: Vec::new() };
+        trial.compare_views(genesis.time, people());
         trial
-    }
-
-    fn engine_judges(&self, time: Timestamp, entry: &Entry) -> Result<(), Fault> {
-        let entry = verify(Arc::new(entry.clone()), &self.check)?;
-        self.state.judge(self.history.model.head(), time, &entry)
     }
 
     /// The engine's state after the block, as the host of an engine gets it.
     pub fn engine_executes(&self, skipped: bool, block: &Arc<Block>) -> Result<State, Fault> {
         let parent = if skipped { Parent::Skipped } else { Parent::of(self.history.model.head()) };
-        let block = verify(Arc::clone(block), &self.check)?;
+        let block = verify(Arc::clone(block), &Remembering)?;
         if block.entries.is_empty() {
             return self.state.check_heartbeat(parent, &block.header).map(|()| self.state.clone());
         }
@@ -78,13 +88,16 @@ impl Trial {
         assert!(agree, "seed {seed}: the model says {model:?}, the engine {engine:?}, of {about:#?}");
     }
 
-    /// Judges an entry twice. Whether it is valid.
-    ///
-    /// # Panics
-    /// If the two disagree.
-    pub fn judge(&self, time: Timestamp, entry: &Entry, met: &mut Met) -> bool {
-        let verdict = self.history.model.judge(time, entry);
-        self.compare(verdict, &self.engine_judges(time, entry), entry);
+    /// Judges an entry twice. The entry, as far as its signatures hold, and whether it is valid.
+    fn judge(&self, time: Timestamp, entry: &Entry, met: &mut Met) -> (Option<Checked>, bool) {
+        let model = &self.history.model;
+        let verdict = model.judge(time, entry);
+        let checked = verify(Arc::new(entry.clone()), &Remembering);
+        let engine = match &checked {
+            Ok(checked) => self.state.judge(model.head(), time, checked),
+            Err(fault) => Err(fault.clone()),
+        };
+        self.compare(verdict, &engine, entry);
         let kind = match entry.statement.rank() {
             Rank::Denial => "a valid denial",
             Rank::Rotation => "a valid rotation",
@@ -92,7 +105,7 @@ impl Trial {
             Rank::Amend => "a valid amendment",
         };
         note(met, verdict.err().unwrap_or(kind));
-        verdict.is_ok()
+        (checked.ok(), verdict.is_ok())
     }
 
     /// Judges a block twice, and goes on from it if it is valid.
@@ -115,13 +128,11 @@ impl Trial {
         let Ok(after) = executed else { return false };
         self.state = after;
         self.history.push(&block);
-        let now = block.header.time.plus(self.history.dice.between(0, 2 * DAY));
-        self.compare_views(now);
         true
     }
 
-    /// Everything that can be asked of a state gets the model's answer.
-    fn compare_views(&self, now: Timestamp) {
+    /// Everything that can be asked of a state, and of these people, gets the model's answer.
+    fn compare_views<'a>(&self, now: Timestamp, of: impl IntoIterator<Item = &'a Person>) {
         let (model, state) = (&self.history.model, &self.state);
         let facts = model.facts();
         let (root, spine) = facts.roots();
@@ -131,7 +142,7 @@ impl Trial {
         assert_eq!(state.last(), model.last(), "seed {seed}");
         let counts = (state.member_count(), state.gone().count());
         assert_eq!(counts, (facts.standing.len(), facts.gone.len()), "seed {seed}");
-        for person in people() {
+        for person in of {
             self.compare_person(&facts, person, now);
         }
         for (_, key) in &self.history.fresh {
@@ -193,14 +204,12 @@ impl Trial {
     }
 
     /// What the engine packs, the model takes; what it refuses, it names; and what waits alone is packed exactly if the model takes it.
-    fn compare_packing(&self, time: Timestamp, entries: &[Entry]) {
+    fn compare_packing(&self, time: Timestamp, waiting: &[Checked]) {
         let model = &self.history.model;
-        let waiting: Vec<Verified<Arc<Entry>>> =
-            entries.iter().filter_map(|entry| verify(Arc::new(entry.clone()), &self.check).ok()).collect();
         let (block, _, refused) = self.state.build(model.head(), time, waiting.iter());
         assert_eq!(model.check(false, &block), Ok(()), "seed {}: a block that the engine built", self.seed);
         let named: BTreeSet<StatementId> = refused.iter().map(|(id, _)| *id).collect();
-        for entry in &waiting {
+        for entry in waiting {
             let packed = block.entries.contains(entry);
             // A second amendment finds no place, and waits on.
             let second = is_amend(entry) && block.entries.iter().any(is_amend);
@@ -210,9 +219,29 @@ impl Trial {
                 self.seed
             );
         }
-        if let [only] = &waiting[..] {
+        if let [only] = waiting {
             let taken = model.judge(time, only).is_ok();
             assert_eq!(block.entries.len() == 1, taken, "seed {}: {only:?} waits alone", self.seed);
+        }
+    }
+
+    /// Whom a block names, and a few others, each in turn: what is under the roots was compared of everybody.
+    fn named_by(block: &Block) -> impl Iterator<Item = &'static Person> {
+        let turn = (block.header.height % 16) as usize * 4;
+        let subjects: Vec<NodeId> = block.entries.iter().filter_map(|it| it.statement.subject()).collect();
+        let named = people().iter().filter(move |person| subjects.contains(&person.node));
+        named.chain(&people()[turn..turn + 4])
+    }
+
+    /// Judges a block that is offered, and asks both what is true then.
+    fn take(&mut self, (skipped, block): (bool, Block), now: Timestamp, met: &mut Met) {
+        if block.header.time.0 > u64::MAX / 2 {
+            // Nothing can follow a block at the end of time. Execution may take it; voters do not (SPEC 8.6).
+            return;
+        }
+        let named: Vec<&Person> = Trial::named_by(&block).collect();
+        if self.follow(skipped, block, met) {
+            self.compare_views(now, named);
         }
     }
 
@@ -223,26 +252,58 @@ impl Trial {
     pub fn run(&mut self, blocks: usize, met: &mut Met) {
         for _ in 0..blocks {
             let time = self.history.next_time();
-            let mut entries = Vec::new();
+            self.steps.push(Step { time, drawn: Vec::new(), waiting: Vec::new(), block: None });
+            let at = self.steps.len() - 1;
+            let (mut entries, mut waiting) = (Vec::new(), Vec::new());
             for _ in 0..self.history.dice.below(9) {
                 let entry = self.history.entry(time);
-                let valid = self.judge(time, &entry, met);
+                self.steps[at].drawn.push(entry.clone());
+                let (checked, valid) = self.judge(time, &entry, met);
                 // A second amendment voids any block: seldom.
                 let second = is_amend(&entry) && entries.iter().any(is_amend);
                 if valid && (!second || self.history.dice.chance(1, 4)) || self.history.dice.chance(1, 60) {
+                    waiting.extend(checked);
                     entries.push(entry);
                 }
             }
-            self.compare_packing(time, &entries);
+            self.steps[at].waiting.clone_from(&entries);
+            self.compare_packing(time, &waiting);
             if self.history.dice.chance(24, 25) {
                 entries.sort_by_key(|entry| entry.statement.rank());
             }
-            let (skipped, block) = self.history.block(time, entries);
-            if block.header.time.0 > u64::MAX / 2 {
-                // Nothing can follow a block at the end of time. Execution may take it; voters do not (SPEC 8.6).
-                continue;
-            }
-            self.follow(skipped, block, met);
+            let offered = self.history.block(time, entries);
+            self.steps[at].block = Some(offered.clone());
+            self.take((offered.skipped, offered.block), offered.now, met);
         }
+        self.end();
+    }
+
+    /// Plays what happened once again, or what is left of it.
+    ///
+    /// # Panics
+    /// If the two disagree anywhere.
+    pub fn play(&mut self, steps: &[Step]) {
+        let mut met = Met::new();
+        for Step { time, drawn, waiting, block } in steps {
+            for entry in drawn {
+                self.judge(*time, entry, &mut met);
+            }
+            let waiting: Vec<Checked> = waiting
+                .iter()
+                .filter_map(|entry| verify(Arc::new(entry.clone()), &Remembering).ok())
+                .collect();
+            self.compare_packing(*time, &waiting);
+            if let Some(offered) = block {
+                self.take(offered.on(&self.history.model), offered.now, &mut met);
+            }
+        }
+        self.end();
+    }
+
+    /// The model's state is what the whole log folds to, and everybody's standing is asked once more.
+    fn end(&self) {
+        let model = &self.history.model;
+        assert_eq!(*model.facts(), model.fold(), "seed {}: the model, block by block and at once", self.seed);
+        self.compare_views(model.head().time, people());
     }
 }

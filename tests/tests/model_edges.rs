@@ -7,8 +7,9 @@ use frith_protocol::limits;
 use frith_protocol::state::{Block, Charter, CharterId, Entry, Recovery, State};
 use frith_protocol::time::Timestamp;
 use frith_tests::histories::bad_keys;
+use frith_tests::ink::Remembering;
 use frith_tests::model::Model;
-use frith_tests::people::{Dice, Person, Remembering, charter, found, people};
+use frith_tests::people::{Dice, Person, charter, found, people};
 use frith_tests::trial::{Met, Trial};
 
 fn newcomer(name: u32) -> Person {
@@ -189,7 +190,7 @@ fn spoil_timing(dice: &mut Dice, charter: &mut Charter) {
 
 #[test]
 fn model_and_engine_agree_on_which_charters_can_be_founded() {
-    let check = Remembering::default();
+    let check = Remembering;
     let mut met = Met::new();
     let mut engine_alone = std::collections::BTreeSet::new();
     for seed in 0..6000 {

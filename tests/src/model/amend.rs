@@ -1,6 +1,7 @@
 //! Charters that change (SPEC 3.8 and 4.12).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::PublicKey;
@@ -114,6 +115,7 @@ pub(super) fn apply(facts: &mut Facts, time: Timestamp, amend: &Amend) {
         facts.keys.insert(key_place(&consent.voting_key), Hash(consent.node.0));
     }
     for (node, standing) in &mut facts.standing {
+        let standing = Arc::make_mut(standing);
         match seat_of(&after, node) {
             Some(seat) => standing.roles = seat.roles.clone(),
             None if seat_of(&before, node).is_some() => {

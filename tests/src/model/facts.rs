@@ -1,11 +1,13 @@
-//! What a log amounts to: four maps and the charter, folded anew from genesis each time (SPEC 4, 7.1).
+//! What a log amounts to: four maps and the charter (SPEC 4, 7.1).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{Inception, PublicKey};
 use frith_protocol::limits;
-use frith_protocol::state::{Admit, Charter, Entry, Grounds, Kind, Reason, TicketTerms, Window};
+use frith_protocol::state::{Admit, Block, Charter, Entry, Grounds, Kind, Reason, TicketTerms, Window};
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
 
@@ -91,7 +93,7 @@ pub enum SpineItem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Who stands.
-    pub standing: BTreeMap<Bytes32, Standing>,
+    pub standing: BTreeMap<Bytes32, Arc<Standing>>,
     /// Who is gone.
     pub gone: BTreeMap<Bytes32, Gone>,
     /// Whose each key is.
@@ -99,12 +101,17 @@ pub struct Facts {
     /// How often each ticket was used.
     pub tickets: BTreeMap<Bytes32, u32>,
     /// The charter.
-    pub spine: BTreeMap<Bytes32, SpineItem>,
+    pub spine: BTreeMap<Bytes32, Arc<SpineItem>>,
 }
 
 /// SPEC 7.1: the place of a key.
 pub fn key_place(key: &PublicKey) -> Bytes32 {
     digest("map key", &key.0)
+}
+
+fn charter_place() -> Bytes32 {
+    static PLACE: OnceLock<Bytes32> = OnceLock::new();
+    *PLACE.get_or_init(|| digest("spine", b"charter"))
 }
 
 /// SPEC 7.1: the place of a ticket.
@@ -152,7 +159,7 @@ impl Facts {
                 suspension: None,
                 rotated: None,
             };
-            facts.standing.insert(node, standing);
+            facts.standing.insert(node, Arc::new(standing));
             facts.keys.insert(key_place(&seat.inception.key), Hash(node));
             facts.keys.insert(key_place(&seat.voting_key), Hash(node));
         }
@@ -161,13 +168,26 @@ impl Facts {
 
     /// The charter in force.
     pub fn charter(&self) -> &Charter {
-        let SpineItem::Charter(charter) = &self.spine[&digest("spine", b"charter")];
+        let SpineItem::Charter(charter) = &*self.spine[&charter_place()];
         charter
     }
 
     /// Puts another in its place.
     pub(super) fn set_charter(&mut self, charter: Charter) {
-        self.spine.insert(digest("spine", b"charter"), SpineItem::Charter(charter));
+        self.spine.insert(charter_place(), Arc::new(SpineItem::Charter(charter)));
+    }
+
+    /// What a block with entries changes, taken to be valid.
+    pub fn follow(&mut self, block: &Block) {
+        self.forget_tickets(block.header.time);
+        for entry in &block.entries {
+            self.apply(block.header.height, block.header.time, entry);
+        }
+    }
+
+    /// Whether there is a ticket to forget.
+    pub fn has_expired_tickets(&self, time: Timestamp) -> bool {
+        self.tickets.keys().next().is_some_and(|place| place[..8] < time.0.to_be_bytes()[..])
     }
 
     /// SPEC 4.6: what a block with entries does first.
@@ -194,18 +214,18 @@ impl Facts {
                 }
             }
             Kind::Suspend(suspend) => {
-                if let Some(standing) = self.standing.get_mut(&suspend.subject.0) {
+                if let Some(standing) = self.standing_mut(&suspend.subject.0) {
                     standing.suspensions = suspend.number;
                     standing.suspension = Some((suspend.until, height, suspend.reason));
                 }
             }
             Kind::Release(release) => {
-                if let Some(standing) = self.standing.get_mut(&release.subject.0) {
+                if let Some(standing) = self.standing_mut(&release.subject.0) {
                     standing.suspension = None;
                 }
             }
             Kind::Rotate(rotate) => {
-                let Some(standing) = self.standing.get_mut(&rotate.subject.0) else { return };
+                let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
                 (standing.keys.sequence, standing.keys.current) = (last.sequence, last.key);
                 standing.keys.next = last.next;
@@ -216,6 +236,10 @@ impl Facts {
                 }
             }
         }
+    }
+
+    fn standing_mut(&mut self, node: &Bytes32) -> Option<&mut Standing> {
+        self.standing.get_mut(node).map(Arc::make_mut)
     }
 
     fn admit(&mut self, height: u64, admit: &Admit) {
@@ -247,20 +271,36 @@ impl Facts {
             suspension,
             rotated,
         };
-        self.standing.insert(node, standing);
+        self.standing.insert(node, Arc::new(standing));
     }
 
     /// SPEC 7.3: the state root, and the spine's.
     pub fn roots(&self) -> (Bytes32, Bytes32) {
-        let spine = map_root(&self.spine);
+        let last = LAST.take();
+        let last = last.as_ref();
         let maps = [
-            map_root(&self.standing),
-            map_root(&self.gone),
-            map_root(&self.keys),
-            map_root(&self.tickets),
-            spine,
+            root_of(&self.standing, last.map(|(it, roots)| (&it.standing, roots[0]))),
+            root_of(&self.gone, last.map(|(it, roots)| (&it.gone, roots[1]))),
+            root_of(&self.keys, last.map(|(it, roots)| (&it.keys, roots[2]))),
+            root_of(&self.tickets, last.map(|(it, roots)| (&it.tickets, roots[3]))),
+            root_of(&self.spine, last.map(|(it, roots)| (&it.spine, roots[4]))),
         ];
-        (digest("state", &maps.concat()), spine)
+        LAST.set(Some((self.clone(), maps)));
+        (digest("state", &maps.concat()), maps[4])
+    }
+}
+
+thread_local! {
+    /// The facts whose roots were asked for last, and the roots of their maps: most blocks leave most maps as they were.
+    static LAST: RefCell<Option<(Facts, [Bytes32; 5])>> = const { RefCell::new(None) };
+}
+
+type Map<T> = BTreeMap<Bytes32, T>;
+
+fn root_of<T: Serialize + PartialEq>(map: &Map<T>, known: Option<(&Map<T>, Bytes32)>) -> Bytes32 {
+    match known {
+        Some((same, root)) if same == map => root,
+        Some(_) | None => map_root(map),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ids and roots by the formulas of SPEC 1, 2, 6 and 7, on plain slices and sorted lists.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use frith_protocol::encoding::{Hash, encode};
@@ -9,16 +9,34 @@ use frith_protocol::identity::{Claim, Inception, PublicKey, Rotation, Signature}
 use frith_protocol::state::Consent;
 use serde::Serialize;
 
-use crate::people::was_signed;
+use crate::ink::{self, Memo};
 
 /// 32 bytes; here nothing is typed more finely, so that no conversion of the engine's is used.
 pub type Bytes32 = [u8; 32];
 
 pub(super) const ZERO: Bytes32 = [0; 32];
 
+thread_local! {
+    /// A label is itself hashed: once will do.
+    static LABELLED: RefCell<Vec<(String, blake3::Hasher)>> = RefCell::default();
+    static NODE_IDS: RefCell<Memo<(PublicKey, Hash), Bytes32>> = RefCell::default();
+    static INTRODUCIBLE: RefCell<Memo<PublicKey, bool>> = RefCell::default();
+}
+
 /// SPEC 1.3.
 pub fn digest(label: &str, bytes: &[u8]) -> Bytes32 {
-    blake3::derive_key(&format!("frith 2026-11 {label} v1"), bytes)
+    let hasher = LABELLED.with_borrow_mut(|labelled| {
+        let named = |label: &str| blake3::Hasher::new_derive_key(&format!("frith 2026-11 {label} v1"));
+        match labelled.iter().find(|(known, _)| *known == label) {
+            Some((_, hasher)) => hasher.clone(),
+            None => {
+                let hasher = named(label);
+                labelled.push((label.to_owned(), hasher.clone()));
+                hasher
+            }
+        }
+    });
+    { hasher }.update(bytes).finalize().into()
 }
 
 /// SPEC 1.4: the digest of an encoding.
@@ -28,7 +46,10 @@ pub fn digest_of<T: Serialize>(label: &str, value: &T) -> Bytes32 {
 
 /// SPEC 2.1: version and algorithm, then key and commitment.
 pub fn node_id(inception: &Inception) -> Bytes32 {
-    digest_of("inception", &(1u8, 0u8, inception.key, inception.next))
+    let Inception { key, next, possession: _ } = inception;
+    NODE_IDS.with_borrow_mut(|known| {
+        *known.entry((*key, *next)).or_insert_with(|| digest_of("inception", &(1u8, 0u8, key, next)))
+    })
 }
 
 /// SPEC 2.1: what possession signs.
@@ -48,7 +69,7 @@ pub fn endorsement(subject: Bytes32, node: Bytes32, sequence: u32) -> Bytes32 {
 }
 
 /// SPEC 2.4: what a rotation signs.
-pub(super) fn rotation(node: Bytes32, rotation: &Rotation) -> Bytes32 {
+pub fn rotation(node: Bytes32, rotation: &Rotation) -> Bytes32 {
     let mut bytes = vec![1, 0, 32];
     bytes.extend(node);
     bytes.extend(encode(&(rotation.sequence, rotation.key, rotation.next)));
@@ -68,33 +89,18 @@ pub fn consent(terms: Bytes32, consent: &Consent) -> Bytes32 {
 
 /// SPEC 1.6, by decompressing the point and compressing it again.
 pub(super) fn may_be_introduced(key: &PublicKey) -> bool {
-    let compressed = CompressedEdwardsY(key.0);
-    compressed.decompress().is_some_and(|point| point.compress() == compressed && !point.is_small_order())
+    INTRODUCIBLE.with_borrow_mut(|known| {
+        *known.entry(*key).or_insert_with(|| {
+            let compressed = CompressedEdwardsY(key.0);
+            let point = compressed.decompress();
+            point.is_some_and(|point| point.compress() == compressed && !point.is_small_order())
+        })
+    })
 }
 
-thread_local! {
-    /// What was found to hold: the model asks the same again and again.
-    static HELD: RefCell<HashSet<(PublicKey, Bytes32, Signature)>> = RefCell::default();
-}
-
-/// Forgets what was found to hold: histories have little in common.
-pub fn forget_held() {
-    HELD.take();
-}
-
-/// SPEC 1.5, one by one.
+/// SPEC 1.5.
 pub(super) fn holds(key: &PublicKey, digest: &Bytes32, signature: &Signature) -> bool {
-    let asked = (*key, *digest, *signature);
-    let claim = Claim { key: *key, digest: Hash(*digest), signature: *signature };
-    if was_signed(&claim) || HELD.with_borrow(|held| held.contains(&asked)) {
-        return true;
-    }
-    let holds = ed25519_zebra::VerificationKey::try_from(key.0)
-        .is_ok_and(|key| key.verify(&ed25519_zebra::Signature::from_bytes(&signature.bytes), digest).is_ok());
-    if holds {
-        HELD.with_borrow_mut(|held| held.insert(asked));
-    }
-    holds
+    ink::holds(&Claim { key: *key, digest: Hash(*digest), signature: *signature })
 }
 
 /// SPEC 6.3: RFC 6962, as its section 2.1 defines it.
@@ -135,11 +141,13 @@ fn subtree(leaves: &[(Bytes32, Bytes32)]) -> Bytes32 {
     if let [(_, leaf)] = leaves {
         return *leaf;
     }
-    let differs = (0..256).find(|at| leaves.iter().any(|(key, _)| bit(key, *at) != bit(&leaves[0].0, *at)));
+    // They are sorted: where any two differ first, the first and the last do.
+    let (first, last) = (&leaves[0].0, &leaves[leaves.len() - 1].0);
+    let differs = (0..256).find(|at| bit(first, *at) != bit(last, *at));
     let at = differs.expect("keys of a map differ somewhere");
-    let (left, right): (Vec<_>, Vec<_>) = leaves.iter().partition(|(key, _)| !bit(key, at));
+    let (left, right) = leaves.split_at(leaves.partition_point(|(key, _)| !bit(key, at)));
     let mut bytes = at.to_le_bytes().to_vec();
-    bytes.extend(subtree(&left));
-    bytes.extend(subtree(&right));
+    bytes.extend(subtree(left));
+    bytes.extend(subtree(right));
     digest("map branch", &bytes)
 }

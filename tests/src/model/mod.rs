@@ -1,8 +1,10 @@
 //! The naive model: a log, and what it amounts to.
 //!
 //! Written from `SPEC.md` alone, before the engine's own rules were read. It shares with the engine the plain types of what is signed
-//! and stored, and the encoding; ids, roots, signatures and rules are its own. It is as simple as it can be: every question folds the
-//! whole log again from genesis. So it is slow, and where it differs from the engine, one of the two misreads the rules.
+//! and stored, and the encoding; ids, roots, signatures and rules are its own. It is as simple as it can be: whole maps, hashed whole,
+//! block after block, and [`Model::fold`] does all of it again from genesis: each random history ends with that. What is dear and asked
+//! again and again (digests of keys, signatures, the root of a map that is still the same) is remembered; nothing is kept up to date
+//! cleverly. Where it differs from the engine, one of the two misreads the rules.
 //!
 //! What it found so far: SPEC 2.1 did not say that version and algorithm are under the `NodeId`.
 
@@ -33,6 +35,13 @@ pub struct Model {
     genesis: Header,
     log: Vec<Arc<Block>>,
     head: Header,
+    /// What follows from these, each as plain as can be, kept from one block to the next.
+    domain: Bytes32,
+    facts: Arc<Facts>,
+    head_id: Bytes32,
+    /// Of genesis and the blocks in the log.
+    ids: Vec<Bytes32>,
+    log_root: Bytes32,
 }
 
 /// SPEC 1.4.
@@ -52,7 +61,8 @@ impl Model {
     /// What is wrong with the charter or its signatures.
     pub fn found(founded: &Founded) -> Result<Model, No> {
         charters::check_founded(founded)?;
-        let (state, spine) = Facts::genesis(&founded.charter).roots();
+        let facts = Arc::new(Facts::genesis(&founded.charter));
+        let (state, spine) = facts.roots();
         let genesis = Header {
             epoch: 1,
             height: 0,
@@ -64,13 +74,23 @@ impl Model {
             spine_root: Hash(spine),
             log_root: Hash(log_root(&[])),
         };
-        let founding = founded.charter.clone();
-        Ok(Model { founding, head: genesis.clone(), genesis, log: Vec::new() })
+        let (head_id, head) = (block_id(&genesis), genesis.clone());
+        Ok(Model {
+            founding: founded.charter.clone(),
+            genesis,
+            log: Vec::new(),
+            head,
+            domain: digest_of("domain", &founded.charter),
+            facts,
+            head_id,
+            ids: vec![head_id],
+            log_root: log_root(&[head_id]),
+        })
     }
 
     /// The domain (SPEC 1.4).
     pub fn domain(&self) -> Bytes32 {
-        digest_of("domain", &self.founding)
+        self.domain
     }
 
     /// The newest block, heartbeats included.
@@ -89,14 +109,14 @@ impl Model {
     }
 
     /// What the log amounts to, after all of it.
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> Arc<Facts> {
+        Arc::clone(&self.facts)
+    }
+
+    /// The same, folded from genesis over all of the log.
+    pub fn fold(&self) -> Facts {
         let mut facts = Facts::genesis(&self.founding);
-        for block in &self.log {
-            facts.forget_tickets(block.header.time);
-            for entry in &block.entries {
-                facts.apply(block.header.height, block.header.time, entry);
-            }
-        }
+        self.log.iter().for_each(|block| facts.follow(block));
         facts
     }
 
@@ -107,13 +127,15 @@ impl Model {
     pub fn judge(&self, time: Timestamp, entry: &Entry) -> Result<(), No> {
         rules::check_signatures(entry)?;
         let mut facts = self.facts();
-        facts.forget_tickets(time);
+        if facts.has_expired_tickets(time) {
+            Arc::make_mut(&mut facts).forget_tickets(time);
+        }
         rules::judge(self, &facts, self.head.height + 1, time, entry)
     }
 
     /// A header on the head with every root right, whether or not the entries are valid.
     pub fn header_at(&self, height: u64, time: Timestamp, entries: &[Entry]) -> Header {
-        let mut facts = self.facts();
+        let mut facts = Facts::clone(&self.facts);
         let epoch = facts.charter().epoch;
         if !entries.is_empty() {
             facts.forget_tickets(time);
@@ -123,19 +145,19 @@ impl Model {
         Header {
             epoch,
             height,
-            parent: BlockId(block_id(&self.head)),
-            previous: BlockId(block_id(self.last())),
+            parent: BlockId(self.head_id),
+            previous: BlockId(self.last_id()),
             time,
             entries_root: Hash(entries_root(entries)),
             state_root: Hash(state),
             spine_root: Hash(spine),
-            log_root: Hash(self.log_root()),
+            log_root: Hash(self.log_root),
         }
     }
 
     /// The state after these entries, each judged in the state just before it (SPEC 6.8).
     fn after(&self, height: u64, time: Timestamp, entries: &[Entry]) -> Result<Facts, No> {
-        let mut facts = self.facts();
+        let mut facts = Facts::clone(&self.facts);
         if entries.is_empty() {
             return Ok(facts);
         }
@@ -148,10 +170,8 @@ impl Model {
         Ok(facts)
     }
 
-    /// SPEC 6.4, for the block after the newest with entries.
-    fn log_root(&self) -> Bytes32 {
-        let headers = std::iter::once(&self.genesis).chain(self.log.iter().map(|block| &block.header));
-        log_root(&headers.map(block_id).collect::<Vec<_>>())
+    fn last_id(&self) -> Bytes32 {
+        self.ids[self.ids.len() - 1]
     }
 
     /// Whether `block` may follow: on the head, or, if `skipped`, on the newest block with entries and heartbeats that nobody has seen.
@@ -162,10 +182,10 @@ impl Model {
         let Block { header, entries } = block;
         check_body(entries)?;
         let last = self.last();
-        if header.epoch != self.facts().charter().epoch {
+        if header.epoch != self.facts.charter().epoch {
             return Err("6.2 epoch");
         }
-        if header.previous != BlockId(block_id(last)) {
+        if header.previous != BlockId(self.last_id()) {
             return Err("6.1 previous");
         }
         if skipped {
@@ -181,7 +201,7 @@ impl Model {
             if header.height != self.head.height + 1 {
                 return Err("6.2 height");
             }
-            if header.parent != BlockId(block_id(&self.head)) {
+            if header.parent != BlockId(self.head_id) {
                 return Err("6.2 parent");
             }
             if header.time <= self.head.time {
@@ -191,7 +211,7 @@ impl Model {
         if header.entries_root.0 != entries_root(entries) {
             return Err("6.3 entries root");
         }
-        if header.log_root.0 != self.log_root() {
+        if header.log_root.0 != self.log_root {
             return Err("6.4 log root");
         }
         let (state, spine) = self.after(header.height, header.time, entries)?.roots();
@@ -206,9 +226,13 @@ impl Model {
 
     /// Adds a block that passed [`Model::check`].
     pub fn push(&mut self, block: &Arc<Block>) {
-        self.head = block.header.clone();
+        (self.head_id, self.head) = (block_id(&block.header), block.header.clone());
         if !block.entries.is_empty() {
             self.log.push(Arc::clone(block));
+            Arc::make_mut(&mut self.facts).follow(block);
+            self.ids.push(self.head_id);
+            // SPEC 6.4, for the block after this one.
+            self.log_root = log_root(&self.ids);
         }
     }
 }
