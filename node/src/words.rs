@@ -84,6 +84,71 @@ pub fn rough_span(ms: u64) -> String {
     format!("{} {name}", ms / unit)
 }
 
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// A moment as people and programs write it: `2026-11-28T12:30:00.000Z`, from milliseconds since 1970.
+pub fn utc(ms: u64) -> String {
+    let (mut day, of_day) = (ms / DAY_MS, ms % DAY_MS);
+    let mut year = 1970;
+    // Whole cycles of the calendar first, so that no moment takes long.
+    let (cycles, in_cycle) = (day / 146_097, day % 146_097);
+    (year, day) = (year + 400 * cycles, in_cycle);
+    while day >= days_of_year(year) {
+        day -= days_of_year(year);
+        year += 1;
+    }
+    let mut month = 0;
+    while day >= days_of_month(year, month) {
+        day -= days_of_month(year, month);
+        month += 1;
+    }
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
+    format!("{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", month + 1, day + 1)
+}
+
+/// Milliseconds since 1970 from a moment as [`utc`] writes it, with or without its fraction; `None` if it is none.
+pub fn utc_ms(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let number = |text: &str, digits: usize| {
+        (text.len() == digits && text.bytes().all(|c| c.is_ascii_digit()))
+            .then(|| text.parse::<u64>().ok())?
+    };
+    let mut date = date.split('-');
+    let (year, month) = (number(date.next()?, 4)?, number(date.next()?, 2)?.checked_sub(1)?);
+    let day = number(date.next()?, 2)?.checked_sub(1)?;
+    let (time, milli) =
+        time.split_once('.').map_or(Some((time, 0)), |(time, ms)| Some((time, number(ms, 3)?)))?;
+    let mut time = time.split(':');
+    let [hour, minute, second] = [time.next()?, time.next()?, time.next()?].map(|part| number(part, 2));
+    let (hour, minute, second) = (hour?, minute?, second?);
+    let is_moment = date.next().is_none()
+        && time.next().is_none()
+        && year >= 1970
+        && month < 12
+        && day < days_of_month(year, month)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    let days: u64 = (1970..year).map(days_of_year).sum::<u64>()
+        + (0..month.min(12)).map(|month| days_of_month(year, month)).sum::<u64>()
+        + day;
+    is_moment.then_some(days * DAY_MS + hour * 3_600_000 + minute * 60_000 + second * 1000 + milli)
+}
+
+fn days_of_year(year: u64) -> u64 {
+    if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) { 366 } else { 365 }
+}
+
+/// Months are counted from zero.
+fn days_of_month(year: u64, month: u64) -> u64 {
+    match month {
+        1 => days_of_year(year) - 337,
+        3 | 5 | 8 | 10 => 30,
+        _ => 31,
+    }
+}
+
 /// A number of things: `1 peer`, `2 peers`.
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -107,6 +172,37 @@ mod tests {
             ["", "10", "s", "-1s", "1.5h", "10 s", "10y", "99999999999999999999s", "9999999999999999d"]
         {
             span_ms(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_764_333_000_123, "2025-11-28T12:30:00.123Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(utc(ms), text);
+            assert_eq!(utc_ms(text), Some(ms));
+        }
+        assert_eq!(utc_ms("2025-11-28T12:30:00Z"), Some(1_764_333_000_000));
+        assert_eq!(utc(u64::MAX).len(), "584556019-04-03T14:25:51.615Z".len());
+        for text in [
+            "2025-11-28",
+            "2025-02-29T00:00:00Z",
+            "2025-13-01T00:00:00Z",
+            "2025-00-01T00:00:00Z",
+            "2025-11-28T24:00:00Z",
+            "2025-11-28T12:30:00",
+            "1969-12-31T23:59:59Z",
+            "2025-11-28T12:30:00.1Z",
+            "2025-11-+8T12:30:00Z",
+            "Z",
+            "TZ",
+        ] {
+            assert_eq!(utc_ms(text), None, "{text}");
         }
     }
 

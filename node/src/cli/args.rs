@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use frith_protocol::state::Reason;
+use frith_protocol::time::Timestamp;
 use libp2p::Multiaddr;
 
 use crate::addresses::{parse, parse_dialable};
 use crate::config::{LogFormat, Overrides};
-use crate::words::span_ms;
+use crate::control::Since;
+use crate::runtime::now;
+use crate::words::{span_ms, utc_ms};
 
 const TOUR: &str = "\
 A domain on four machines (a, b, c, d), each with a directory of its own:
@@ -22,7 +25,7 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
   each:  frith run --dir D
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
-Look:        frith status · members · pending · log · why NODE
+Look:        frith status · members · pending · log · watch · why NODE
 Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · rotate · amend · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
@@ -78,8 +81,19 @@ Examples: frith invite --role member --uses 3 --for 1d --dir D
     #[command(after_help = "Example: frith pending --dir D, then: frith endorse ID --dir D")]
     Pending(PendingArgs),
     /// The log's blocks that carry entries, newest first.
-    #[command(after_help = "Example: frith log --limit 5 --dir D")]
+    #[command(after_help = "\
+Examples: frith log --limit 5 --dir D
+          frith log --since 41 --json --dir D     all after height 41, oldest first
+          frith log --since 2h --dir D")]
     Log(LogArgs),
+    /// Tell what changes, as it happens: blocks, standings, alarms, what waits for the operator, who is connected.
+    #[command(after_help = "\
+Examples: frith watch --dir D
+          frith watch --json --since 41 --dir D | while read -r line; do …; done
+
+With --json each line is one JSON object; `what` names its kind: here, final, standing, phase, alarm, waiting, met, lapsed, connected, \
+disconnected, missed, stopped. It goes on until Ctrl-C or SIGTERM, or until the node stops.")]
+    Watch(WatchArgs),
     /// Why a node is what it is: who admitted it, when, under what; who revoked it.
     #[command(after_help = "Example: frith why 3fa921 --dir D")]
     Why(NodeArgs),
@@ -321,12 +335,40 @@ pub(super) struct PendingArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
-    /// At most so many blocks.
-    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
-    pub(super) limit: usize,
+    /// At most so many blocks. [default: 20; with --since: all]
+    #[arg(long, value_parser = at_least_one)]
+    pub(super) limit: Option<usize>,
     /// Only blocks below this height.
     #[arg(long)]
     pub(super) below: Option<u64>,
+    /// Only blocks after this height, or after this time: 2h ago, 2026-11-28T12:30:00Z, @MILLISECONDS. Oldest first.
+    #[arg(long, value_name = "HEIGHT|TIME", value_parser = parse_since)]
+    pub(super) since: Option<Since>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchArgs {
+    /// First what happened after this height, or after this time: 2h ago, 2026-11-28T12:30:00Z, @MILLISECONDS.
+    #[arg(long, value_name = "HEIGHT|TIME", value_parser = parse_since)]
+    pub(super) since: Option<Since>,
+}
+
+/// A height, a span before now, or a moment.
+fn parse_since(text: &str) -> Result<Since, String> {
+    let moment = |ms: u64| Since::Time(Timestamp(ms));
+    if let Some(ms) = text.strip_prefix('@') {
+        return ms.parse().map(moment).map_err(|e| format!("milliseconds since 1970, as JSON has them: {e}"));
+    }
+    if text.chars().all(|c| c.is_ascii_digit()) {
+        return text.parse().map(Since::Height).map_err(|e| format!("a height: {e}"));
+    }
+    if let Some(ms) = utc_ms(text) {
+        return Ok(moment(ms));
+    }
+    let ago = span_ms(text).map_err(|_| {
+        "a height like 41, a span before now like 2h, a moment like 2026-11-28T12:30:00Z, or @ and milliseconds since 1970".to_string()
+    })?;
+    Ok(moment(now().0.saturating_sub(ago)))
 }
 
 #[derive(Debug, Args)]

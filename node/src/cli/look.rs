@@ -1,4 +1,4 @@
-//! `status`, `members`, `pending`, `log`, `why`, `anchor`, `metrics`, `wait`: looking at a running node.
+//! `status`, `members`, `pending`, `why`, `anchor`, `metrics`, `wait`: looking at a running node.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::act::warn_of_too_few_addresses;
-use super::args::{LogArgs, NodeArgs, PendingArgs, WaitArgs, WaitFor};
+use super::args::{NodeArgs, PendingArgs, WaitArgs, WaitFor};
 use super::output::{Out, table};
 use super::{CommandError, Done};
-use crate::control::views::{BlockView, MemberView, MembersView, PendingView, WhyView};
+use crate::control::views::{MemberView, MembersView, PendingView, WhyView};
 use crate::control::{Client, ClientError, Condition, Request};
 use crate::home::Home;
 use crate::runtime::now;
@@ -31,7 +31,7 @@ pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, CommandError>
     })
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".into(),
@@ -149,7 +149,7 @@ pub(super) fn members(home: &Home, out: Out) -> Done {
     })
 }
 
-fn until(at: Timestamp) -> String {
+pub(super) fn until(at: Timestamp) -> String {
     let now = now();
     if at < now {
         format!("{} ago", rough_span(now.since(at)))
@@ -201,30 +201,6 @@ pub(super) fn pending(home: &Home, args: PendingArgs, out: Out) -> Done {
             )
         };
         pending.iter().map(line).collect()
-    })
-}
-
-pub(super) fn log(home: &Home, args: LogArgs, out: Out) -> Done {
-    let LogArgs { limit, below } = args;
-    let blocks: Vec<BlockView> = read(ask(home, &Request::Log { below, limit })?)?;
-    out.result(&blocks, || {
-        if blocks.is_empty() {
-            return "no block with entries is held here\n".into();
-        }
-        let mut text = String::new();
-        for block in &blocks {
-            text.push_str(&format!(
-                "height {}  {}  block {}\n",
-                block.height,
-                until(block.time),
-                block.block
-            ));
-            for entry in &block.entries {
-                let by: Vec<String> = entry.endorsed_by.iter().map(NodeId::short).collect();
-                text.push_str(&format!("  {}; endorsed by {}\n", entry.what, by.join(", ")));
-            }
-        }
-        text
     })
 }
 

@@ -3,6 +3,7 @@
 mod act;
 mod amend;
 mod args;
+mod feed;
 mod found;
 mod live;
 mod look;
@@ -186,7 +187,8 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Status => look::status(&home()?, out),
         Command::Members => look::members(&home()?, out),
         Command::Pending(args) => look::pending(&home()?, args, out),
-        Command::Log(args) => look::log(&home()?, args, out),
+        Command::Log(args) => feed::log(&home()?, args, out),
+        Command::Watch(args) => feed::watch(&home()?, args, out),
         Command::Why(args) => look::why(&home()?, args, out),
         Command::Anchor => look::anchor(&home()?, out),
         Command::Metrics => look::metrics(&home()?, out),

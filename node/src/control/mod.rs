@@ -9,6 +9,7 @@
 //! There is no remote control: who may open the socket may do all that the node's operator may.
 
 mod client;
+pub mod feed;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use crate::amendment::Wish;
 pub use client::{Client, ClientError};
+pub use feed::Since;
 pub use server::{Asked, BindError, Listener};
 
 /// The version of this conversation.
@@ -35,8 +37,11 @@ const _: () = assert!(REQUEST_BYTES_MAX >= 4 * frith_protocol::limits::CHARTER_B
 pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Connections at one time.
 pub const CONNECTIONS_MAX: usize = 64;
-/// Items in one reply: members, blocks.
+/// Items in one reply: members, entries of blocks, what happened.
 pub const PAGE_MAX: usize = 1000;
+/// Requests that wait for something to happen, at one time: others need connections, too.
+pub const WATCHERS_MAX: usize = 16;
+const _: () = assert!(2 * WATCHERS_MAX <= CONNECTIONS_MAX);
 
 /// What can be asked of a running node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,13 +57,25 @@ pub enum Request {
     },
     /// What waits for this operator, or for others'?
     Pending {},
-    /// Which final blocks have entries, newest first?
+    /// Which final blocks have entries? Newest first; oldest first with `since`. A page at a time, which may be shorter than `limit`.
     Log {
         /// Those below this height.
         #[serde(default)]
         below: Option<u64>,
+        /// Those after this height or time.
+        #[serde(default)]
+        since: Option<Since>,
         /// At most so many.
         limit: usize,
+    },
+    /// What changes? Answered as soon as something has happened.
+    Watch {
+        /// Where the last answer ended; none at first, which is answered at once with what is now.
+        #[serde(default)]
+        next: Option<u64>,
+        /// At first: also what happened after this, but for blocks, which `log` gives.
+        #[serde(default)]
+        since: Option<Since>,
     },
     /// Why is this node what it is here? By its identity or the beginning of it.
     Why {

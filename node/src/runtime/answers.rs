@@ -43,10 +43,11 @@ impl Host {
             Request::Wait { until, timeout_ms } => {
                 return self.wait(until, Duration::from_millis(timeout_ms).min(WAIT_MAX), asker);
             }
+            Request::Watch { next, since } => return self.watch(next, since, now, asker),
             Request::Metrics {} => Ok(json!({ "prometheus": self.network.metrics() })),
             Request::Members { after } => self.members(after, now).map(|view| to_value(&view)),
             Request::Pending {} => Ok(to_value(&self.pending(now))),
-            Request::Log { below, limit } => self.log(below, limit).map(|view| to_value(&view)),
+            Request::Log { below, since, limit } => self.log(below, since, limit).map(|view| to_value(&view)),
             Request::Why { node } => self.why(&node, now).map(|view| to_value(&view)),
             Request::Endorse { id } => self.endorse(&id, now),
             Request::Deny { id } => self.decline(&id),

@@ -6,15 +6,15 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Charter, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate, State,
-    Statement, StatementId, Subject, Suspend, TicketTerms,
+    Admit, AdmittedBy, Block, Charter, Effective, Entry, Grounds, Header, Kind, Reason, Release, Revoke,
+    Rotate, State, Statement, StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
 use super::amending::{add_changes, seat_that_waits};
 use super::host::Host;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
-use crate::control::{PAGE_MAX, Refusal};
+use crate::control::{PAGE_MAX, Refusal, Since};
 use crate::words::rough_span;
 
 /// Fewer digits of an identity are too few to name it by.
@@ -112,7 +112,7 @@ pub(super) fn state_of(core: &Core) -> Result<&State, Refusal> {
     })
 }
 
-fn effective_word(effective: Effective) -> &'static str {
+pub(super) fn effective_word(effective: Effective) -> &'static str {
     match effective {
         Effective::Yes => "yes",
         Effective::Unknown => "unknown",
@@ -189,20 +189,36 @@ impl Host {
         core.proposals().map(|(_, proposal)| view(proposal)).collect()
     }
 
-    pub(super) fn log(&self, below: Option<u64>, limit: usize) -> Result<Vec<BlockView>, Refusal> {
+    /// Newest first, or oldest first of those after `since`: a page of them, which has one block at least.
+    pub(super) fn log(
+        &self,
+        below: Option<u64>,
+        since: Option<Since>,
+        limit: usize,
+    ) -> Result<Vec<BlockView>, Refusal> {
         state_of(self.core())?;
         let chain = self.core().chain().into_iter();
-        let blocks = chain.flat_map(|chain| chain.recent_blocks()).map(|held| &held.block);
-        Ok(blocks
+        let is_since = |header: &Header| match since {
+            None => true,
+            Some(Since::Height(height)) => header.height > height,
+            Some(Since::Time(time)) => header.time > time,
+        };
+        let newest_first =
+            chain.flat_map(|chain| chain.recent_blocks()).map(|held| -> &Block { &held.block });
+        let mut blocks: Vec<&Block> = newest_first
             .filter(|block| below.is_none_or(|below| block.header.height < below))
-            .take(limit.min(PAGE_MAX))
-            .map(|block| BlockView {
-                height: block.header.height,
-                block: block.id(),
-                time: block.header.time,
-                entries: block.entries.iter().map(entry_view).collect(),
-            })
-            .collect())
+            .take_while(|block| is_since(&block.header))
+            .collect();
+        if since.is_some() {
+            blocks.reverse();
+        }
+        let mut items = 0;
+        let fits = |block: &&Block| {
+            let is_first = items == 0;
+            items += 1 + block.entries.len();
+            is_first || items <= PAGE_MAX
+        };
+        Ok(blocks.into_iter().take(limit).take_while(fits).map(block_view).collect())
     }
 
     /// What became of a proposal that is none any more, if it is in a block that this node still holds.
@@ -374,7 +390,7 @@ fn kind_of(subject: &Subject) -> &'static str {
     }
 }
 
-fn what_is_asked(subject: &Subject, state: Option<&State>) -> String {
+pub(super) fn what_is_asked(subject: &Subject, state: Option<&State>) -> String {
     match subject {
         // Whole, since operators compare it with what a newcomer's machine prints.
         Subject::Statement(statement) => what_is_said(statement, NodeId::to_string),
@@ -454,6 +470,15 @@ fn list(roles: &[String]) -> String {
     if roles.is_empty() { "no role".into() } else { printable(&roles.join(", ")) }
 }
 
+pub(super) fn block_view(block: &Block) -> BlockView {
+    BlockView {
+        height: block.header.height,
+        block: block.id(),
+        time: block.header.time,
+        entries: block.entries.iter().map(entry_view).collect(),
+    }
+}
+
 fn entry_view(entry: &Entry) -> EntryView {
     EntryView {
         statement: entry.statement.id(),
@@ -465,6 +490,6 @@ fn entry_view(entry: &Entry) -> EntryView {
 }
 
 /// What others wrote, without what could play tricks on a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

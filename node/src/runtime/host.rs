@@ -9,7 +9,6 @@ use frith_protocol::door::{
     Unsettled,
 };
 use frith_protocol::encoding::Hash;
-use frith_protocol::fault::Fault;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::joining::Origin;
 use frith_protocol::state::DomainId;
@@ -19,12 +18,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::checks::Incoming;
 use super::clock::Clock;
 use super::contacts::Contacts;
+use super::feed::Feed;
 use super::waits::Wait;
 use super::{Ended, LOOK_AT_CLOCK, Until};
 use crate::control::Reply;
+use crate::control::feed::Happening;
 use crate::home::Home;
 use crate::kill_point::kill_point;
-use crate::net::{GossipToken, NetEvent, Network, NotSent, Verdict};
+use crate::net::{GossipToken, Network, NotSent, Verdict};
 use crate::store::{Damage, Store, StoreError};
 
 /// Alarms that `status` shows, the newest ones.
@@ -48,7 +49,7 @@ pub(super) struct Joining {
 pub(super) struct Host {
     pub(super) home: Home,
     pub(super) domain: DomainId,
-    router: Router,
+    pub(super) router: Router,
     store: Store,
     pub(super) network: Network,
     pub(super) contacts: Contacts,
@@ -62,22 +63,23 @@ pub(super) struct Host {
     /// What was handled and is not stored yet.
     unsettled: Vec<Unsettled>,
     /// What is said once it is.
-    verdicts: Vec<(GossipToken, Verdict)>,
+    pub(super) verdicts: Vec<(GossipToken, Verdict)>,
     replies: Vec<(oneshot::Sender<Reply>, Reply)>,
     pub(super) waits: Vec<Wait>,
+    pub(super) feed: Feed,
     /// The state changed in a way that may change who is what.
-    standings_changed: bool,
+    pub(super) standings_changed: bool,
     /// When, by time alone, somebody may become something else than the network knows it as.
     look_again_at: Option<Timestamp>,
     /// A ticket may be over whose key lies here.
     tickets_changed: bool,
     /// The charter was amended: a fresh voting key may be needed, and others may be over.
     charter_changed: bool,
-    misbehaved: Vec<PublicKey>,
+    pub(super) misbehaved: Vec<PublicKey>,
     /// Who was told on this connection that we speak another version.
-    told_version: BTreeSet<PublicKey>,
+    pub(super) told_version: BTreeSet<PublicKey>,
     /// Who was named in the log on this connection for breaking a rule.
-    named: BTreeSet<PublicKey>,
+    pub(super) named: BTreeSet<PublicKey>,
     save_at: Instant,
     /// The transport must begin anew, under another key.
     has_rotated: bool,
@@ -113,6 +115,7 @@ impl Host {
             verdicts: Vec::new(),
             replies: Vec::new(),
             waits: Vec::new(),
+            feed: Feed::new(),
             standings_changed: true,
             look_again_at: None,
             tickets_changed: true,
@@ -155,6 +158,7 @@ impl Host {
         if let Some(why) = status.journal_lost {
             self.raise(in_words(&Alarm::JournalLost { why }));
         }
+        self.feed_state();
         self.contacts.begin(&self.network, &answered).await;
     }
 
@@ -204,115 +208,7 @@ impl Host {
             self.handle(Input::Tick).expect("time is nobody's fault");
             self.standings_changed = true;
         }
-    }
-
-    /// What came in from the network.
-    pub(super) fn input(&mut self, incoming: Incoming) {
-        match incoming {
-            Incoming::Message { from, what: Ok((domain, message)), gossip, claim } => {
-                if domain != self.domain {
-                    tracing::debug!(?from, %domain, "a message of a domain that this node does not live in");
-                    self.judge(gossip, Verdict::Ignore);
-                    return;
-                }
-                let input = match gossip {
-                    Some(_) => Input::Gossiped { from, message },
-                    None => Input::Received { from, message },
-                };
-                let verdict = match self.handle(input) {
-                    Ok(()) => Verdict::Accept,
-                    Err(Error::PeerMisbehaved { culprit, fault }) => {
-                        self.misbehaved(culprit, &fault);
-                        Verdict::Reject
-                    }
-                    Err(error @ (Error::Untimely(_) | Error::Refused(_))) => {
-                        tracing::debug!(?from, %error, "a message was of no use");
-                        Verdict::Ignore
-                    }
-                    Err(error @ Error::ApiMisuse(_)) => {
-                        tracing::error!(%error, "this is a fault of frith, please report it");
-                        Verdict::Ignore
-                    }
-                };
-                self.judge(gossip, verdict);
-                // Its sender may say more.
-                drop(claim);
-            }
-            Incoming::Message {
-                from,
-                what: Err(Fault::UnknownVersion { theirs, ours }),
-                gossip,
-                claim: _,
-            } => {
-                tracing::debug!(?from, theirs, ours, "a peer speaks another version");
-                self.judge(gossip, Verdict::Ignore);
-                // Once a connection: it may not be able to read this either, and would answer in the same way for ever.
-                if self.told_version.insert(from) {
-                    let message = Arc::new(Message::Unsupported { theirs, ours });
-                    let bytes = Envelope { domain: self.domain, message }.to_bytes();
-                    report_unsent(from, self.network.send(from, bytes));
-                }
-            }
-            Incoming::Message { from, what: Err(fault), gossip, claim: _ } => {
-                self.misbehaved(from, &fault);
-                self.judge(gossip, Verdict::Reject);
-            }
-            Incoming::Net(event) => self.net_event(event),
-            Incoming::Answered(key) => {
-                self.contacts.answered(key);
-                self.standings_changed = true;
-            }
-        }
-    }
-
-    fn judge(&mut self, gossip: Option<GossipToken>, verdict: Verdict) {
-        if let Some(token) = gossip {
-            self.verdicts.push((token, verdict));
-        }
-    }
-
-    /// A stranger that breaks rules is shown the door; a member may have caught our own fault, and is only named.
-    fn misbehaved(&mut self, key: PublicKey, fault: &Fault) {
-        let standing = self.core().standing_of(&key);
-        if standing > Standing::Stranger {
-            // Once a connection: nobody shall fill our disk with log lines.
-            if self.named.insert(key) {
-                tracing::warn!(peer = self.name_of(&key), ?standing, %fault, "a peer broke a rule");
-            }
-            return;
-        }
-        // Quietly: strangers shall not fill our disk with log lines.
-        tracing::debug!(?key, ?standing, %fault, "a peer broke a rule");
-        if self.core().state().is_some() {
-            self.misbehaved.push(key);
-        }
-    }
-
-    fn net_event(&mut self, event: NetEvent) {
-        match event {
-            NetEvent::Connected(key) => {
-                tracing::debug!(?key, "connected");
-                self.connected.insert(key, Standing::Stranger);
-                self.standings_changed = true;
-                for effects in self.router.connection(self.clock.now(), key, true) {
-                    self.take(effects);
-                }
-            }
-            NetEvent::Disconnected(key) => {
-                tracing::debug!(?key, "disconnected");
-                self.connected.remove(&key);
-                self.told_version.remove(&key);
-                self.named.remove(&key);
-                for effects in self.router.connection(self.clock.now(), key, false) {
-                    self.take(effects);
-                }
-            }
-            NetEvent::Listening(address) => tracing::info!(%address, "listening"),
-            NetEvent::Addresses { of, record, addresses } => self.contacts.learnt(of, record, addresses),
-            NetEvent::Received { .. } | NetEvent::Gossiped { .. } => {
-                unreachable!("messages come through the checks")
-            }
-        }
+        self.feed_time(now);
     }
 
     // ---- effects ----
@@ -359,6 +255,7 @@ impl Host {
         }
         if std::mem::take(&mut self.standings_changed) {
             self.tell_standings().await;
+            self.feed_connections();
         }
         for key in std::mem::take(&mut self.misbehaved) {
             self.network.forget(key).await;
@@ -368,6 +265,7 @@ impl Host {
             drop(asker.send(reply));
         }
         self.check_waits();
+        self.tell_watchers();
         if self.save_at <= Instant::now() {
             self.contacts.save(&mut self.store)?;
             self.save_at = Instant::now() + SAVE_EVERY;
@@ -418,6 +316,7 @@ impl Host {
             Event::Final { height, block, entries } => {
                 if entries > 0 {
                     tracing::info!(height, ?block, entries, "final");
+                    self.feed_block(height);
                     self.tickets_changed = true;
                     self.standings_changed = true;
                 } else {
@@ -435,6 +334,7 @@ impl Host {
             }
             Event::Synced { height } => {
                 tracing::info!(height, "the state is here");
+                self.feed_state();
                 self.standings_changed = true;
             }
             Event::Declined { by, why } => {
@@ -447,6 +347,9 @@ impl Host {
                 self.joining.failed = Some(why);
             }
             Event::Waiting { id, note } => {
+                if let Some(waits) = self.waiting(id, self.clock.latest()) {
+                    self.feed.happened(waits);
+                }
                 // Strangers can make these without end: the log names what endorsers propose.
                 if self.is_of_endorsers(&id) {
                     tracing::info!(%id, note, "something waits for an operator: see `frith pending`");
@@ -457,9 +360,11 @@ impl Host {
             Event::Endorsed { id } => tracing::info!(%id, "endorsed"),
             Event::Met { id, subject: _, endorsements } => {
                 tracing::info!(%id, endorsements = endorsements.len(), "a proposal met its rule");
+                self.feed.happened(Happening::Met { time: self.clock.latest(), id });
             }
             Event::Lapsed { id } => {
                 tracing::debug!(%id, "a proposal lapsed");
+                self.feed.happened(Happening::Lapsed { time: self.clock.latest(), id });
                 self.tickets_changed = true;
             }
             Event::Accepted { statement } => tracing::debug!(?statement, "an entry waits for a block"),
@@ -495,6 +400,7 @@ impl Host {
     /// Tells the operator something that asks for a person.
     pub(super) fn raise(&mut self, text: String) {
         tracing::error!("{text}");
+        self.feed.happened(Happening::Alarm { time: self.clock.latest(), why: text.clone() });
         if self.alarms.len() == ALARMS_KEPT {
             self.alarms.pop_front();
         }
@@ -512,7 +418,8 @@ impl Host {
 
     /// How long nothing need be done.
     pub(super) fn deadline(&self) -> Duration {
-        let core = self.router.next_deadline().into_iter().chain(self.look_again_at).min();
+        let coming = self.look_again_at.into_iter().chain(self.feed.next_change());
+        let core = self.router.next_deadline().into_iter().chain(coming).min();
         let core = core.map(|at| Duration::from_millis(at.since(self.clock.latest())));
         let instant = Instant::now();
         let waits = self.next_wait().map(|at| at.saturating_duration_since(instant));
@@ -542,7 +449,7 @@ impl Host {
     }
 }
 
-fn report_unsent(to: PublicKey, sent: Result<(), NotSent>) {
+pub(super) fn report_unsent(to: PublicKey, sent: Result<(), NotSent>) {
     match sent {
         Ok(()) => {}
         Err(NotSent::QueueFull) => tracing::debug!(?to, "a peer takes messages too slowly; one was dropped"),

@@ -6,12 +6,12 @@
 //! | file | holds |
 //! |---|---|
 //! | `checks` | decoding and signature checks, beside that task |
-//! | `host` | the core's inputs and effects |
+//! | `inputs`, `host` | the core's inputs and effects |
 //! | `clock` | the time that the core is given |
 //! | `contacts` | whom to be connected to |
 //! | `rotating` | the transport under the next key |
 //! | `amending` | voting keys, and the next charter |
-//! | `answers`, `explain`, `waits` | what the control socket is told |
+//! | `answers`, `explain`, `feed`, `waits` | what the control socket is told |
 
 mod amending;
 mod answers;
@@ -19,7 +19,9 @@ mod checks;
 mod clock;
 mod contacts;
 mod explain;
+mod feed;
 mod host;
+mod inputs;
 mod rotating;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,400 @@
+//! What changed here, for whoever watches ([`crate::control::feed`]).
+//!
+//! What happened lately is kept once, numbered, and not for anybody in particular. Of blocks only the height is kept: the log has the rest.
+//! **Invariant:** no watcher, however slow, makes the node keep more than [`KEPT_MAX`] happenings and one answer.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use frith_protocol::door::Phase;
+use frith_protocol::encoding::Hash;
+use frith_protocol::following::Chain;
+use frith_protocol::identity::NodeId;
+use frith_protocol::state::{Effective, State};
+use frith_protocol::time::Timestamp;
+use tokio::sync::oneshot;
+
+use super::answers::to_value;
+use super::explain::{block_view, effective_word, is_open, printable, state_of, what_is_asked};
+use super::host::Host;
+use crate::control::feed::{FeedView, Happening};
+use crate::control::views::BlockView;
+use crate::control::{PAGE_MAX, Refusal, Reply, Since, WATCHERS_MAX};
+
+/// So many happenings are kept, the newest ones.
+const KEPT_MAX: usize = 1024;
+
+/// A happening, as it is kept.
+#[derive(Clone, Debug)]
+enum Kept {
+    /// The block of this height is final, and has entries.
+    Final(u64),
+    /// Anything else. It is short.
+    Other(Happening),
+}
+
+/// Somebody who waits for whatever happens next.
+struct Watcher {
+    next: u64,
+    asker: oneshot::Sender<Reply>,
+}
+
+/// What happened lately, and who waits for what happens next.
+pub(super) struct Feed {
+    kept: VecDeque<Kept>,
+    /// The number of the next one.
+    next: u64,
+    /// When the newest of those happened that are not kept any more.
+    lost_until: Option<Timestamp>,
+    /// When somebody may become something else by time alone. More than that, as entries leave behind what is no more: each is looked at
+    /// again when it is due.
+    coming: BTreeSet<(Timestamp, NodeId)>,
+    /// What was told of this node last.
+    told: Option<(Phase, bool)>,
+    /// Who was said to be connected.
+    connected: BTreeSet<NodeId>,
+    watchers: Vec<Watcher>,
+}
+
+impl Feed {
+    pub(super) fn new() -> Feed {
+        Feed {
+            kept: VecDeque::new(),
+            next: 0,
+            lost_until: None,
+            coming: BTreeSet::new(),
+            told: None,
+            connected: BTreeSet::new(),
+            watchers: Vec::new(),
+        }
+    }
+
+    fn first(&self) -> u64 {
+        self.next - self.kept.len() as u64
+    }
+
+    fn keep(&mut self, kept: Kept, now: Timestamp) {
+        if self.kept.len() == KEPT_MAX {
+            let lost = self.kept.pop_front();
+            self.lost_until = match lost {
+                Some(Kept::Other(happening)) => Some(happening.time()),
+                // The log has it still.
+                Some(Kept::Final(_)) | None => self.lost_until,
+            };
+        }
+        debug_assert!(!matches!(&kept, Kept::Other(one) if one.time() > now), "it has not happened yet");
+        self.kept.push_back(kept);
+        self.next += 1;
+    }
+
+    pub(super) fn happened(&mut self, happening: Happening) {
+        let time = happening.time();
+        self.keep(Kept::Other(happening), time);
+    }
+
+    /// What happened from `next` on, as much as fits into an answer.
+    fn page(&self, next: u64, block_at: impl Fn(u64) -> Option<BlockView>) -> FeedView {
+        let first = self.first();
+        let (mut missed, mut number) = (first.saturating_sub(next), next.max(first));
+        let (mut happened, mut items) = (Vec::new(), 0);
+        for kept in self.kept.range((number - first) as usize..) {
+            let happening = match kept {
+                Kept::Other(happening) => Some(happening.clone()),
+                Kept::Final(height) => block_at(*height).map(Happening::Final),
+            };
+            items += match &happening {
+                Some(Happening::Final(block)) => 1 + block.entries.len(),
+                Some(_) | None => 1,
+            };
+            if items > PAGE_MAX && !happened.is_empty() {
+                break;
+            }
+            number += 1;
+            match happening {
+                Some(happening) => happened.push(happening),
+                // The log was pruned meanwhile.
+                None => missed += 1,
+            }
+        }
+        FeedView { next: number, missed, past: Vec::new(), happened }
+    }
+
+    /// When somebody may become something else by time alone.
+    pub(super) fn next_change(&self) -> Option<Timestamp> {
+        self.coming.first().map(|(at, _)| *at)
+    }
+
+    /// Remembers when `node` may become something else.
+    fn expect(&mut self, state: &State, node: NodeId, now: Timestamp) {
+        // What is until the end of time does not come.
+        let coming = state.may_change_at(&node, now).filter(|at| *at < Timestamp(u64::MAX));
+        self.coming.extend(coming.map(|at| (at, node)));
+    }
+
+    fn expect_all(&mut self, state: &State, now: Timestamp) {
+        self.coming.clear();
+        for (node, _) in state.members() {
+            self.expect(state, node, now);
+        }
+    }
+}
+
+/// What `node` became at `at` by time alone, if it did. (No admission begins after its block, but by a clock that is behind.)
+fn turned(state: &State, node: NodeId, at: Timestamp) -> Option<Happening> {
+    let before = Timestamp(at.0.checked_sub(1)?);
+    let (was, is) = (state.effective(&node, before), state.effective(&node, at));
+    let words = |effective| effective_word(effective).to_string();
+    (was != is && was != Effective::NotYet).then(|| Happening::Standing {
+        time: at,
+        node,
+        was: words(was),
+        is: words(is),
+    })
+}
+
+impl Host {
+    // ---- what happens ----
+
+    /// A block with entries is final.
+    pub(super) fn feed_block(&mut self, height: u64) {
+        let now = self.clock.latest();
+        self.feed.keep(Kept::Final(height), now);
+        let core = self.router.core(&self.domain).expect("the one core is never taken out");
+        let Some(chain) = core.chain() else { return };
+        match chain.recent_blocks().find(|held| held.block.header.height == height) {
+            Some(held) if held.block.entries.iter().all(|entry| entry.statement.subject().is_some()) => {
+                for node in held.block.entries.iter().filter_map(|entry| entry.statement.subject()) {
+                    self.feed.expect(chain.state(), node, now);
+                }
+            }
+            // A change of charter may touch anybody.
+            Some(_) | None => self.feed.expect_all(chain.state(), now),
+        }
+    }
+
+    /// The state is another than it was, and not by blocks.
+    pub(super) fn feed_state(&mut self) {
+        let now = self.clock.latest();
+        if let Some(state) = self.router.core(&self.domain).expect("the one core is never taken out").state()
+        {
+            self.feed.expect_all(state, now);
+        }
+    }
+
+    /// Somebody may have become something else by time, this node too.
+    pub(super) fn feed_time(&mut self, now: Timestamp) {
+        while let Some((at, node)) = self.feed.coming.first().copied().filter(|(at, _)| *at <= now) {
+            self.feed.coming.pop_first();
+            let Some(state) =
+                self.router.core(&self.domain).expect("the one core is never taken out").state()
+            else {
+                break;
+            };
+            let told = turned(state, node, at);
+            self.feed.expect(state, node, at);
+            told.into_iter().for_each(|happening| self.feed.happened(happening));
+        }
+        let here = self.phase_and_stale(now);
+        if self.feed.told.replace(here).is_some_and(|told| told != here) {
+            let (phase, stale) = here;
+            self.feed.happened(Happening::Phase { time: now, phase, stale });
+        }
+    }
+
+    /// Who of those that belong here is connected now, and was not; and the other way round.
+    pub(super) fn feed_connections(&mut self) {
+        let (core, time) = (self.core(), self.clock.latest());
+        let owner = |key| {
+            core.state().and_then(|state| state.owner_of(key).filter(|node| state.standing(node).is_some()))
+        };
+        let now: BTreeSet<NodeId> = self.connected.keys().filter_map(owner).collect();
+        let before = std::mem::replace(&mut self.feed.connected, now.clone());
+        for node in before.difference(&now).copied() {
+            self.feed.happened(Happening::Disconnected { time, node });
+        }
+        for node in now.difference(&before).copied() {
+            self.feed.happened(Happening::Connected { time, node });
+        }
+    }
+
+    fn phase_and_stale(&self, now: Timestamp) -> (Phase, bool) {
+        let core = self.core();
+        (core.phase(), core.effective(&core.node_id(), now).is_none())
+    }
+
+    // ---- who watches ----
+
+    /// Answers a request to watch, now or as soon as something has happened.
+    pub(super) fn watch(
+        &mut self,
+        next: Option<u64>,
+        since: Option<Since>,
+        now: Timestamp,
+        asker: oneshot::Sender<Reply>,
+    ) {
+        match next {
+            None => {
+                let reply = self.feed_begins(since, now).map(|view| to_value(&view));
+                self.reply(asker, reply);
+            }
+            Some(next) if next > self.feed.next => {
+                let why = "nothing has that number yet: this node was restarted; watch anew, with `since`";
+                self.reply(asker, Err(Refusal::bad(why)));
+            }
+            Some(next) => {
+                self.feed.watchers.retain(|watcher| !watcher.asker.is_closed());
+                if self.feed.watchers.len() >= WATCHERS_MAX {
+                    let why = format!("{WATCHERS_MAX} watch this node already");
+                    return self.reply(asker, Err(Refusal::refused(why)));
+                }
+                self.feed.watchers.push(Watcher { next, asker });
+            }
+        }
+    }
+
+    /// Whoever watches is told what happened since it last was.
+    pub(super) fn tell_watchers(&mut self) {
+        let end = self.feed.next;
+        let (told, waiting) =
+            std::mem::take(&mut self.feed.watchers).into_iter().partition(|watcher| watcher.next < end);
+        self.feed.watchers = waiting;
+        for Watcher { next, asker } in told {
+            drop(asker.send(Ok(to_value(&self.feed.page(next, |height| self.block_at(height))))));
+        }
+    }
+
+    fn block_at(&self, height: u64) -> Option<BlockView> {
+        self.core().chain()?.held(height).map(|held| block_view(&held.block))
+    }
+
+    /// The first answer: what happened after `since`, how it is now, and what waits for the operator.
+    fn feed_begins(&self, since: Option<Since>, now: Timestamp) -> Result<FeedView, Refusal> {
+        let core = self.core();
+        let (mut past, mut missed) = (Vec::new(), 0);
+        if let Some(since) = since {
+            let after = self.time_of(since)?;
+            // What came by time can be told of whoever stands still, also if it came before this process.
+            past = self.turned_since(state_of(core)?, after, now);
+            let lately = self.feed.kept.iter().filter_map(|kept| match kept {
+                // Blocks come from the log, and what waits follows below.
+                Kept::Final(_) | Kept::Other(Happening::Waiting { .. }) => None,
+                Kept::Other(happening) => Some(happening).filter(|one| one.time() > after),
+            });
+            let lately: Vec<Happening> = lately.filter(|one| !past.contains(one)).cloned().collect();
+            past.extend(lately);
+            past.sort_by_key(Happening::time);
+            if self.feed.lost_until.is_some_and(|lost| lost > after) {
+                missed = self.feed.first();
+            }
+            let too_many = past.len().saturating_sub(PAGE_MAX);
+            missed += past.drain(..too_many).count() as u64;
+        }
+        let (phase, stale) = self.phase_and_stale(now);
+        let (node, domain, height) = (core.node_id(), self.domain, core.head().map(|head| head.height));
+        let mut happened = vec![Happening::Here { time: now, node, domain, phase, stale, height }];
+        let open = core.proposals().filter(|(_, proposal)| is_open(core, proposal, now));
+        happened.extend(open.take(PAGE_MAX).filter_map(|(id, _)| self.waiting(*id, now)));
+        Ok(FeedView { next: self.feed.next, missed, past, happened })
+    }
+
+    /// A moment, from however it was said.
+    fn time_of(&self, since: Since) -> Result<Timestamp, Refusal> {
+        match since {
+            Since::Time(time) => Ok(time),
+            Since::Height(height) => {
+                let chain: Option<&Chain> = self.core().chain();
+                let blocks = chain.into_iter().flat_map(Chain::recent_blocks).map(|held| &held.block.header);
+                // Heartbeats are not kept: the newest block with entries up to there is as good.
+                let time = blocks.filter(|header| header.height <= height).map(|header| header.time).max();
+                Ok(time.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Who became something else by time alone after `after`, in order.
+    fn turned_since(&self, state: &State, after: Timestamp, now: Timestamp) -> Vec<Happening> {
+        let mut turned_then = BTreeSet::new();
+        for (node, _) in state.members() {
+            let mut at = after;
+            while let Some(next) = state.may_change_at(&node, at).filter(|at| *at <= now) {
+                turned_then.insert((next, node));
+                at = next;
+            }
+        }
+        turned_then.into_iter().filter_map(|(at, node)| turned(state, node, at)).collect()
+    }
+
+    /// A proposal, as something that waits.
+    pub(super) fn waiting(&self, id: Hash, time: Timestamp) -> Option<Happening> {
+        let core = self.core();
+        let (_, proposal) = core.proposals().find(|(of, _)| **of == id)?;
+        let asks = what_is_asked(&proposal.subject, core.state());
+        Some(Happening::Waiting { time, id, asks, note: printable(&proposal.note) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use frith_protocol::encoding::Hash;
+    use frith_protocol::state::BlockId;
+
+    use super::*;
+
+    fn lapsed(number: u64) -> Happening {
+        Happening::Lapsed { time: Timestamp(number), id: Hash([7; 32]) }
+    }
+
+    /// All that a watcher is told from `next` on, and how much it missed.
+    fn read(
+        feed: &Feed,
+        mut next: u64,
+        block_at: impl Fn(u64) -> Option<BlockView>,
+    ) -> (Vec<Happening>, u64) {
+        let (mut happened, mut missed) = (Vec::new(), 0);
+        while next < feed.next {
+            let page = feed.page(next, &block_at);
+            assert!(page.next > next, "a watcher would ask for ever");
+            (next, missed) = (page.next, missed + page.missed);
+            happened.extend(page.happened);
+        }
+        (happened, missed)
+    }
+
+    #[test]
+    fn a_watcher_is_told_everything_once_and_one_that_is_too_slow_how_much_it_missed() {
+        let mut feed = Feed::new();
+        (0..10).for_each(|number| feed.happened(lapsed(number)));
+        let none = |_| None;
+        assert_eq!(read(&feed, 0, none), ((0..10).map(lapsed).collect(), 0));
+        assert_eq!(read(&feed, 7, none), ((7..10).map(lapsed).collect(), 0));
+        assert_eq!(read(&feed, 10, none), (vec![], 0));
+
+        let many = 5 * KEPT_MAX as u64;
+        (10..many).for_each(|number| feed.happened(lapsed(number)));
+        assert_eq!(feed.kept.len(), KEPT_MAX);
+        let first = many - KEPT_MAX as u64;
+        assert_eq!(read(&feed, 7, none), ((first..many).map(lapsed).collect(), first - 7));
+        assert_eq!(feed.lost_until, Some(Timestamp(first - 1)));
+    }
+
+    #[test]
+    fn an_answer_holds_no_more_entries_than_a_page_and_blocks_that_were_pruned_count_as_missed() {
+        let mut feed = Feed::new();
+        (1..=9).for_each(|height| feed.keep(Kept::Final(height), Timestamp(height)));
+        let entry = crate::control::views::EntryView {
+            statement: frith_protocol::state::StatementId([3; 32]),
+            kind: "admission".into(),
+            subject: None,
+            what: "admit".into(),
+            endorsed_by: Vec::new(),
+        };
+        let block = |height| {
+            let entries = vec![entry.clone(); PAGE_MAX / 3];
+            BlockView { height, block: BlockId([1; 32]), time: Timestamp(height), entries }
+        };
+        assert_eq!(feed.page(0, |height| Some(block(height))).happened.len(), 2);
+        let (told, missed) = read(&feed, 0, |height| (height > 4).then(|| block(height)));
+        assert_eq!((told.len(), missed), (5, 4));
+        assert_eq!(told[0], Happening::Final(block(5)));
+        assert_eq!(told.len(), 5);
+    }
+}

@@ -1,0 +1,194 @@
+//! `frith watch` and `frith log --since`: what changed, against real processes.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use frith_node::control::{Client, Request, WATCHERS_MAX};
+use frith_protocol::joining::Ticket;
+use serde_json::Value;
+
+mod processes;
+
+use processes::*;
+
+/// `frith watch --json` at work. It ends with this value.
+struct Watch {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Watch {
+    fn start(dir: &Path, args: &[&str]) -> Watch {
+        let args = [&["watch", "--json"], args].concat();
+        let mut child = command(dir, &args).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Watch { child, lines }
+    }
+
+    /// The next line, if there is one.
+    fn line(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        (self.lines.read_line(&mut line).unwrap() > 0).then(|| serde_json::from_str(&line).unwrap())
+    }
+
+    /// The next line of this kind.
+    fn next(&mut self, what: &str) -> Value {
+        loop {
+            let line = self.line().unwrap_or_else(|| panic!("the feed ended before it said {what:?}"));
+            if line["what"] == what {
+                return line;
+            }
+        }
+    }
+
+    /// Interrupts it, and says how it ended.
+    fn interrupt(&mut self) -> i32 {
+        assert!(
+            Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success()
+        );
+        self.child.wait().unwrap().code().expect("it ends by itself")
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_changes_is_told_as_it_happens_and_once_more_to_whoever_comes_later() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = found_alone(root.path(), "alone");
+    let founder = Running::start(&alone, &["run"]);
+    let mut watch = Watch::start(&alone, &[]);
+    let here = watch.line().unwrap();
+    assert_eq!((&here["what"], &here["phase"]), (&"here".into(), &"endorsing".into()));
+
+    // A newcomer waits for the operator, is let in, and is connected.
+    let anchor = ok(&alone, &["anchor"]);
+    let guest = root.path().join("guest");
+    let join = ["join", anchor.trim(), "--note", "rack 7", "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let asks = Running::start(&guest, &join);
+    let waiting = watch.next("waiting");
+    assert_eq!(waiting["note"], "rack 7");
+    ok(&alone, &["endorse", waiting["id"].as_str().unwrap()]);
+    let admitted = watch.next("final");
+    let id = json(&guest, &["status"])["node"].as_str().unwrap().to_string();
+    assert_eq!(
+        (&admitted["entries"][0]["kind"], &admitted["entries"][0]["subject"]),
+        (&"admission".into(), &id.as_str().into())
+    );
+    assert_eq!(watch.next("connected")["node"], id.as_str());
+
+    // Time alone ends a suspension, and that is told, too.
+    ok(&alone, &["suspend", &id[..8], "--for", "1s"]);
+    let suspended = watch.next("final");
+    assert_eq!(suspended["entries"][0]["kind"], "suspension");
+    let back = watch.next("standing");
+    assert_eq!(
+        (&back["node"], &back["was"], &back["is"]),
+        (&id.as_str().into(), &"suspended".into(), &"yes".into())
+    );
+    assert_eq!(watch.interrupt(), 0);
+
+    // What happens while nobody watches, whoever watches again is told first, in order.
+    ok(&alone, &["revoke", &id]);
+    founder.wait(&["gone", &id]);
+    let height = suspended["height"].to_string();
+    let mut again = Watch::start(&alone, &["--since", &height]);
+    let told: Vec<Value> =
+        std::iter::from_fn(|| again.line()).take_while(|line| line["what"] != "here").collect();
+    let first = told.iter().position(|line| line["what"] == "standing").unwrap();
+    let then = told.iter().position(|line| line["what"] == "final").unwrap();
+    assert!(first < then, "{told:?}");
+    assert_eq!(told.iter().filter(|line| line["what"] == "final").count(), 1, "{told:?}");
+    assert_eq!(told[then]["entries"][0]["kind"], "revocation");
+    let log = json(&alone, &["log", "--since", &height]);
+    assert_eq!((log.as_array().unwrap().len(), &log[0]["block"]), (1, &told[then]["block"]));
+    let moment = format!("@{}", admitted["time"]);
+    let kinds = |log: &Value| {
+        log.as_array()
+            .unwrap()
+            .iter()
+            .map(|block| block["entries"][0]["kind"].as_str().unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&json(&alone, &["log", "--since", &moment])), ["suspension", "revocation"]);
+    assert_eq!(kinds(&json(&alone, &["log", "--since", "1h", "--limit", "1"])), ["admission"]);
+    assert_eq!(kinds(&json(&alone, &["log"])), ["revocation", "suspension", "admission"]);
+    let (code, why) = refusal(&alone, &["log", "--since", "yesterday"]);
+    assert!(code == 2 && why.contains("a span before now like 2h"), "{why}");
+
+    // It ends with the node.
+    drop(asks);
+    assert_eq!(founder.stop(), 0);
+    again.next("stopped");
+    assert!(again.line().is_none());
+    assert_eq!(again.child.wait().unwrap().code(), Some(0));
+    let (code, why) = refusal(&alone, &["watch"]);
+    assert!(code == 2 && why.contains("no node is running here"), "{why}");
+}
+
+#[test]
+fn a_feed_in_words_says_who_and_when_and_a_reader_that_goes_away_ends_it() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = found_alone(root.path(), "alone");
+    let founder = Running::start(&alone, &["run"]);
+    let ticket = ok(&alone, &["invite", "--role", "member", "--uses", "2"]);
+    let mut watch = command(&alone, &["watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(
+        line.contains("Z  from here on as it happens: node ") && line.contains(", endorsing, height "),
+        "{line}"
+    );
+    ticket.trim().parse::<Ticket>().unwrap();
+    let join = ["join", ticket.trim(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"];
+    ok(&root.path().join("first"), &join);
+    while !line.contains("admit ") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the feed ended");
+    }
+    assert!(line.contains(" as member for ") && line.contains("; endorsed by "), "{line}");
+    drop(lines);
+    ok(&root.path().join("second"), &join);
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+    assert_eq!(founder.stop(), 0);
+}
+
+#[test]
+fn of_those_who_watch_one_too_many_is_refused_and_commands_are_answered_all_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = found_alone(root.path(), "alone");
+    let founder = Running::start(&alone, &["run"]);
+    let watching: Vec<Watch> = (0..WATCHERS_MAX)
+        .map(|_| {
+            let mut watch = Watch::start(&alone, &[]);
+            watch.next("here");
+            watch
+        })
+        .collect();
+    // Each has said where it is, and asks once more.
+    let mut client = Client::connect(&alone.join("control.sock")).unwrap();
+    client.give_up_after(Some(PATIENCE)).unwrap();
+    let ask = |client: &mut Client, next| client.ask(&Request::Watch { next, since: None });
+    let next = ask(&mut client, None).unwrap()["next"].as_u64();
+    let refused = loop {
+        // A watcher may be between two questions.
+        client.give_up_after(Some(std::time::Duration::from_millis(500))).unwrap();
+        match ask(&mut client, next) {
+            Err(frith_node::control::ClientError::Refused(refusal)) => break refusal,
+            Ok(_) | Err(_) => client = Client::connect(&alone.join("control.sock")).unwrap(),
+        }
+    };
+    assert!(refused.why.contains("watch this node already"), "{refused}");
+    let ahead = ask(&mut client, Some(1 << 40)).unwrap_err();
+    assert!(ahead.to_string().contains("this node was restarted"), "{ahead}");
+    ok(&alone, &["status"]);
+    drop(watching);
+    assert_eq!(founder.stop(), 0);
+}
