@@ -274,8 +274,8 @@ impl Driver {
         let Some(id) = peer_id_of(&key) else { return };
         let before = self.standing_of(&key);
         match standing {
-            // Whoever is suspended reaches no more than a stranger; what it may say besides is for the core to know.
-            Standing::Stranger | Standing::Suspended => self.standings.remove(&key),
+            // Whoever is suspended, or lapsed, reaches no more than a stranger; what it may say besides is for the core to know.
+            Standing::Stranger | Standing::Lapsed | Standing::Suspended => self.standings.remove(&key),
             Standing::Gone | Standing::Member | Standing::Endorser => self.standings.insert(key, standing),
         };
         self.leaving.remove(&key);
@@ -292,7 +292,7 @@ impl Driver {
                     self.swarm.behaviour_mut().gone.block_peer(id);
                 }
             }
-            Standing::Stranger | Standing::Suspended => {
+            Standing::Stranger | Standing::Lapsed | Standing::Suspended => {
                 behaviour.gossip.close(&id);
                 behaviour.gone.unblock_peer(id);
                 if before >= Standing::Member && self.peers.contains_key(&key) {

@@ -265,6 +265,9 @@ impl Host {
             Effective::Suspended => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
+            Effective::Lapsed if state.renewable_until(&node).is_some_and(|end| now < end) => {
+                Standing::Lapsed
+            }
             Effective::Unknown | Effective::NotYet | Effective::Lapsed => Standing::Stranger,
         };
         let because = self.reasons(state, node, now, &entries);
@@ -322,7 +325,7 @@ impl Host {
                 ));
             }
             match state.effective(&node, now) {
-                Effective::Lapsed => because.push("Its admission has lapsed: it must be renewed.".into()),
+                Effective::Lapsed => because.push(lapsed_in_words(state, node, standing.window.until, now)),
                 Effective::NotYet => because.push("Its admission has not begun.".into()),
                 Effective::Yes | Effective::Unknown | Effective::Gone | Effective::Suspended => {}
             }
@@ -405,6 +408,20 @@ pub(super) fn what_is_asked(subject: &Subject, state: Option<&State>) -> String 
                 rough_span(left)
             )
         }
+    }
+}
+
+/// What whoever has lapsed can do about it.
+fn lapsed_in_words(state: &State, node: NodeId, since: Timestamp, now: Timestamp) -> String {
+    let ago = rough_span(now.since(since));
+    match state.renewable_until(&node).filter(|end| now < *end) {
+        Some(end) => format!(
+            "Its admission lapsed {ago} ago: it renews by itself when it reaches endorsers within the next {}.",
+            rough_span(end.since(now))
+        ),
+        None => format!(
+            "Its admission lapsed {ago} ago, too long to renew by itself: operators of endorsers admit it anew with frith readmit."
+        ),
     }
 }
 

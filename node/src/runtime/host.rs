@@ -378,6 +378,9 @@ impl Host {
                 tracing::info!(sequence, %key, "this node has rotated to its next key");
                 self.has_rotated = true;
             }
+            Event::Renewed { number, until } => {
+                tracing::info!(number, until = until.0, "this node's admission was renewed");
+            }
             Event::Misbehaved { key, why } => {
                 if self.named.insert(key) {
                     tracing::warn!(peer = self.name_of(&key), why, "a peer broke a rule");

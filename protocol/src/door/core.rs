@@ -19,7 +19,7 @@ use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
 use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, Verified};
-use crate::joining::{Draft, Newcomer, Proposals, Waiting};
+use crate::joining::{Draft, Newcomer, Proposals, Renewal, Waiting};
 use crate::limits;
 use crate::state::{Block, BlockId, DomainId, Effective, Endorsement, SnapshotChunk, StatementId, TicketId};
 use crate::time::Timestamp;
@@ -116,6 +116,11 @@ pub struct Core {
     pub(super) rotation_again: Option<Again>,
     /// The log that it was opened with says that we rotated; that is told at the first occasion.
     pub(super) rotated_before: bool,
+
+    /// Our renewal, while it is on its way.
+    pub(super) renewal: Option<Box<Renewal>>,
+    /// When the next one is due, as of the newest block with entries.
+    pub(super) renews_at: Option<Timestamp>,
 
     /// The newest head of which a gossiped copy was passed on.
     pub(super) passed_on: Option<BlockId>,
@@ -223,6 +228,7 @@ impl Core {
             self.relays.values().min().copied(),
             self.publications.values().map(|(at, _)| *at).min(),
             self.rotation_again.map(|again| again.at),
+            self.renewal_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -270,6 +276,10 @@ impl Core {
                 Ok(())
             }
             Message::Answer(answer) => {
+                if self.is_our_renewal(&answer.statement) {
+                    self.renewal_answered(from, answer, effects);
+                    return Ok(());
+                }
                 let Some(newcomer) = &mut self.newcomer else {
                     return Err(Error::Untimely("nothing was asked"));
                 };
@@ -281,6 +291,10 @@ impl Core {
                 self.submitted(Some(from), &Verified::of_verified_parts(Arc::clone(entry)), effects)
             }
             Message::Refused { statement, why, retry } => {
+                if self.is_our_renewal(statement) {
+                    self.renewal_declined(from, why, effects);
+                    return Ok(());
+                }
                 let Some(newcomer) = &mut self.newcomer else {
                     return Err(Error::Untimely("nothing was submitted"));
                 };
@@ -346,7 +360,9 @@ impl Core {
             Standing::Suspended => {
                 standing >= message.needs() || matches!(message, Message::Talk(_)) && self.is_seated(&from)
             }
-            Standing::Stranger | Standing::Member | Standing::Endorser => standing >= message.needs(),
+            Standing::Stranger | Standing::Lapsed | Standing::Member | Standing::Endorser => {
+                standing >= message.needs()
+            }
         };
         // Whoever has no state yet cannot know anybody's standing, and judges what it hears by its certificate.
         if allowed || self.chain.is_none() {
@@ -371,6 +387,10 @@ impl Core {
         }
         self.recirculate_to(peer, effects);
         self.show_own_rotation(peer, effects);
+        if self.is_seated(&peer) {
+            self.ask_one_for_renewal(peer, effects);
+        }
+        self.renew_if_due(effects);
         if self.seat_of(&peer).is_some() {
             if let Some(voter) = self.voter_of(&peer) {
                 self.agree(agreement::Input::Connected(voter), effects);
@@ -403,6 +423,7 @@ impl Core {
         }
         self.relay_what_is_due(effects);
         self.hand_in_what_is_due(effects);
+        self.renew_if_due(effects);
         self.publish_what_is_due(effects);
         while let Some((peer, question)) = self.rations.due(now) {
             // Nobody is to blame if there is no answer any more: the peer asks again.
@@ -429,6 +450,7 @@ impl Core {
                 Ok(())
             }
             Command::Rotate { rotation, key } => self.rotate(*rotation, *key, effects),
+            Command::Renew => self.renew_now(effects),
         }
     }
 

@@ -320,9 +320,7 @@ impl Core {
 
     /// Those of `endorsements` whose signers may endorse now.
     fn entitled(&self, endorsements: &[Endorsement]) -> Vec<Endorsement> {
-        let Some(state) = self.state() else { return Vec::new() };
-        let entitled = |one: &&Endorsement| state.check_endorsers(self.now, &[**one], 1).is_ok();
-        endorsements.iter().filter(entitled).copied().collect()
+        endorsements.iter().filter(|endorsement| self.is_entitled(endorsement)).copied().collect()
     }
 
     fn tell_if_met(&mut self, id: &Hash, effects: &mut Effects) {

@@ -231,12 +231,14 @@ impl Core {
         if !blocks.is_empty() {
             self.forget_useless_endorsements(effects);
             self.sift_waiting(effects);
+            self.look_after_renewal(effects);
         }
         // After a heartbeat, too: a suspension may have lapsed, and who endorsed before may endorse again.
         self.retry_proposals(effects);
         self.renew_consents(effects);
         self.circulate_again(effects);
         self.judge_drafts_ahead(effects);
+        self.renew_on_a_newer_head(effects);
         if self.phase() == Phase::Gone {
             let gone = self.chain.as_ref().and_then(|chain| chain.state().gone_since(&self.me));
             let height = gone.map_or(0, |gone| gone.height);

@@ -59,6 +59,8 @@ pub enum Command {
     Leave,
     /// Here is a fresh voting key, durable at the host: for the next charter that gives us a seat.
     FreshVotingKey(SecretKey),
+    /// Renew our own admission now, and not only when it is due.
+    Renew,
     /// Rotate to another key. The host must have made durable before: the rotation, as the last of [`Keys::rotations`](super::Keys); `key`, as
     /// the successor; and the key that is committed to next. Or it would be an identity of which nobody has the keys.
     Rotate {
@@ -101,7 +103,7 @@ pub enum Event {
         /// The height of it.
         height: u64,
     },
-    /// An endorser refused this newcomer's draft.
+    /// An endorser refused this node's draft, of its admission or its renewal.
     Declined {
         /// Whose key.
         by: PublicKey,
@@ -162,6 +164,13 @@ pub enum Event {
         sequence: KeySequence,
         /// The new key.
         key: PublicKey,
+    },
+    /// Our own admission was renewed.
+    Renewed {
+        /// Its number.
+        number: u64,
+        /// Until when it runs now.
+        until: Timestamp,
     },
     /// A peer broke a rule, as showed only later.
     Misbehaved {

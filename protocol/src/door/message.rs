@@ -97,6 +97,8 @@ pub enum Standing {
     Gone,
     /// Unknown: may ask to join.
     Stranger,
+    /// A member whose window is over, not too long ago to renew: may follow, to draft on a recent block.
+    Lapsed,
     /// A member whose rights rest: may follow, to learn when they do no longer.
     Suspended,
     /// Effective member.
@@ -125,7 +127,7 @@ impl Message {
             | Message::KeyHistory(_) => Standing::Member,
             // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
             Message::Final(_) | Message::Links(_) => Standing::Stranger,
-            Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Suspended,
+            Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Lapsed,
             Message::Circulate(circulated) => match &circulated.subject {
                 // Whoever it gives a seat says so itself.
                 Subject::Terms(_) => Standing::Member,

@@ -8,7 +8,7 @@
 //! | `agreeing`, `heads`, `finality` | agreement; asking what is final, and answering; what follows once a block is |
 //! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
 //! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
-//! | `rotating` | this node's own rotations |
+//! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
@@ -29,6 +29,7 @@ mod open;
 mod peers;
 mod rations;
 mod record;
+mod renewing;
 mod rotating;
 mod router;
 mod syncing;
@@ -42,4 +43,4 @@ pub use message::{Envelope, Message, Standing, Talk, open_envelope};
 pub use open::{OpenError, founding_records, joining_records};
 pub use record::{Durability, Record, Table};
 pub use router::{ForDomain, Router};
-pub use view::{Endorsers, Head, Status};
+pub use view::{Admission, Endorsers, Head, Status};

@@ -169,6 +169,8 @@ impl Core {
             publications: BTreeMap::new(),
             rotation_again: None,
             rotated_before: false,
+            renewal: None,
+            renews_at: None,
             passed_on: None,
             snapshots: VecDeque::new(),
             stored_heights: Vec::new(),
@@ -201,6 +203,7 @@ impl Core {
         core.open_hall(&store, config.journal_lost)?;
         core.open_queues(&store)?;
         core.open_rotation();
+        core.renews_at = core.renewal_due();
         Ok(core)
     }
 

@@ -58,6 +58,9 @@ impl Core {
             Effective::Suspended => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
+            Effective::Lapsed if state.renewable_until(&node).is_some_and(|end| self.now < end) => {
+                Standing::Lapsed
+            }
             Effective::Unknown | Effective::NotYet | Effective::Lapsed | Effective::Gone => {
                 Standing::Stranger
             }

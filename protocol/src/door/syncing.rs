@@ -220,6 +220,8 @@ impl Core {
         let (period, jitter) = (self.follow_period_ms(), self.jitter());
         self.follower = Follower::new(self.now, jitter, period);
         effects.tell(Event::Synced { height });
+        self.look_after_renewal(effects);
+        self.renew_on_a_newer_head(effects);
         self.adopt_rotation(effects);
         if self.is_rotating() {
             self.rotation_again = Some(Again::from(self.now));

@@ -46,6 +46,8 @@ pub struct Status {
     pub waiting: usize,
     /// Proposals that wait for this node's operator.
     pub pending: usize,
+    /// Until when this node is a member, and what it does about that; none if it has a seat, or is no member.
+    pub admission: Option<Admission>,
     /// A newcomer's endorsements: how many it has, and how many it needs.
     pub joining: Option<(usize, usize)>,
     /// Why this endorser signs nothing, if it does not.
@@ -67,6 +69,25 @@ pub struct Head {
     pub time: Timestamp,
     /// How old it is.
     pub age_ms: u64,
+}
+
+/// This node's own admission, which runs out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Admission {
+    /// Its number.
+    pub number: u64,
+    /// Until when it runs.
+    pub until: Timestamp,
+    /// Whether that is over.
+    pub lapsed: bool,
+    /// When this node begins to renew it; none if it cannot by itself any more, or its rights rest for good.
+    pub renews_at: Option<Timestamp>,
+    /// Until when it can. After that the endorsers' operators must admit it anew.
+    pub renewable_until: Timestamp,
+    /// If it is being renewed: how many endorsements it has, and how many it needs.
+    pub renewing: Option<(usize, usize)>,
+    /// Why an endorser last declined that.
+    pub declined: Option<String>,
 }
 
 /// The endorsers of a domain, in numbers.
@@ -192,6 +213,7 @@ impl Core {
                 .proposals()
                 .filter(|(_, proposal)| proposal.decision == crate::joining::Decision::Open)
                 .count(),
+            admission: self.admission(),
             joining: self.newcomer.as_deref().map(crate::joining::Newcomer::progress),
             journal_lost: self.journal_lost.clone(),
             halted: self.halted.clone(),

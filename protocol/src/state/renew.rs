@@ -18,29 +18,38 @@ fn renewable_until(standing: &Standing, charter: &Charter) -> Timestamp {
 }
 
 impl Scene<'_> {
-    /// What a renewal asks beyond what every `Admit` does: its number, its keys, its window and its basis were judged; and that the subject is
-    /// neither gone nor suspended.
-    pub(super) fn judge_renewal(&self, admit: &Admit, subject: NodeId) -> Result<(), Fault> {
+    /// Whether `subject` may renew at all, though perhaps not yet; what stands, if so.
+    fn check_renewable(&self, subject: &NodeId) -> Result<&Standing, Fault> {
         let bad = |why| Err(Fault::BadRenewal { why });
-        let standing = self.standing_of(&subject)?;
-        let charter = &self.law.charter;
-        if self.law.has_seat(&subject) {
+        let standing = self.standing_of(subject)?;
+        if standing.suspended(self.time).is_some() {
+            return Err(Fault::SubjectSuspended { subject: *subject });
+        }
+        if self.law.has_seat(subject) {
             return bad("the subject has a seat in the charter, which never lapses");
         }
-        if self.time >= renewable_until(standing, charter) {
+        if self.time >= renewable_until(standing, &self.law.charter) {
             return bad(
-                "the admission lapsed longer ago than the charter's silence bound: operators must approve a new one",
+                "the admission lapsed longer ago than the charter's silence bound: operators of endorsers must admit it anew",
             );
         }
+        Ok(standing)
+    }
+
+    /// What a renewal asks beyond what every `Admit` does: its number, its keys, its window and its basis were judged.
+    pub(super) fn judge_renewal(&self, admit: &Admit, subject: NodeId) -> Result<(), Fault> {
+        let standing = self.check_renewable(&subject)?;
         if admit.roles.iter().any(|role| !standing.roles.contains(role)) {
-            return bad("it has a role that the subject does not stand with");
+            return Err(Fault::BadRenewal { why: "it has a role that the subject does not stand with" });
         }
         let middle = standing.window.middle();
         if admit.window.from < middle {
             return Err(Fault::RenewedTooEarly { subject, middle });
         }
-        if admit.window.length_ms() != charter.timing.member_lifetime_ms {
-            return bad("its window is not just as long as the charter's member lifetime");
+        if admit.window.length_ms() != self.law.charter.timing.member_lifetime_ms {
+            return Err(Fault::BadRenewal {
+                why: "its window is not just as long as the charter's member lifetime",
+            });
         }
         Ok(())
     }
@@ -51,5 +60,15 @@ impl State {
     pub fn renewable_until(&self, node: &NodeId) -> Option<Timestamp> {
         let standing = self.standing(node).filter(|_| !self.has_seat(node))?;
         Some(renewable_until(standing, self.charter()))
+    }
+
+    /// Whether `node` could renew at `time`, if the rest fits.
+    ///
+    /// # Errors
+    /// The [`Fault`] for which it could not.
+    pub fn check_renewable(&self, node: &NodeId, time: Timestamp) -> Result<(), Fault> {
+        let scene = self.scene(self.last().height.saturating_add(1), time);
+        let middle = scene.check_renewable(node)?.window.middle();
+        if time < middle { Err(Fault::RenewedTooEarly { subject: *node, middle }) } else { Ok(()) }
     }
 }

@@ -241,7 +241,9 @@ impl State {
         let standing = self.standing(node)?;
         let lapses = standing.suspended(now).map(|suspension| suspension.until);
         // An endorser's window never lapses.
-        let window = (!self.has_seat(node)).then_some([standing.window.from, standing.window.until]);
+        // Whoever has lapsed may renew for a while.
+        let renewable = self.renewable_until(node);
+        let window = renewable.map(|end| [standing.window.from, standing.window.until, end]);
         lapses.into_iter().chain(window.into_iter().flatten()).filter(|at| *at > now).min()
     }
 

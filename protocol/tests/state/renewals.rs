@@ -153,7 +153,7 @@ fn rule_4_5_the_lapsed_renew_until_the_silence_bound_is_over_and_then_need_appro
     assert_eq!(domain.judge_at(Timestamp(last.0 - 1), &renewal), Ok(()));
     let late = domain.judge_at(last, &renewal).expect_err("the time is over");
     assert!(matches!(late, Fault::BadRenewal { .. }));
-    assert!(late.to_string().contains("operators must approve"), "{late}");
+    assert!(late.to_string().contains("must admit it anew"), "{late}");
     let approved = domain.admission(window_of(domain.admit(&member), domain.head.time));
     assert_eq!(domain.judge_at(last, &approved), Ok(()), "an operator's yes, under the same identity");
 }

@@ -98,7 +98,7 @@ impl Run<'_> {
             Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
             Event::Alarm(alarm) => self.alarm(now, node, &alarm),
             Event::Amended { epoch: _, height: _ } => self.keeps_to_the_seated(node),
-            Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
+            Event::Renewed { .. } | Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
         }
     }
 
