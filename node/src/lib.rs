@@ -9,12 +9,14 @@
 //! | [`runtime`] | the core between transport, store and control socket: handle, store, then send |
 //! | [`store`] | a chained journal behind `fdatasync`; sled for what peers can restore |
 //! | [`home`], [`keys`], [`rotation`], [`config`], [`log`], [`words`], [`addresses`] | the files of one node, and what operators write in them |
+//! | [`backup`] | a node in a file, from which no voter comes back that contradicts itself |
 //! | [`founding`] | a domain founded on several machines, by files that can be mailed |
 //! | [`control`], [`cli`] | the local socket, and the commands that use it |
 //! | [`demo`] | the whole story, checked as it is told |
 
 pub mod addresses;
 pub mod amendment;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod control;

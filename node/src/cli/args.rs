@@ -26,7 +26,7 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
 Look:        frith status · members · pending · log · watch · why NODE
-Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · rotate · amend · leave
+Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · rotate · amend · backup · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
             4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
@@ -128,6 +128,19 @@ Examples: frith amend --add 3fa921 --remove 90bb1c --dry-run --dir D      what i
 Endorsers say yes by `frith endorse ID`; so does whoever gets a seat, on its own node, or nothing comes of it. \
 Each who says yes gets a fresh voting key.")]
     Amend(AmendArgs),
+    /// Write a backup of this node: its keys, its charters, where others are. It is a secret. Works while the node runs.
+    #[command(after_help = "\
+Example: frith backup --out /mnt/stick/ash.frith --dir D
+
+What the node has signed is not in it, and no voting key: an endorser that is restored signs no block until the charter is \
+amended (frith amend --fresh-keys). Back up anew after each rotation.")]
+    Backup(BackupArgs),
+    /// Make a node again from a backup, in a directory of its own.
+    #[command(after_help = "\
+Example: frith restore /mnt/stick/ash.frith --dir D, then: frith run --dir D
+
+The machine that the backup is of must never run again: two machines under one identity contradict each other.")]
+    Restore(RestoreArgs),
     /// Leave the domain for good. This identity can never come back.
     #[command(after_help = "Example: frith leave --yes --dir D")]
     Leave(LeaveArgs),
@@ -427,6 +440,22 @@ pub(super) struct RotateArgs {
     /// How long to wait until it is final; 0s only begins it.
     #[arg(long = "wait", value_name = "SPAN", default_value = "1m", value_parser = span_ms)]
     pub(super) wait_ms: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupArgs {
+    /// Write it to this file, which must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Leave the next key out: then only whoever has its file can rotate.
+    #[arg(long)]
+    pub(super) without_next_key: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The backup.
+    pub(super) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

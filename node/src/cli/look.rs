@@ -15,7 +15,7 @@ use crate::control::views::{MemberView, MembersView, PendingView, WhyView};
 use crate::control::{Client, ClientError, Condition, Request};
 use crate::home::Home;
 use crate::runtime::now;
-use crate::words::rough_span;
+use crate::words::{rough_span, utc};
 
 /// Between two looks at whether a node has started.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -97,6 +97,11 @@ fn status_text(status: &Value) -> String {
     row("waiting", format!("{pending} for you{hint}; {} for a block", text(&status["waiting"])));
     for address in status["net"]["listening"].as_array().into_iter().flatten() {
         row("listens", text(address));
+    }
+    let restored = &status["restored"];
+    if !restored.is_null() {
+        let (at, made) = (utc(number(&restored["at"])), utc(number(&restored["made"])));
+        row("restored", format!("{at}, from a backup made {made}; the machine that it is of must not run"));
     }
     for (name, field) in [("journal lost", "journal_lost"), ("cannot join", "join_failed")] {
         if !status[field].is_null() {

@@ -3,6 +3,7 @@
 mod act;
 mod amend;
 mod args;
+mod backup;
 mod feed;
 mod found;
 mod live;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::backup::BackupError;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::control::{BindError, ClientError, RefusalKind};
 use crate::founding::FoundingError;
@@ -76,7 +78,7 @@ macro_rules! usage_errors {
         })*
     };
 }
-usage_errors!(FoundingError, HomeError, KeyError, ConfigError, BadFilter, BindError, NetError);
+usage_errors!(BackupError, FoundingError, HomeError, KeyError, ConfigError, BadFilter, BindError, NetError);
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> CommandError {
@@ -92,6 +94,7 @@ impl From<RunError> for CommandError {
                 "{error}; to listen elsewhere: `listen` in frith.toml in the node's directory, or --listen"
             )),
             RunError::Keys(_)
+            | RunError::Home(_)
             | RunError::Store(_)
             | RunError::Open { .. }
             | RunError::Net(_)
@@ -201,6 +204,8 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Release(args) => act::release(&home()?, args, out),
         Command::Rotate(args) => act::rotate(&home()?, args, out),
         Command::Amend(args) => amend::amend(&home()?, args, out),
+        Command::Backup(args) => backup::backup(&home()?, args, out),
+        Command::Restore(args) => backup::restore(&home()?, args, out),
         Command::Leave(args) => act::leave(&home()?, args, out),
         Command::Demo => match crate::demo::run(out.json) {
             Ok(()) => Ok(Exit::Holds),

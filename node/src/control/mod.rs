@@ -122,6 +122,11 @@ pub enum Request {
         #[serde(default)]
         note: String,
     },
+    /// All of this node that a backup holds. The answer holds its keys.
+    Backup {
+        /// Its next key, too.
+        next_key: bool,
+    },
     /// Rotate to the next key.
     Rotate {
         /// The file of that key, if it does not lie where it was made.

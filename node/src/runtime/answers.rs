@@ -55,6 +55,7 @@ impl Host {
             Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
             Request::Release { node, note } => self.release(&node, note, now),
             Request::Rotate { next_key } => self.rotate(next_key.as_deref()),
+            Request::Backup { next_key } => self.back_up(next_key, now),
             Request::Charter {} => self.charter_file(),
             Request::Amend { wish, dry_run, note } => self.amend(*wish, dry_run, note, now),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
@@ -324,6 +325,7 @@ impl Host {
         fields.insert("running_ms".into(), (self.started.elapsed().as_millis() as u64).into());
         fields.insert("remembered".into(), self.contacts.remembered().into());
         fields.insert("alarms".into(), to_value(&self.alarms));
+        fields.insert("restored".into(), to_value(&self.restored));
         fields.insert("damage".into(), to_value(&self.damage));
         fields.insert("join_failed".into(), to_value(&self.joining.failed));
         fields.insert("declined".into(), to_value(&self.joining.declined));

@@ -45,6 +45,12 @@ impl Hints {
     }
 }
 
+/// What a store keeps of where others are, as it was written down last.
+pub(super) fn notes(store: &Store) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let note = |name: &str| Ok(store.note(name)?.map(|value| (name.to_string(), value)));
+    Ok([note(HINTS)?, note(RECORDS)?].into_iter().flatten().collect())
+}
+
 /// Whom to be connected to.
 pub(super) struct Contacts {
     hints: Hints,

@@ -21,6 +21,7 @@ use super::contacts::Contacts;
 use super::feed::Feed;
 use super::waits::Wait;
 use super::{Ended, LOOK_AT_CLOCK, Until};
+use crate::backup::Restored;
 use crate::control::Reply;
 use crate::control::feed::Happening;
 use crate::home::Home;
@@ -50,10 +51,12 @@ pub(super) struct Host {
     pub(super) home: Home,
     pub(super) domain: DomainId,
     pub(super) router: Router,
-    store: Store,
+    pub(super) store: Store,
     pub(super) network: Network,
     pub(super) contacts: Contacts,
     pub(super) damage: Vec<String>,
+    /// Whether this directory came out of a backup.
+    pub(super) restored: Option<Restored>,
     pub(super) alarms: VecDeque<String>,
     pub(super) joining: Joining,
     pub(super) started: Instant,
@@ -106,6 +109,7 @@ impl Host {
             network,
             contacts,
             damage: damage.iter().map(Damage::to_string).collect(),
+            restored: None,
             alarms: VecDeque::new(),
             joining: Joining::default(),
             started: now,

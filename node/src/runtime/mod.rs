@@ -11,10 +11,12 @@
 //! | `contacts` | whom to be connected to |
 //! | `rotating` | the transport under the next key |
 //! | `amending` | voting keys, and the next charter |
+//! | `backing_up` | what of this node goes into a backup |
 //! | `answers`, `explain`, `feed`, `waits` | what the control socket is told |
 
 mod amending;
 mod answers;
+mod backing_up;
 mod checks;
 mod clock;
 mod contacts;
@@ -35,9 +37,10 @@ use frith_protocol::door::{self, Core, Input, OpenError, Router};
 use frith_protocol::following::PlainWorkshop;
 use tokio::sync::mpsc;
 
+use crate::backup::Restored;
 use crate::config::Config;
 use crate::control::{Asked, BindError, Listener};
-use crate::home::Home;
+use crate::home::{Home, HomeError};
 use crate::keys::{self, KeyError, NodeKeys};
 use crate::net::{self, NetConfig, NetError, Network};
 use crate::rotation;
@@ -66,6 +69,8 @@ const MEMORY_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 pub enum RunError {
     #[error(transparent)]
     Keys(#[from] KeyError),
+    #[error(transparent)]
+    Home(#[from] HomeError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("this node stopped, because it could not store what it would have had to stand by: {0}")]
@@ -126,6 +131,7 @@ struct Running {
 
 async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     rotation::tidy(&home)?;
+    let restored = Restored::of(&home)?;
     let NodeKeys { inception, rotations, identity, successor, voting } = keys::load(&home)?;
     let node = inception.node_id();
     let Opened { store, records, damage } =
@@ -163,6 +169,7 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     let mut router = Router::new();
     let first = router.add(now(), core).expect("a core that hears of no peer refuses nothing");
     let mut host = Host::new(home, domain, router, store, network.clone(), contacts, damage);
+    host.restored = restored;
     host.take(first);
     // With its first input the core says which voting keys a lost journal spoils: that is on the disk before another is made.
     host.handle(Input::Tick).expect("time is nobody's fault");

@@ -29,6 +29,7 @@ impl Host {
     /// `frith rotate`: first everything durable, then the core.
     pub(super) fn rotate(&mut self, next_key: Option<&std::path::Path>) -> Reply {
         let refused = |e: keys::KeyError| Refusal::refused(e.to_string());
+        self.may_rotate()?;
         let prepared = rotation::prepare(&self.home, next_key).map_err(refused)?;
         let rotation = prepared.rotation;
         self.core().check_rotation(&rotation).map_err(|fault| Refusal::refused(fault.to_string()))?;

@@ -254,6 +254,14 @@ impl Store {
         Ok(())
     }
 
+    /// All synced records: what nobody else has.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn synced(&self) -> Result<Vec<Record>, StoreError> {
+        self.journal.records()
+    }
+
     /// Whose it is.
     pub fn owner(&self) -> Owner {
         self.owner
