@@ -140,7 +140,7 @@ fn a_mesh_of_four_machines_is_founded_and_admits_by_the_readmes_own_commands() {
 fn normalised(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let blot = |nth: usize| {
-        let word = words[nth].trim_end_matches(['…', ',', '.']);
+        let word = words[nth].trim_end_matches(['…', ',', '.', ';']);
         let is_id = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
         let is_number = word.starts_with(|c: char| c.is_ascii_digit());
         let unit = words.get(nth + 1).map(|unit| unit.trim_end_matches(['.', ',']));

@@ -89,6 +89,7 @@ impl Story {
             "Nobody knows where a member's machine is: it is suspended, found, released",
             |t| self.suspend(t),
         )?;
+        stage.step("rotate", "An endorser's key may have been read: it rotates", |t| self.rotate(t))?;
         stage.step("amend", "A member takes the seat of a founder", |t| self.amend(t))?;
         stage.step("revoke", "A member's machine is stolen: it is revoked", |t| self.revoke(t))?;
         stage.step("converge", "All hold the same", |t| self.converge(t))?;
@@ -252,6 +253,8 @@ impl Story {
         let members = number(&self.node("doug").status()?["members"]);
         expect(members == 7, || format!("doug counts {members} members instead of 7"))?;
         t.claim("all seven nodes count all three as members");
+        let why = self.all_say(self.id("elm"), Standing::Member, "Admitted at height")?;
+        t.claim(format!("and say why, of elm: {why}"));
         Ok(())
     }
 
@@ -282,7 +285,8 @@ impl Story {
         self.endorse("doug", &id)?;
         self.node("hazel").wait(Condition::Member {})?;
         self.all(&Condition::Admitted { node: hazel.to_string() })?;
-        t.claim("a third says yes: hazel is a member everywhere");
+        let why = self.all_say(hazel, Standing::Member, "Admitted at height")?;
+        t.claim(format!("a third says yes: hazel is a member everywhere: {why}"));
         Ok(())
     }
 
@@ -356,7 +360,8 @@ impl Story {
     /// Waits until every node says that `of` is a `standing`, and gives one reason that each of them gives for it.
     fn all_say(&self, of: NodeId, standing: Standing, reason: &str) -> Result<String, Trouble> {
         let mut said = BTreeSet::new();
-        for node in &self.nodes {
+        // Whoever is gone is told nothing more by anybody.
+        for node in self.nodes.iter().filter(|node| node.id != of || standing != Standing::Gone) {
             let why = self.interrupted.until(&format!("{} calls {of} {standing:?}", node.name), || {
                 let why: WhyView = parse(node.ask(&Request::Why { node: of.to_string() })?)?;
                 Ok((why.standing == standing).then_some(why))
@@ -391,9 +396,31 @@ impl Story {
         for name in ["birch", "cedar"] {
             self.endorse(name, &id)?;
         }
-        self.all_say(ginkgo, Standing::Member, "Admitted at height")?;
+        let why = self.all_say(ginkgo, Standing::Member, "Released from a suspension")?;
         self.node("ginkgo").wait(Condition::Member {})?;
-        t.claim("ash, birch and cedar release it: a member again, everywhere");
+        t.claim(format!("ash, birch and cedar release it, a member again everywhere: {why}"));
+        Ok(())
+    }
+
+    fn rotate(&mut self, t: &mut Teller<'_>) -> Result<(), Trouble> {
+        let mut peers = Vec::new();
+        for node in &self.nodes {
+            peers.push((node.name, number(&node.status()?["connected"]) as usize));
+        }
+        let old = self.node("cedar").status()?["key"].clone();
+        self.node("cedar").ask(&Request::Rotate { next_key: None })?;
+        t.doing("cedar's rotation becomes final");
+        // Not before the old key is destroyed, and cedar speaks by the new one.
+        self.node("cedar").wait(Condition::Rotated { at_least: 1 })?;
+        let new = self.node("cedar").status()?["key"].clone();
+        expect(old != new, || format!("cedar speaks by {new} as before"))?;
+        t.claim("cedar speaks by the key that it had committed to, in the same process, and the old one is destroyed");
+        for (name, before) in peers {
+            self.node(name).wait(Condition::Peers { at_least: before })?;
+        }
+        let cedar = self.id("cedar");
+        let why = self.all_say(cedar, Standing::Endorser, "Its key is number 1")?;
+        t.claim(format!("nobody has dropped out, and all ten nodes say of cedar: {why}"));
         Ok(())
     }
 
@@ -440,7 +467,8 @@ impl Story {
         for node in self.nodes.iter_mut().filter(|node| node.name != "fir") {
             node.wait(Condition::Gone { node: fir.to_string() })?;
         }
-        t.claim("fir is gone at all nine other nodes");
+        let why = self.all_say(fir, Standing::Gone, "Revoked for good")?;
+        t.claim(format!("fir is gone at all nine other nodes: {why}"));
         t.doing("fir loses its connections");
         self.cut_off(&key)?;
         t.claim("none of them is connected to it, and it is connected to none");

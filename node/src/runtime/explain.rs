@@ -13,6 +13,7 @@ use frith_protocol::time::Timestamp;
 
 use super::amending::{add_changes, seat_that_waits};
 use super::host::Host;
+use super::rotating::key_in_words;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
 use crate::control::{PAGE_MAX, Refusal, Since};
 use crate::words::rough_span;
@@ -315,6 +316,7 @@ impl Host {
                 )),
             }
             because.extend(self.seat_in_words(state, node, standing.by == AdmittedBy::Seat));
+            because.extend(key_in_words(standing));
             if let Some(suspension) = standing.suspended(now) {
                 because.push(format!(
                     "Suspended at height {}{}, {}; {}.",
@@ -322,6 +324,16 @@ impl Host {
                     reason_words(suspension.reason),
                     until_words(suspension.until, now),
                     endorsers_at(suspension.height, "suspension")
+                ));
+            }
+            // Only the log knows of one that is over.
+            let released =
+                entries.iter().find(|(_, entry)| entry.kind == "suspension" || entry.kind == "release");
+            if let Some((height, entry)) = released.filter(|(_, entry)| entry.kind == "release") {
+                let by: Vec<String> = entry.endorsed_by.iter().map(NodeId::short).collect();
+                because.push(format!(
+                    "Released from a suspension at height {height}; endorsed by {}.",
+                    by.join(", ")
                 ));
             }
             match state.effective(&node, now) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use frith_protocol::door::Command;
+use frith_protocol::state::{Rotated, Standing};
 use frith_protocol::time::Timestamp;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
@@ -59,6 +60,15 @@ impl Host {
             Err(refusal) => self.raise(format!("a rotation is due, and cannot be: {refusal}")),
         }
     }
+}
+
+/// By which key somebody speaks, and since when, if it was ever rotated.
+pub(super) fn key_in_words(standing: &Standing) -> Option<String> {
+    let Rotated { height, .. } = standing.rotated?;
+    let number = standing.keys.sequence;
+    Some(format!(
+        "Its key is number {number} since height {height}: the one that it had committed to. Nobody else had to agree."
+    ))
 }
 
 /// Destroys the old key; then ends the transport, and begins it anew under the key that is in its place now.
