@@ -27,6 +27,7 @@ pub mod keys;
 mod kill_point;
 pub mod log;
 pub mod net;
+pub mod recovery;
 pub mod rotation;
 pub mod runtime;
 pub mod store;

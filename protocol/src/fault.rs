@@ -82,6 +82,12 @@ pub enum Fault {
     NotEffective { subject: NodeId },
     #[error("the consent of {node:?} does not fit: {why} (SPEC 4.12)")]
     BadConsent { node: NodeId, why: &'static str },
+    #[error("the recovery does not fit: {why} (SPEC 4.15)")]
+    BadRecovery { why: &'static str },
+    #[error(
+        "{subject:?} is gone or suspended here, and the recovery forgets it: name it, and sign anew (SPEC 9.16)"
+    )]
+    WouldBeForgotten { subject: NodeId },
     #[error("charter refused: {why} (SPEC 3, 4.12)")]
     BadCharter { why: String },
 
@@ -146,6 +152,8 @@ impl Fault {
             | Fault::BadCharter { .. }
             | Fault::NotEffective { .. }
             | Fault::BadConsent { .. }
+            | Fault::BadRecovery { .. }
+            | Fault::WouldBeForgotten { .. }
             | Fault::WrongTime { .. }
             | Fault::BadBlock { .. }
             | Fault::BadCertificate { .. }

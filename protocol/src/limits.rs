@@ -38,6 +38,10 @@ pub const BLOCK_ROTATES_MAX: usize = 64;
 /// Rotations by which an endorser shows to a newcomer which key is its own: ten years of two a week, or three years of one a day.
 pub const ROTATIONS_SHOWN_MAX: usize = 1024;
 
+/// Identities that a recovery names as gone; likewise as suspended.
+pub const RECOVERY_DENIALS_MAX: usize = 4096;
+/// How far beyond the epoch of the block that it goes on from a recovery's own may be.
+pub const RECOVERY_EPOCHS_MAX: u64 = 1 << 20;
 /// Roles in one charter, and in one admission.
 pub const ROLES_MAX: usize = 32;
 /// Capabilities of one role.
@@ -121,6 +125,8 @@ pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const RECENT_BLOCKS_MAX: usize = 1024;
 /// Blocks with entries between two states that snapshots are served from.
 pub const CHECKPOINT_BLOCKS: usize = 64;
+/// States that a node could go back to, if the log were recovered from there.
+pub const STATES_KEPT: usize = 8;
 /// Heights for which an endorser's journal goes back behind its head, since the table of final blocks may lose its tail.
 pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
 /// Links from charter to charter in one answer.
@@ -142,6 +148,7 @@ const _: () = assert!(NEWCOMER_PATIENCE_FIRST_MS <= NEWCOMER_PATIENCE_CAP_MS);
 const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(GOSSIP_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX + 64 * 1024 <= GOSSIP_BYTES_MAX);
+const _: () = assert!(AMEND_BYTES_MAX + RECOVERY_DENIALS_MAX * (35 + 55) <= BLOCK_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX <= STRANGER_MESSAGE_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= ENTRIES_BYTES_MAX);
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);

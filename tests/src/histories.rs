@@ -453,7 +453,7 @@ impl History {
         self.dice.shuffle(&mut able);
         let need = self.threshold(&statement.kind);
         let subject = match &statement.kind {
-            Kind::Admit(_) | Kind::Amend(_) => None,
+            Kind::Admit(_) | Kind::Amend(_) | Kind::Recover(_) => None,
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
             Kind::Release(release) => Some(release.subject),
@@ -487,7 +487,7 @@ impl History {
             Kind::Suspend(_) => thresholds.contain,
             Kind::Amend(_) => thresholds.amend,
             // By nobody; or, if it is to be void, by somebody.
-            Kind::Rotate(_) => 1,
+            Kind::Rotate(_) | Kind::Recover(_) => 1,
         }
     }
 

@@ -190,6 +190,7 @@ fn amendments(core: &Core) -> Vec<(u64, &Entry, &Charter)> {
         .flat_map(|block| block.entries.iter().map(|entry| (block.header.height, entry)))
         .filter_map(|(height, entry)| match &entry.statement.kind {
             Kind::Amend(amend) => Some((height, entry, &amend.charter)),
+            Kind::Recover(recover) => Some((height, entry, &recover.charter)),
             Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => None,
         })
         .collect();

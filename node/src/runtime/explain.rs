@@ -78,8 +78,8 @@ pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<S
                 None => Some(format!("{} is not suspended so any more", subject.short())),
             }
         }
-        // It is never proposed.
-        Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => decided(),
+        // They are never proposed.
+        Subject::Statement(Statement { kind: Kind::Rotate(_) | Kind::Recover(_), .. }) => decided(),
     }
 }
 
@@ -401,6 +401,7 @@ fn kind_of(subject: &Subject) -> &'static str {
         Subject::Statement(Statement { kind: Kind::Release(_), .. }) => "release",
         Subject::Statement(Statement { kind: Kind::Amend(_), .. }) | Subject::Terms(_) => "amendment",
         Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => "rotation",
+        Subject::Statement(Statement { kind: Kind::Recover(_), .. }) => "recovery",
         Subject::Ticket(_) => "ticket",
     }
 }
@@ -459,6 +460,7 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
         }
         Kind::Release(Release { subject, .. }) => format!("release {} again", name(subject)),
         Kind::Amend(amend) => amend_words(&amend.charter),
+        Kind::Recover(recover) => crate::recovery::in_words(recover),
         Kind::Rotate(Rotate { subject, rotations }) => match &rotations[..] {
             [] => format!("the key of {} stays what it is", name(subject)),
             [.., last] => {

@@ -332,6 +332,25 @@ impl Host {
                 self.standings_changed = true;
                 self.charter_changed = true;
             }
+            Event::Recovered { height, epoch, dropped } => {
+                tracing::warn!(
+                    height,
+                    epoch,
+                    dropped,
+                    "the log goes on by a recovery, under other endorsers"
+                );
+                self.standings_changed = true;
+                self.charter_changed = true;
+                self.tickets_changed = true;
+            }
+            Event::RecoveryWaits { height, block } => {
+                tracing::warn!(
+                    height,
+                    ?block,
+                    "a recovery is kept until the log has been silent for long enough"
+                );
+            }
+            Event::RecoveryVoid { why } => tracing::warn!(why, "the recovery that was kept here is void"),
             Event::Admitted { node, height } => {
                 tracing::info!(%node, height, "this node is a member now");
                 self.standings_changed = true;
@@ -490,6 +509,22 @@ fn in_words(alarm: &Alarm) -> String {
         Alarm::Contradiction { key, iteration } => {
             format!("an endorser contradicted itself in iteration {iteration}: voting key {key}")
         }
+        Alarm::RecoveryShown { height, block } => format!(
+            "the recovery quorum has signed that the log goes on otherwise from height {height} (block {block:?}); nothing comes of \
+             it while the log lives; if nobody of you signed it, its keys are in other hands: `frith amend` to others"
+        ),
+        Alarm::RecoveryForgets { subject } => format!(
+            "a recovery that was shown forgets {subject}, who is gone or suspended here, and is not taken: draft it anew on this node \
+             (`frith recover draft`)"
+        ),
+        Alarm::RecoveredTwice { height, ours, theirs } => format!(
+            "the recovery quorum has signed two ways to go on ({ours:?} at height {height} was taken here; another is {theirs:?}): \
+             whoever took the other one is in another domain from now on, and has to begin anew from an anchor of this one"
+        ),
+        Alarm::DroppedBranch { theirs } => format!(
+            "others go on with a branch that the recovery dropped (block {theirs:?}): the domain is split; decide which of the two is \
+             yours, and begin anew from an anchor of it on the nodes of the other"
+        ),
         Alarm::ClockRanBack { by_ms } => {
             format!(
                 "this machine's clock ran backwards by {}; check its time service",

@@ -46,6 +46,14 @@ impl Ballot {
     }
 }
 
+impl Ballot {
+    /// What a recovery key signs: that `block`, which goes on from a block of this epoch, is final. No iteration has that number, so
+    /// agreement counts none of them (SPEC 9.17).
+    pub fn of_recovery(domain: DomainId, epoch: u64, block: BlockId) -> Ballot {
+        Ballot { domain, epoch, iteration: 0, kind: BallotKind::Finalise, block }
+    }
+}
+
 /// A ballot and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vote<V, P> {
@@ -64,6 +72,13 @@ pub struct Certificate<V, P> {
     pub ballot: Ballot,
     /// By whom, ordered and distinct.
     pub votes: Vec<(V, P)>,
+}
+
+impl<V, P> Certificate<V, P> {
+    /// Whether it is by the recovery quorum, and not by endorsers (SPEC 9.17).
+    pub fn is_of_recovery(&self) -> bool {
+        self.ballot.iteration == 0
+    }
 }
 
 /// A leader's block for its iteration.

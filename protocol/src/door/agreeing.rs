@@ -62,6 +62,10 @@ impl Ledger for Bench<'_> {
             let fault = Fault::WrongHeader { block: block.id(), what: "the epoch" };
             return Accepted::Invalid(fault);
         }
+        // It is for the recovery quorum to sign, and for nobody to vote on (SPEC 4.15).
+        if block.recovers() {
+            return Accepted::Invalid(Fault::BadRecovery { why: "nobody votes for one" });
+        }
         match self.chain.execute(block, self.workshop) {
             Ok(true) => Accepted::Yes,
             Ok(false) => Accepted::ParentMissing,

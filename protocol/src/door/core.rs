@@ -13,6 +13,7 @@ use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
 use super::rations::{Question, Rations};
 use super::record::{Record, Table};
+use super::recovering::Recovering;
 use super::rotating::Again;
 use crate::agreement::{self, Agreement};
 use crate::encoding::{Hash, encode};
@@ -133,6 +134,8 @@ pub struct Core {
 
     pub(super) connected: BTreeSet<PublicKey>,
     pub(super) rations: Rations,
+    /// A recovery to come, if one is.
+    pub(super) recovering: Box<Recovering>,
     /// Why this node takes no further blocks.
     pub(super) halted: Option<Alarm>,
     /// The height of a certified block that revokes this node, though it lacks blocks before (SPEC 5.18).
@@ -229,6 +232,7 @@ impl Core {
             self.publications.values().map(|(at, _)| *at).min(),
             self.rotation_again.map(|again| again.at),
             self.renewal_deadline(),
+            self.recovery_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -245,6 +249,7 @@ impl Core {
             return;
         }
         self.clock_ran_back = false;
+        self.listen(now.since(self.now));
         self.now = now;
     }
 
@@ -386,6 +391,7 @@ impl Core {
             self.fetch_snapshot(None, effects);
         }
         self.recirculate_to(peer, effects);
+        self.show_recovery(peer, effects);
         self.show_own_rotation(peer, effects);
         if self.is_seated(&peer) {
             self.ask_one_for_renewal(peer, effects);
@@ -425,6 +431,7 @@ impl Core {
         self.hand_in_what_is_due(effects);
         self.renew_if_due(effects);
         self.publish_what_is_due(effects);
+        self.recover_when_due(effects);
         while let Some((peer, question)) = self.rations.due(now) {
             // Nobody is to blame if there is no answer any more: the peer asks again.
             let _ = self.asked(peer, question, effects);
@@ -445,6 +452,7 @@ impl Core {
             Command::Endorse(id) => self.endorse(&id, effects),
             Command::Decline(id) => self.decline(&id, effects),
             Command::Leave => self.leave(effects),
+            Command::Recover(proven) => self.bring_recovery(&proven, effects),
             Command::FreshVotingKey(key) => {
                 self.keys.voting.push(key);
                 Ok(())

@@ -49,7 +49,7 @@ impl Core {
                 Kind::Suspend(suspend) => suspend.until,
                 Kind::Amend(_) => self.now.plus(charter.timing.proposal_lifetime_ms),
                 // Nobody endorses it.
-                Kind::Rotate(_) => self.now,
+                Kind::Rotate(_) | Kind::Recover(_) => self.now,
             },
         }
     }
@@ -93,6 +93,9 @@ impl Core {
             Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => {
                 Err(Fault::NotAllowed { what: "a rotation as a proposal: it needs nobody's endorsement" })
             }
+            Subject::Statement(Statement { kind: Kind::Recover(_), .. }) => Err(Fault::NotAllowed {
+                what: "a recovery as a proposal: its quorum signs it, and nobody else",
+            }),
             Subject::Statement(statement) => {
                 if let Some(basis) = statement.basis() {
                     self.check_basis(basis)?;
@@ -398,7 +401,12 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
                 };
                 Some((admit.subject.node_id(), ticket))
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => None,
+            Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Rotate(_)
+            | Kind::Recover(_) => None,
         },
     }
 }

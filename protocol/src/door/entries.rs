@@ -85,7 +85,9 @@ impl Core {
                 self.owner_of(from) == Some(subject)
                     || rotate.rotations.iter().any(|rotation| rotation.key == *from)
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => current == Some(*from),
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Recover(_) => {
+                current == Some(*from)
+            }
         }
     }
 
@@ -104,8 +106,8 @@ impl Core {
                 let newest = standing.suspension.filter(|_| standing.suspensions == suspend.number)?;
                 Some(newest.height)
             }
-            // What is lifted leaves no trace of when.
-            Kind::Release(_) => None,
+            // What is lifted leaves no trace of when. A recovery is nobody's to hand in as an entry.
+            Kind::Release(_) | Kind::Recover(_) => None,
             Kind::Amend(amend) => {
                 let of_epoch = self.charters.as_ref()?.of_epoch(amend.charter.epoch)?;
                 let same = of_epoch.charter.previous == amend.charter.previous;
@@ -216,6 +218,8 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::WouldStrandTheCharter { .. }
         | Fault::NotEffective { .. }
         | Fault::BadConsent { .. }
+        | Fault::BadRecovery { .. }
+        | Fault::WouldBeForgotten { .. }
         | Fault::BadCharter { .. }
         | Fault::WrongHeader { .. }
         | Fault::WrongTime { .. }

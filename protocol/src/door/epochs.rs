@@ -12,7 +12,7 @@ use crate::agreement::{self, Agreement, Journal, JournalRecord};
 use crate::encoding::encode;
 use crate::following::{Before, Chain, Charters, Link};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
-use crate::state::{Block, Subject};
+use crate::state::{Block, Header, Subject};
 
 /// A journal as it was stored.
 pub(super) type KeptJournal = Vec<JournalRecord<Verified<Arc<Block>>, PublicKey, Signature>>;
@@ -71,7 +71,7 @@ impl Core {
 
     /// Leaves the seat of an epoch that ended at `height`. Its journal is kept until the table of final blocks is sure to be on the disk, as all
     /// is that agreement needs no more.
-    fn leave_seat(&mut self, height: u64) {
+    pub(super) fn leave_seat(&mut self, height: u64) {
         let Some(hall) = self.hall.take() else { return };
         let places = hall.journal_keys().map(|key| (height, Core::journal_place(hall.epoch(), key)));
         self.forgotten.extend(places);
@@ -81,9 +81,9 @@ impl Core {
     pub(super) fn adopt_charter_of_the_state(&mut self) {
         let (Some(chain), Some(charters)) = (&self.chain, &mut self.charters) else { return };
         let (state, last) = (chain.state(), chain.state().last());
-        let is_next = state.charter().epoch == charters.newest().charter.epoch + 1;
+        let is_next = state.charter().previous == Some(charters.newest().id);
         // Only the block that made it proves it.
-        if !is_next || last.epoch + 1 != state.charter().epoch {
+        if !is_next || last.epoch >= state.charter().epoch {
             return;
         }
         let Some(proof) = chain.held(last.height).and_then(|held| held.proof.clone()) else { return };
@@ -92,16 +92,22 @@ impl Core {
     }
 
     pub(super) fn keep_link(&self, link: &Arc<Link>, effects: &mut Effects) {
-        let key = (link.header.epoch + 1).to_be_bytes().to_vec();
+        let key = Core::link_place(link);
         effects.persist(Record { table: Table::Charters, key, value: Some(encode(&**link).into()) });
+    }
+
+    /// Where a link lies in [`Table::Charters`]: after that to the charter that it goes on from.
+    pub(super) fn link_place(link: &Link) -> Vec<u8> {
+        (link.header.epoch + 1).to_be_bytes().to_vec()
     }
 
     /// The epoch before that of `epoch`, for a chain that begins in it.
     pub(super) fn epoch_before(&self, epoch: u64) -> Option<Before> {
         let charters = self.charters.as_deref()?;
-        let before = charters.of_epoch(epoch.checked_sub(1)?)?;
+        let before = charters.before(epoch)?;
         let (end, _) = charters.of_epoch(epoch)?.since?;
-        Some(Before { charter: Arc::clone(&before.charter), end })
+        let recovered = charters.link_to(epoch).is_some_and(|link| link.certificate.is_of_recovery());
+        Some(Before { charter: Arc::clone(&before.charter), end, recovered })
     }
 
     /// Takes the seat that the charter in force gives us, if it gives us one, with the journal of its epoch that was stored; `otherwise`, if
@@ -149,8 +155,12 @@ impl Core {
 
     /// Every voting key that is held now may have signed what no journal here knows: none of them votes again (SPEC 8.20).
     pub(super) fn retire_voting_keys(&mut self, effects: &mut Effects) {
-        let held = self.keys.voting.iter().map(|key| key.public());
-        self.retired.extend(held);
+        let held = self.keys.voting.iter().map(|key| key.public()).collect();
+        self.retire(held, effects);
+    }
+
+    pub(super) fn retire(&mut self, over: Vec<PublicKey>, effects: &mut Effects) {
+        self.retired.extend(over);
         let keys: Vec<PublicKey> = self.retired.iter().copied().collect();
         let value = Some(encode(&keys).into());
         effects.persist(Record { table: Table::Meta, key: RETIRED_KEY.to_vec(), value });
@@ -163,7 +173,7 @@ impl Core {
             self.ask_about_a_gap(from, effects);
             return Error::Untimely("it is of an epoch that is not known here yet");
         }
-        let end = self.charters.as_deref().and_then(|charters| charters.of_epoch(epoch + 1)?.since);
+        let end = self.charters.as_deref().and_then(|charters| charters.after(epoch)?.since);
         // What was on its way when the epoch ended asks for nothing: once a time-out is enough for whoever is behind.
         let timeout = self.charter().map_or(0, |charter| charter.timing.first_timeout_ms);
         let due = self.shown_the_end.get(&from).is_none_or(|at| self.now.since(*at) >= timeout);
@@ -203,10 +213,13 @@ impl Core {
             self.walk(steps, effects);
             return Ok(());
         }
+        let may_recover = self.chain.is_none() || self.may_recover();
+        let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
         let Some(charters) = &mut self.charters else {
             return Err(Error::Untimely("no charter is known here"));
         };
-        let (adopted, wrong) = charters.follow(links, self.now);
+        let may_recover = |header: &Header| may_recover && header.height > height;
+        let (adopted, wrong) = charters.follow(links, self.now, &may_recover);
         match wrong {
             Some(fault) if adopted.is_empty() => return Err(Error::PeerMisbehaved { culprit: from, fault }),
             None if adopted.is_empty() => return Err(Error::Untimely("they lead to nothing new")),

@@ -10,7 +10,7 @@ use super::record::{Record, Table};
 use crate::agreement;
 use crate::encoding::encode;
 use crate::following::{NotTaken, Proof, chain_below};
-use crate::identity::{PublicKey, Verified};
+use crate::identity::{NodeId, PublicKey, Verified};
 use crate::limits;
 use crate::state::{Block, FinalChain, Kind, Rank};
 
@@ -37,6 +37,9 @@ impl Core {
             self.shown_without_a_state(proven, effects);
             return Err(Error::Untimely("there is no state yet"));
         };
+        if proven.certificate.is_of_recovery() {
+            return self.recovery_shown(Some(from), proven, effects);
+        }
         if self.halted.is_some() {
             return Err(Error::Untimely("this node has halted"));
         }
@@ -99,7 +102,9 @@ impl Core {
                 Err(Error::Untimely("a block of it has another body here"))
             }
             Err(NotTaken::Wrong(fault)) => Err(Error::PeerMisbehaved { culprit: from, fault }),
+            Err(NotTaken::Dropped { theirs }) => Err(self.shown_what_was_dropped(theirs, effects)),
             Err(NotTaken::Forked { height, ours, theirs }) => {
+                self.keep_fork(proven, height, effects);
                 self.halt(Alarm::Forked { height, ours, theirs }, effects);
                 Ok(())
             }
@@ -155,6 +160,10 @@ impl Core {
             Alarm::DoesNotExecute { .. }
             | Alarm::JournalLost { .. }
             | Alarm::Contradiction { .. }
+            | Alarm::RecoveryShown { .. }
+            | Alarm::RecoveryForgets { .. }
+            | Alarm::RecoveredTwice { .. }
+            | Alarm::DroppedBranch { .. }
             | Alarm::ClockRanBack { .. }
             | Alarm::ClockFarOff { .. } => {}
         }
@@ -203,6 +212,7 @@ impl Core {
         proven: &Verified<Arc<FinalChain>>,
         effects: &mut Effects,
     ) {
+        self.lives(effects);
         let Some(chain) = &self.chain else { return };
         let head = chain.head().clone();
         for block in blocks {
@@ -298,20 +308,36 @@ impl Core {
             }
             Kind::Revoke(revoke) => {
                 effects.sync_all();
-                let Some(chain) = &self.chain else { return };
-                let node = revoke.subject;
-                let keys: Vec<PublicKey> =
-                    self.connected.iter().copied().filter(|key| self.owner_of(key) == Some(node)).collect();
-                let seated = chain.state().has_seat(&node);
-                for key in keys.into_iter().filter(|_| !seated) {
-                    // Whoever is out learns it from the proof, and not from silence.
-                    if let Some(message) = self.proof_of(height, proof) {
-                        effects.send(key, message);
-                    }
-                    self.connected.remove(&key);
-                    effects.tell(Event::Denied { key, node });
+                self.send_off(revoke.subject, height, proof, effects);
+            }
+            Kind::Recover(recover) => {
+                effects.sync_all();
+                for revoke in &recover.gone {
+                    self.send_off(revoke.subject, height, proof, effects);
                 }
             }
+        }
+    }
+
+    /// Whoever is out learns it from the proof, and not from silence; if it has a seat, it stays for that.
+    fn send_off(
+        &mut self,
+        node: NodeId,
+        height: u64,
+        proof: &mut Option<Arc<Message>>,
+        effects: &mut Effects,
+    ) {
+        if self.chain.as_ref().is_none_or(|chain| chain.state().has_seat(&node)) {
+            return;
+        }
+        let keys: Vec<PublicKey> =
+            self.connected.iter().copied().filter(|key| self.owner_of(key) == Some(node)).collect();
+        for key in keys {
+            if let Some(message) = self.proof_of(height, proof) {
+                effects.send(key, message);
+            }
+            self.connected.remove(&key);
+            effects.tell(Event::Denied { key, node });
         }
     }
 

@@ -49,6 +49,13 @@ impl Core {
                 effects.send(from, Arc::new(Message::AskLinks { epoch: newest }));
                 return Err(Error::Untimely("it is of an epoch that is not known here yet"));
             }
+            if tip.certificate.is_of_recovery()
+                && !self.charters.as_deref().is_some_and(|charters| charters.closes(tip))
+            {
+                self.follower.answered();
+                effects.send(from, Arc::new(Message::AskLinks { epoch: newest }));
+                return Err(Error::Untimely("it rests on a recovery that was not taken here"));
+            }
             if let Some(charters) = self.charters.as_deref() {
                 proven_header(charters, tip)
                     .map_err(|fault| Error::PeerMisbehaved { culprit: from, fault })?;

@@ -8,7 +8,7 @@ use super::message::Message;
 use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{KeySequence, NodeId, PublicKey, Rotation, SecretKey, Verified};
-use crate::state::{BlockId, Endorsement, StatementId, Subject};
+use crate::state::{BlockId, Endorsement, FinalChain, StatementId, Subject};
 use crate::time::Timestamp;
 
 /// Everything that can happen to a core.
@@ -57,6 +57,8 @@ pub enum Command {
     Decline(Hash),
     /// Leave the domain for good: revoke ourselves.
     Leave,
+    /// Here is what the recovery quorum signed: take it when it may be taken, and show it to others.
+    Recover(Verified<Arc<FinalChain>>),
     /// Here is a fresh voting key, durable at the host: for the next charter that gives us a seat.
     FreshVotingKey(SecretKey),
     /// Renew our own admission now, and not only when it is due.
@@ -90,6 +92,27 @@ pub enum Event {
         epoch: u64,
         /// The height of the block.
         height: u64,
+    },
+    /// A recovery was taken: the log goes on from another block than before, or under other endorsers.
+    Recovered {
+        /// The height of the block that says so.
+        height: u64,
+        /// The epoch that begins.
+        epoch: u64,
+        /// How many blocks that were final here were dropped.
+        dropped: u64,
+    },
+    /// A recovery is kept until the log has been silent for long enough.
+    RecoveryWaits {
+        /// The height of its block.
+        height: u64,
+        /// Which.
+        block: BlockId,
+    },
+    /// A recovery that was kept can not be taken any more.
+    RecoveryVoid {
+        /// Why.
+        why: String,
     },
     /// This node is a member now, and holds the certificate.
     Admitted {
@@ -196,6 +219,15 @@ pub enum Alarm {
     JournalLost { why: String },
     /// An endorser contradicted itself: the two ballots are proof (SPEC 8.15).
     Contradiction { key: PublicKey, iteration: u64 },
+    /// The recovery quorum signed that the log goes on otherwise. If no operator knows of it, its keys are in other hands: amend the charter
+    /// (SPEC 9.19).
+    RecoveryShown { height: u64, block: BlockId },
+    /// A recovery forgets somebody who is gone or suspended here: it must be signed anew (SPEC 9.16).
+    RecoveryForgets { subject: NodeId },
+    /// The recovery quorum signed two ways to go on. The one taken first holds here; whoever took the other is lost to us (SPEC 9.19).
+    RecoveredTwice { height: u64, ours: BlockId, theirs: BlockId },
+    /// Others go on with a branch that a recovery dropped here: the domain is split (SPEC 9.18).
+    DroppedBranch { theirs: BlockId },
     /// The clock ran backwards (SPEC 9.6).
     ClockRanBack { by_ms: u64 },
     /// The clock is far from the newest block's time (SPEC 9.6).

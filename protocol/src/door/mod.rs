@@ -8,6 +8,7 @@
 //! | `agreeing`, `heads`, `finality` | agreement; asking what is final, and answering; what follows once a block is |
 //! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
 //! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
+//! | `recovering` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
@@ -29,6 +30,7 @@ mod open;
 mod peers;
 mod rations;
 mod record;
+mod recovering;
 mod renewing;
 mod rotating;
 mod router;

@@ -8,6 +8,7 @@ use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
 use super::input::Alarm;
 use super::record::{Record, Table};
+use super::recovering::{PROOF_KEY, WAITING_KEY};
 use super::rotating::Again;
 use super::syncing::{ADMITTED_KEY, APPLICATION_KEY, proof_of};
 use super::talk::record_with_block;
@@ -177,6 +178,7 @@ impl Core {
             stored_chunks: 0,
             connected: BTreeSet::new(),
             rations: super::rations::Rations::default(),
+            recovering: Box::default(),
             halted: None,
             dismissed: None,
             unsynced: false,
@@ -193,6 +195,8 @@ impl Core {
         let admitted = store.0.get(&(Table::Meta, ADMITTED_KEY.to_vec()));
         core.admitted = admitted.and_then(|value| Some(u64::from_be_bytes((**value).try_into().ok()?)));
         core.dismissed = store.value(Table::Meta, DISMISSED_KEY)?;
+        core.recovering.waiting = store.value(Table::Meta, WAITING_KEY)?;
+        core.recovering.fork = store.value(Table::Meta, PROOF_KEY)?;
         let forked: Option<(u64, BlockId, BlockId)> = store.value(Table::Meta, FORKED_KEY)?;
         core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });
         let retired: Option<Vec<PublicKey>> = store.value(Table::Meta, RETIRED_KEY)?;
@@ -282,6 +286,7 @@ impl Core {
                 | NotTaken::LaterEpoch
                 | NotTaken::Void
                 | NotTaken::OtherBody
+                | NotTaken::Dropped { .. }
                 | NotTaken::Wrong(_),
             ) => None,
             Err(NotTaken::Forked { height, ours, theirs }) => {

@@ -220,6 +220,11 @@ impl Core {
 fn number_of(statement: &Statement) -> Option<u64> {
     match &statement.kind {
         Kind::Admit(admit) => Some(admit.number),
-        Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => None,
+        Kind::Revoke(_)
+        | Kind::Suspend(_)
+        | Kind::Release(_)
+        | Kind::Amend(_)
+        | Kind::Rotate(_)
+        | Kind::Recover(_) => None,
     }
 }

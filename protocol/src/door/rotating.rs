@@ -205,7 +205,12 @@ impl Core {
         let Some(to) = self.keys.successor.as_ref().map(SecretKey::public) else { return };
         let is_ours = |kind: &Kind| match kind {
             Kind::Rotate(rotate) => rotate.rotations.last().is_some_and(|rotation| rotation.key == to),
-            Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => false,
+            Kind::Admit(_)
+            | Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Recover(_) => false,
         };
         // The certificate is of the header: the entries must be those that it names.
         let says_so = proven.blocks.iter().any(|block| {

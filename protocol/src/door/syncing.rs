@@ -139,6 +139,10 @@ impl Core {
                 effects.send(from, Arc::new(Message::AskLinks { epoch: newest }));
                 return Err(Error::Untimely("the snapshot is of an epoch that is not known here yet"));
             }
+            Some(tip) if tip.certificate.is_of_recovery() && !charters.closes(tip) => {
+                effects.send(from, Arc::new(Message::AskLinks { epoch: newest }));
+                return Err(Error::Untimely("the snapshot rests on a recovery that was not taken here"));
+            }
             // Its server has not seen the new epoch's first block yet.
             Some(tip) if tip.certificate.ballot.epoch < newest && !charters.closes(tip) => {
                 return Err(Error::Untimely("the snapshot is of an epoch that is over"));

@@ -29,6 +29,12 @@ impl<T> ByHeight<T> {
         self.0.push_back((height, value));
     }
 
+    /// Drops all above `height`.
+    pub(super) fn truncate(&mut self, height: u64) {
+        let keep = self.0.partition_point(|(at, _)| *at <= height);
+        self.0.truncate(keep);
+    }
+
     /// Drops the lowest.
     pub(super) fn pop_first(&mut self) -> Option<(u64, T)> {
         self.0.pop_front()

@@ -2,7 +2,7 @@
 //!
 //! The same for an endorser and a follower: one learns finality from its own agreement, the other from a [`FinalChain`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ use crate::state::{Basis, Block, BlockId, Charter, FinalChain, Header, Parent, S
 use crate::time::Timestamp;
 
 use super::Workshop;
+mod branches;
+
 use super::by_height::ByHeight;
 use super::proven::{check_certificate, check_links, check_one_epoch, tip_of};
 
@@ -44,6 +46,8 @@ pub struct Before {
     pub charter: Arc<Charter>,
     /// The height of its last block.
     pub end: u64,
+    /// Whether that block recovered the domain: what else is certified in that epoch was dropped, and shows no fork any more.
+    pub recovered: bool,
 }
 
 /// A block that may become final, with the state after it.
@@ -73,6 +77,8 @@ pub struct Chain {
     recent: ByHeight<(BlockId, Timestamp)>,
     /// The state that snapshots are served from: the same at every node that holds it, so that several can serve one newcomer.
     checkpoint: Box<Checkpoint>,
+    /// States that snapshots were served from before, ascending: what a recovery may go back to.
+    older: VecDeque<State>,
     /// The epoch before this one, if it is known here.
     before: Option<Before>,
     /// How many blocks with entries came since; at least `CHECKPOINT_BLOCKS` if a new one is due for another reason.
@@ -114,6 +120,11 @@ pub enum NotTaken {
     Void,
     /// A block of it that is final here has another body here. Nobody is to blame: endorsements are no part of what is certified.
     OtherBody,
+    /// It is of a branch that a recovery dropped (SPEC 9.18).
+    Dropped {
+        /// Its newest block.
+        theirs: BlockId,
+    },
     /// Two blocks of one height are both certified (SPEC 8.12).
     Forked {
         /// The height.
@@ -151,6 +162,7 @@ impl Chain {
             tail: ByHeight::default(),
             tail_bytes: 0,
             checkpoint: Box::new(checkpoint),
+            older: VecDeque::new(),
             before,
             since_checkpoint: 0,
         }
@@ -174,6 +186,11 @@ impl Chain {
     /// The newest final block as a basis for grants.
     pub fn basis(&self) -> Basis {
         Basis { height: self.head().height, block: self.head_id, time: self.head().time }
+    }
+
+    /// The final block at this height as a basis, if it is known here.
+    pub fn basis_at(&self, height: u64) -> Option<Basis> {
+        self.recent.get(height).map(|(block, time)| Basis { height, block: *block, time: *time })
     }
 
     /// The state that snapshots are served from.
@@ -287,7 +304,8 @@ impl Chain {
         }
         if state.charter().epoch > self.state.charter().epoch {
             let charter = Arc::new(self.state.charter().clone());
-            self.before = Some(Before { charter, end: header.height });
+            let recovered = block.recovers();
+            self.before = Some(Before { charter, end: header.height, recovered });
         }
         self.state = state;
         if !header.is_heartbeat() {
@@ -339,6 +357,9 @@ impl Chain {
             chain.tip().ok_or(NotTaken::Wrong(Fault::BadCertificate { why: "it is for no block" }))?.clone();
         let ids = workshop.ids(chain);
         let tip_id = *ids.last().expect("a chain with a tip has its id");
+        if chain.certificate.is_of_recovery() && chain.blocks.is_empty() {
+            return Err(NotTaken::Wrong(Fault::BadCertificate { why: "a recovery comes with its block" }));
+        }
         self.check_epoch(chain, &ids, &tip)?;
         check_certificate(self.state.domain(), self.state.charter(), &chain.certificate, &tip, tip_id)
             .map_err(NotTaken::Wrong)?;
@@ -418,33 +439,6 @@ impl Chain {
         Ok(taken)
     }
 
-    /// What a chain of another epoch than the one in force is worth (SPEC 9.11, 9.13).
-    fn check_epoch(&self, chain: &FinalChain, ids: &[BlockId], tip: &Header) -> Result<(), NotTaken> {
-        let (theirs, ours) = (chain.certificate.ballot.epoch, self.state.charter().epoch);
-        if theirs == ours {
-            return Ok(());
-        }
-        if theirs > ours {
-            return Err(NotTaken::LaterEpoch);
-        }
-        let Some(before) = self.before.as_ref().filter(|before| before.charter.epoch == theirs) else {
-            return Err(NotTaken::Void);
-        };
-        let tip_id = *ids.last().expect("a chain with a tip has its id");
-        check_certificate(self.state.domain(), &before.charter, &chain.certificate, tip, tip_id)
-            .map_err(NotTaken::Wrong)?;
-        check_links(chain, ids).map_err(NotTaken::Wrong)?;
-        check_one_epoch(chain).map_err(NotTaken::Wrong)?;
-        self.check_fork(chain, ids)?;
-        if tip.height > before.end {
-            // Nothing in its epoch extends an epoch's last block: whatever is certified there and higher lies on another branch.
-            let (height, theirs) = (before.end, tip_id);
-            let ours = self.recent.get(height).map_or(BlockId::NONE, |(id, _)| *id);
-            return Err(NotTaken::Forked { height, ours, theirs });
-        }
-        Err(NotTaken::Known)
-    }
-
     /// Blocks of the chain that are final here already must have the bodies that they have here: certificate and links say nothing of
     /// entries, and nobody executes them again.
     fn check_known_bodies(&self, chain: &FinalChain) -> Result<(), NotTaken> {
@@ -495,9 +489,11 @@ impl Chain {
             if !blocks.is_empty() && bytes + held.bytes > limits::FOLLOW_ANSWER_BYTES_MAX {
                 break;
             }
-            // No further than the end of an epoch (SPEC 9.11).
-            if blocks.first().is_some_and(|first: &Arc<Block>| first.header.epoch != held.block.header.epoch)
-            {
+            // No further than the end of an epoch (SPEC 9.11); and a recovery comes alone.
+            let ends = |first: &Arc<Block>| {
+                first.header.epoch != held.block.header.epoch || held.block.recovers() || first.recovers()
+            };
+            if blocks.first().is_some_and(ends) {
                 break;
             }
             bytes += held.bytes;
@@ -554,7 +550,7 @@ impl Chain {
         if self.since_checkpoint < limits::CHECKPOINT_BLOCKS && !behind {
             return;
         }
-        let Some(held) = self.tail.get(last) else { return };
+        let Some(header) = self.tail.get(last).map(|held| held.block.header.clone()) else { return };
         let proof = match &self.proof {
             Some(proof) if self.head().is_heartbeat() => {
                 let certificate = proof.certificate.clone();
@@ -564,11 +560,8 @@ impl Chain {
         };
         let Some(proof) = proof else { return };
         self.since_checkpoint = 0;
-        *self.checkpoint = Checkpoint {
-            header: held.block.header.clone(),
-            proof: Some(Arc::new(proof)),
-            state: self.state.clone(),
-        };
+        self.keep_older();
+        *self.checkpoint = Checkpoint { header, proof: Some(Arc::new(proof)), state: self.state.clone() };
     }
 }
 

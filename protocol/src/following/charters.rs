@@ -119,8 +119,30 @@ impl Charters {
         if !self.closes(tip) {
             return Ok(newest);
         }
-        let before = self.of_epoch(newest.epoch - 1).ok_or(Fault::Unknown { what: "the charter before" })?;
+        let before = self.before(newest.epoch).ok_or(Fault::Unknown { what: "the charter before" })?;
         Ok(&before.charter)
+    }
+
+    /// The charter before that of this epoch. Recovery leaves numbers out.
+    pub fn before(&self, epoch: u64) -> Option<&Adopted> {
+        let later = self.later.range(..epoch).next_back().map(|(_, (adopted, _))| adopted);
+        later.or_else(|| Some(&self.first).filter(|first| first.charter.epoch < epoch))
+    }
+
+    /// The charter after that of this epoch.
+    pub fn after(&self, epoch: u64) -> Option<&Adopted> {
+        self.later.range(epoch.saturating_add(1)..).next().map(|(_, (adopted, _))| adopted)
+    }
+
+    /// The links to all charters after that of this epoch.
+    pub fn links_of_later(&self, epoch: u64) -> Vec<Arc<Link>> {
+        let later = self.later.range(epoch.saturating_add(1)..);
+        later.map(|(_, (_, link))| Arc::clone(link)).collect()
+    }
+
+    /// Forgets the charters after that of this epoch: they are of a branch that is dropped.
+    pub fn drop_after(&mut self, epoch: u64) {
+        self.later.split_off(&epoch.saturating_add(1));
     }
 
     /// The link that leads to the charter of this epoch.
@@ -140,7 +162,15 @@ impl Charters {
         let id = link.header.id();
         check_certificate(self.domain, &newest.charter, &link.certificate, &link.header, id)?;
         let charter = charter_proven(&link.proof, &link.header)?;
-        if Some(charter.epoch) != newest.charter.epoch.checked_add(1) || charter.previous != Some(newest.id) {
+        // Only a recovery leaves epochs out.
+        let follows = match charter.epoch.checked_sub(newest.charter.epoch) {
+            Some(1) => true,
+            Some(steps) => {
+                link.certificate.is_of_recovery() && (2..=limits::RECOVERY_EPOCHS_MAX).contains(&steps)
+            }
+            None => false,
+        };
+        if !follows || charter.previous != Some(newest.id) {
             let why = "the link does not lead to the charter that follows".into();
             return Err(Fault::BadCharter { why });
         }
@@ -151,15 +181,22 @@ impl Charters {
     /// Goes on by those of `links` that lead on, up to the first that is wrong: which, and what is wrong with that.
     ///
     /// None from a charter past its last day: whoever takes links was not there when it was in force, or it would have executed the block
-    /// (SPEC 9.14).
+    /// (SPEC 9.14). None by recovery unless `may_recover` says so of its block (SPEC 9.16).
     pub fn follow(
         &mut self,
         links: &[Verified<Arc<Link>>],
         now: Timestamp,
+        may_recover: &dyn Fn(&Header) -> bool,
     ) -> (Vec<Arc<Link>>, Option<Fault>) {
         let mut adopted = Vec::new();
         for link in links {
             if self.are_over(now) {
+                break;
+            }
+            if link.certificate.is_of_recovery()
+                && link.header.epoch == self.newest().charter.epoch
+                && !may_recover(&link.header)
+            {
                 break;
             }
             match self.adopt(link) {

@@ -24,7 +24,8 @@ pub fn tip_of(header: &Header, proof: &Proof) -> FinalChain {
     FinalChain { blocks: Vec::new(), headers, certificate: proof.certificate.clone() }
 }
 
-/// Whether `certificate` makes `tip`, of which `id` is the id, final under `charter` (SPEC 8.1). Its signatures were checked.
+/// Whether `certificate` makes `tip`, of which `id` is the id, final under `charter`: by a quorum of its endorsers (SPEC 8.1), or by its
+/// recovery quorum (SPEC 9.17; whether that may be is asked elsewhere). Its signatures were checked.
 ///
 /// # Errors
 /// [`Fault::BadCertificate`] says why not.
@@ -49,6 +50,18 @@ pub fn check_certificate(
     if ballot.block != id {
         return wrong("it is for another block");
     }
+    if certificate.is_of_recovery() {
+        let recovery = &charter.recovery;
+        if !certificate.votes.iter().all(|(key, _)| recovery.keys.contains(key)) {
+            return wrong("one of its keys is not a recovery key of the charter");
+        }
+        // With none there is no such quorum.
+        let threshold = usize::from(recovery.threshold);
+        if threshold == 0 || certificate.votes.len() < threshold {
+            return wrong("its keys are fewer than the recovery quorum");
+        }
+        return Ok(());
+    }
     if !certificate.votes.iter().all(|(key, _)| charter.seat_of_voter(key).is_some()) {
         return wrong("one of its voters is not in the charter");
     }
@@ -63,6 +76,17 @@ pub fn check_certificate(
 /// # Errors
 /// A [`Fault`] that names the header that does not.
 pub fn check_links(chain: &FinalChain, ids: &[BlockId]) -> Result<(), Fault> {
+    // The recovery quorum vouches for its own block, and for nothing that is said to lie before it.
+    if chain.certificate.is_of_recovery() && ids.len() != 1 {
+        return Err(Fault::BadCertificate { why: "a recovery comes alone" });
+    }
+    if chain.certificate.is_of_recovery() != chain.blocks.iter().any(|block| block.recovers())
+        && !chain.blocks.is_empty()
+    {
+        return Err(Fault::BadCertificate {
+            why: "a recovery is certified by its own quorum, and nothing else is",
+        });
+    }
     let mut before: Option<(&Header, BlockId)> = None;
     for (header, id) in chain.all_headers().zip(ids) {
         if let Some((before, linked)) = before

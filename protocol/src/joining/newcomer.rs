@@ -251,7 +251,10 @@ impl Newcomer {
     /// Somebody showed how to come to newer charters.
     pub fn links_shown(&mut self, by: PublicKey, links: &[Verified<Arc<Link>>], now: Timestamp) -> Vec<Step> {
         let Some(known) = &mut self.known else { return Vec::new() };
-        if known.charters.follow(links, now).0.is_empty() {
+        // Below its anchor nothing is dropped: whoever made that held a final block there.
+        let Anchor { epoch, height, .. } = self.application.anchor;
+        let may_recover = |header: &Header| header.epoch != epoch || header.height > height;
+        if known.charters.follow(links, now, &may_recover).0.is_empty() {
             return Vec::new();
         }
         // Heads, and endorsers, of charters before say nothing any more.
@@ -297,7 +300,8 @@ impl Newcomer {
             (None, None) => return Vec::new(),
             (Some(tip), _) => {
                 let Some(header) = tip.tip() else { return Vec::new() };
-                if tip.certificate.ballot.epoch > charter.epoch {
+                let by_recovery = tip.certificate.is_of_recovery() && !known.charters.closes(tip);
+                if tip.certificate.ballot.epoch > charter.epoch || by_recovery {
                     return vec![Step::AskLinks(by)];
                 }
                 let (domain, id) = (known.charters.domain(), header.id());
@@ -532,9 +536,12 @@ impl Newcomer {
         let block = chain.blocks.iter().find(|block| {
             block.entries.iter().any(|entry| match &entry.statement.kind {
                 Kind::Admit(admit) => admit.subject.node_id() == me,
-                Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => {
-                    false
-                }
+                Kind::Revoke(_)
+                | Kind::Suspend(_)
+                | Kind::Release(_)
+                | Kind::Amend(_)
+                | Kind::Rotate(_)
+                | Kind::Recover(_) => false,
             })
         })?;
         // The statements are what the certified header names, whoever sent the body.

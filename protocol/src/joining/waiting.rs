@@ -27,7 +27,8 @@ fn slot(entry: &Entry) -> Slot {
         Kind::Revoke(revoke) => Slot::Revoke(revoke.subject),
         Kind::Suspend(suspend) => Slot::Suspend(suspend.subject),
         Kind::Release(release) => Slot::Release(release.subject),
-        Kind::Amend(_) => Slot::Amend,
+        // Of the second none ever waits: it is no entry for a block that is voted for.
+        Kind::Amend(_) | Kind::Recover(_) => Slot::Amend,
         Kind::Rotate(rotate) => Slot::Rotate(rotate.subject),
     }
 }

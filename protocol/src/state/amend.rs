@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::charter::{Charter, DomainId};
-use super::maps::{SpineItem, charter_slot, key_slot};
+use super::maps::{SpineItem, Standing, charter_slot, key_slot};
 use super::rules::Scene;
 use super::statement::{Basis, Window};
 use crate::encoding::{self, Hash, Label, digest_of};
@@ -165,13 +165,23 @@ impl Amend {
 impl Scene<'_> {
     /// SPEC 4.12 but for the consents: whether a charter of these terms could follow, if everybody whom it seats agreed.
     pub(super) fn judge_terms(&self, terms: &Charter) -> Result<(), Fault> {
-        let bad = |why: &str| Err(Fault::BadCharter { why: why.into() });
         let law = self.law;
         if terms.previous != Some(law.charter_id) || Some(terms.epoch) != law.charter.epoch.checked_add(1) {
-            return bad(
-                "it does not follow the charter in force: its epoch or its previous charter is another",
-            );
+            let why = "it does not follow the charter in force: its epoch or its previous charter is another";
+            return Err(Fault::BadCharter { why: why.into() });
         }
+        let window_is_open = |standing: &Standing| standing.window.contains(self.time);
+        self.judge_law(terms, &window_is_open)
+    }
+
+    /// What a next charter must be whatever it follows, of whom `may_sit` tells who may get a seat that had none.
+    pub(super) fn judge_law(
+        &self,
+        terms: &Charter,
+        may_sit: &dyn Fn(&Standing) -> bool,
+    ) -> Result<(), Fault> {
+        let bad = |why: &str| Err(Fault::BadCharter { why: why.into() });
+        let law = self.law;
         if terms.written <= law.charter.written {
             return bad("it was written before the charter in force");
         }
@@ -191,7 +201,7 @@ impl Scene<'_> {
             let node = seat.node_id();
             let standing = self.standing_of(&node)?;
             let suspended = standing.suspended(self.time).is_some();
-            if !law.has_seat(&node) && (suspended || !standing.window.contains(self.time)) {
+            if !law.has_seat(&node) && (suspended || !may_sit(standing)) {
                 return Err(Fault::NotEffective { subject: node });
             }
             able += usize::from(!suspended);
@@ -207,6 +217,15 @@ impl Scene<'_> {
 
     /// Whether this consent is one to terms that seat its node, signatures aside.
     pub(super) fn judge_consent(&self, terms: &Charter, consent: &Consent) -> Result<(), Fault> {
+        self.judge_consent_but_its_basis(terms, consent)?;
+        self.judge_basis(&consent.basis)
+    }
+
+    pub(super) fn judge_consent_but_its_basis(
+        &self,
+        terms: &Charter,
+        consent: &Consent,
+    ) -> Result<(), Fault> {
         let Consent { node, sequence, key, voting_key, .. } = *consent;
         if terms.seat_of(&node).is_none() {
             return Err(Fault::BadConsent { node, why: "it gets no seat" });
@@ -218,7 +237,7 @@ impl Scene<'_> {
         if let Some(owner) = self.maps.keys.get(&key_slot(&voting_key)) {
             return Err(Fault::KeyTaken { key: voting_key, owner: *owner });
         }
-        self.judge_basis(&consent.basis)
+        Ok(())
     }
 
     /// SPEC 4.12.
@@ -228,17 +247,17 @@ impl Scene<'_> {
         }
         self.judge_terms(&amend.charter)?;
         amend.consents.iter().try_for_each(|consent| self.judge_consent(&amend.charter, consent))?;
-        self.seated(amend)?.check()
+        self.seated(&amend.charter, &amend.consents)?.check()
     }
 
     /// The charter that an `Amend` makes: its terms, with a voting key for each seat.
-    fn seated(&self, amend: &Amend) -> Result<Charter, Fault> {
-        let mut charter = amend.charter.clone();
+    pub(super) fn seated(&self, terms: &Charter, consents: &[Consent]) -> Result<Charter, Fault> {
+        let mut charter = terms.clone();
         for seat in &mut charter.endorsers {
             let node = seat.node_id();
-            let consent = amend.consents.binary_search_by_key(&node, |consent| consent.node);
+            let consent = consents.binary_search_by_key(&node, |consent| consent.node);
             seat.voting_key = match (consent, self.law.seat_of(&node)) {
-                (Ok(at), _) => amend.consents[at].voting_key,
+                (Ok(at), _) => consents[at].voting_key,
                 (Err(_), Some(held)) => held.voting_key,
                 (Err(_), None) => {
                     return Err(Fault::BadConsent { node, why: "it has no seat yet, and did not consent" });
@@ -249,7 +268,12 @@ impl Scene<'_> {
     }
 
     pub(super) fn apply_amend(&mut self, amend: &Amend) {
-        let charter = self.seated(amend).expect("an entry is applied after it was judged");
+        let charter = self.seated(&amend.charter, &amend.consents);
+        self.adopt(charter.expect("an entry is applied after it was judged"));
+    }
+
+    /// From here on this is the charter in force.
+    pub(super) fn adopt(&mut self, charter: Charter) {
         let until = self.time.plus(charter.timing.member_lifetime_ms);
         let law = self.law;
         for node in law.seats().filter(|node| charter.seat_of(node).is_none()) {

@@ -7,7 +7,7 @@ use super::charter::Charter;
 use super::maps::MapName;
 use super::merkle;
 use super::rules::{Facts, Law, Scene};
-use super::statement::{Entry, Rank, StatementId};
+use super::statement::{Entry, Kind, Rank, StatementId};
 use super::value::{Inner, State};
 use crate::encoding::{Hash, encoded_len};
 use crate::fault::{ENTRIES_ROOT, Fault};
@@ -36,7 +36,7 @@ impl<'a> Parent<'a> {
     }
 }
 
-fn entries_root<'a>(entries: impl Iterator<Item = &'a Entry>) -> Hash {
+pub(super) fn entries_root<'a>(entries: impl Iterator<Item = &'a Entry>) -> Hash {
     merkle::root(entries.map(|entry| Hash(entry.statement.id().0)))
 }
 
@@ -72,6 +72,7 @@ impl State {
         // Only now is what the packing breaks the block's own fault, and not that of whoever sent another body.
         check_packing(block, id)?;
         let mut scene = self.open_block(header.height, header.time);
+        scene.recovers = block.recovers().then_some(header.parent);
         for entry in &block.entries {
             let facts = Facts::of(&entry.statement);
             scene.judge(entry, &facts)?;
@@ -155,21 +156,21 @@ impl State {
     }
 
     /// The law after a block that made this charter, if it made one.
-    fn law_after(&self, amended: Option<Charter>) -> Arc<Law> {
+    pub(super) fn law_after(&self, amended: Option<Charter>) -> Arc<Law> {
         match amended {
             Some(charter) => Arc::new(Law::new(self.domain(), charter)),
             None => Arc::clone(&self.0.law),
         }
     }
 
-    fn open_block(&self, height: u64, time: Timestamp) -> Scene<'_> {
+    pub(super) fn open_block(&self, height: u64, time: Timestamp) -> Scene<'_> {
         let mut scene = self.scene(height, time);
         scene.maps.forget_expired_tickets(time, limits::TICKETS_FORGOTTEN_MAX);
         scene
     }
 
     /// The header of a block on `parent` that changes nothing: what [`State::build`] and genesis have in common with a heartbeat.
-    fn heartbeat_header(&self, parent: &Header, time: Timestamp) -> Header {
+    pub(super) fn heartbeat_header(&self, parent: &Header, time: Timestamp) -> Header {
         Header {
             epoch: self.charter().epoch,
             height: parent.height + 1,
@@ -292,6 +293,9 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     }
     if !entries.is_sorted_by_key(|entry| entry.statement.rank()) {
         return bad("its denials, rotations, grants and amendment are not in that order");
+    }
+    if entries.len() > 1 && entries.iter().any(|entry| matches!(entry.statement.kind, Kind::Recover(_))) {
+        return bad("there is more in it than its recovery");
     }
     if entries.iter().filter(|entry| entry.statement.rank() == Rank::Amend).count() > 1 {
         return bad("it has two of `Amend`");

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `charter`, `charter_check` | the law of a domain, and which laws are refused |
 //! | `amend` | the next charter: its terms, the consents to them, and what it changes |
+//! | `recover` | the log gone on with although no quorum finalises anything any more |
 //! | `statement`, `block` | what is signed and what is ordered |
 //! | `map`, `merkle` | authenticated structures that know nothing of Frith |
 //! | `maps` | what the state holds |
@@ -24,6 +25,7 @@ mod map;
 mod maps;
 mod merkle;
 mod proof;
+mod recover;
 mod renew;
 mod rules;
 mod snapshot;
@@ -42,6 +44,7 @@ pub use map::MapProof;
 pub use maps::{AdmittedBy, Gone, Keys, MapName, Roots, Rotated, SpineItem, Standing, Suspension};
 pub use proof::StateProof;
 pub(crate) use proof::{charter_proof, charter_proven};
+pub use recover::Recover;
 pub use snapshot::{SnapshotChunk, SnapshotItem};
 pub(crate) use statement::inspect_endorsements;
 pub use statement::{

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::block::BlockId;
 use super::charter::{Charter, CharterId, DomainId, Seat};
 use super::map::Key;
 use super::maps::{AdmittedBy, Gone, Keys, Maps, Rotated, Standing, Suspension, key_slot, ticket_slot};
@@ -61,8 +62,8 @@ impl Law {
             Kind::Suspend(_) => self.charter.thresholds.contain,
             Kind::Release(_) => self.charter.thresholds.admit,
             Kind::Amend(_) => self.charter.thresholds.amend,
-            // It proves itself.
-            Kind::Rotate(_) => 0,
+            // They prove themselves; or whoever holds the recovery keys does.
+            Kind::Rotate(_) | Kind::Recover(_) => 0,
         })
     }
 
@@ -116,7 +117,7 @@ impl Facts {
                 let key_slots = rotate.rotations.iter().map(|rotation| key_slot(&rotation.key)).collect();
                 Facts { subject, key_slots, ticket: None }
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) => {
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Recover(_) => {
                 Facts { subject, key_slots: Vec::new(), ticket: None }
             }
         }
@@ -131,6 +132,8 @@ pub(super) struct Scene<'a> {
     pub(super) time: Timestamp,
     /// The charter that the block's last entry makes.
     pub(super) amended: Option<Charter>,
+    /// Of a block that recovers the domain: its parent. No other block may hold a `Recover`.
+    pub(super) recovers: Option<BlockId>,
 }
 
 impl Scene<'_> {
@@ -153,6 +156,7 @@ impl Scene<'_> {
             Kind::Release(release) => self.judge_release(release),
             Kind::Amend(amend) => self.judge_amend(amend),
             Kind::Rotate(rotate) => self.judge_rotate(rotate, facts),
+            Kind::Recover(recover) => self.judge_recover(recover),
         }
     }
 
@@ -161,9 +165,12 @@ impl Scene<'_> {
         match (&entry.statement.kind, endorsements) {
             // Whoever wants to go needs nobody's leave.
             (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => self.check_current_key(own),
-            (Kind::Rotate(_), []) => Ok(()),
+            (Kind::Rotate(_) | Kind::Recover(_), []) => Ok(()),
             (Kind::Rotate(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a rotation", count: more.len(), max: 0 })
+            }
+            (Kind::Recover(_), more) => {
+                Err(Fault::TooMany { what: "endorsements of a recovery", count: more.len(), max: 0 })
             }
             (Kind::Revoke(_) | Kind::Admit(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_), _) => {
                 self.check_endorsers(endorsements, self.law.statement_threshold(&entry.statement))
@@ -458,6 +465,7 @@ impl Scene<'_> {
             }
             Kind::Amend(amend) => self.apply_amend(amend),
             Kind::Rotate(rotate) => self.apply_rotate(rotate, facts),
+            Kind::Recover(recover) => self.apply_recover(recover),
         }
     }
 

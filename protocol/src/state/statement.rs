@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::amend::{Amend, Terms};
 use super::block::BlockId;
 use super::charter::{CharterId, DomainId, RoleName};
+use super::recover::Recover;
 use crate::encoding::{self, Hash, Label, digest_of};
 use crate::fault::Fault;
 use crate::identity::{
@@ -42,7 +43,7 @@ pub enum Rank {
     Rotation,
     /// What gives.
     Grant,
-    /// What ends an epoch.
+    /// What ends an epoch: the next charter, or a new beginning under one.
     Amend,
 }
 
@@ -62,6 +63,8 @@ pub enum Kind {
     Amend(Box<Amend>),
     /// This identity's key is now another.
     Rotate(Rotate),
+    /// The log goes on from that block, under this charter.
+    Recover(Box<Recover>),
 }
 
 /// «This identity is a member, with these roles, in this window.» Renews and changes roles, too.
@@ -231,9 +234,12 @@ impl Statement {
     /// What endorsers sign: its id, or that of the terms in an `Amend` (SPEC 4.2).
     pub fn endorsed(&self) -> Hash {
         match &self.kind {
-            Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => {
-                Hash(self.id().0)
-            }
+            Kind::Admit(_)
+            | Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Rotate(_)
+            | Kind::Recover(_) => Hash(self.id().0),
             Kind::Amend(amend) => Hash(amend.terms(self.domain).id().0),
         }
     }
@@ -245,7 +251,7 @@ impl Statement {
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
             Kind::Release(release) => Some(release.subject),
-            Kind::Amend(_) => None,
+            Kind::Amend(_) | Kind::Recover(_) => None,
             Kind::Rotate(rotate) => Some(rotate.subject),
         }
     }
@@ -255,7 +261,7 @@ impl Statement {
         match &self.kind {
             Kind::Admit(admit) => Some(&admit.basis),
             Kind::Release(release) => Some(&release.basis),
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Amend(_) | Kind::Rotate(_) => None,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Amend(_) | Kind::Rotate(_) | Kind::Recover(_) => None,
         }
     }
 
@@ -270,7 +276,7 @@ impl Statement {
             Kind::Revoke(_) | Kind::Suspend(_) => Rank::Denial,
             Kind::Rotate(_) => Rank::Rotation,
             Kind::Admit(_) | Kind::Release(_) => Rank::Grant,
-            Kind::Amend(_) => Rank::Amend,
+            Kind::Amend(_) | Kind::Recover(_) => Rank::Amend,
         }
     }
 }
@@ -281,6 +287,7 @@ impl Stateless for Statement {
             Kind::Admit(admit) => admit.inspect(sheet),
             Kind::Amend(amend) => amend.inspect(self.domain, sheet),
             Kind::Rotate(rotate) => rotate.inspect(sheet),
+            Kind::Recover(recover) => recover.inspect(self.domain, sheet),
             Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         }
     }

@@ -10,6 +10,7 @@ mod following;
 mod hand_over;
 mod joining;
 mod mesh;
+mod recovery;
 mod renewals;
 mod rotations;
 mod suspensions;

@@ -64,9 +64,12 @@ fn rule_4_2_an_endorsement_holds_for_one_statement_one_identity_and_one_sequence
     assert!(bad(&|e| e.endorsements[0].signature = e.endorsements[1].signature));
     assert!(bad(&|e| match &mut e.statement.kind {
         Kind::Admit(admit) => admit.number += 1,
-        Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => {
-            unreachable!("it is an admission")
-        }
+        Kind::Revoke(_)
+        | Kind::Suspend(_)
+        | Kind::Release(_)
+        | Kind::Amend(_)
+        | Kind::Rotate(_)
+        | Kind::Recover(_) => unreachable!("it is an admission"),
     }));
 }
 

@@ -8,6 +8,7 @@ mod charters;
 mod domain;
 mod keys;
 mod proofs;
+mod recovery;
 mod renewals;
 mod revocations;
 mod rotations;

@@ -15,8 +15,8 @@ use frith_protocol::identity::{PublicKey, Signature, verify};
 use frith_protocol::joining::{Answer, Circulated, Draft, KeyHistory, Retry, Shown, Verdict, spend_digest};
 use frith_protocol::limits::MESSAGE_BYTES_MAX;
 use frith_protocol::state::{
-    Admit, Block, BlockId, Entry, FinalChain, Grounds, Kind, Reason, Release, Statement, Subject, Suspend,
-    Terms,
+    Admit, Block, BlockId, Consent, Entry, FinalChain, Grounds, Kind, Reason, Recover, Release, Revoke,
+    Statement, Subject, Suspend, Terms,
 };
 
 use crate::domain::{Domain, Person, check, verified};
@@ -133,6 +133,39 @@ impl World {
         Link::to(&domain.state, block.header.clone(), self.certificate(BallotKind::Finalise))
     }
 
+    /// Signed by somebody: by whom, whoever takes it judges.
+    fn recovery(&self) -> FinalChain {
+        let domain = &self.domain;
+        let (time, terms) = (domain.now().plus(1), self.terms());
+        let base = domain.admit(&self.newcomer).basis;
+        let consents = domain.founders.iter().map(|person| {
+            let voting = person.voting_key_of(2);
+            Consent::sign(&terms.id(), (person.node, 0, &person.key), &voting, base)
+        });
+        let subject = self.newcomer.node;
+        let recover = Recover {
+            base,
+            gone: vec![Revoke { subject: Person::new(201).node, reason: Reason::Misbehaved }],
+            suspended: vec![Suspend {
+                subject,
+                number: 1,
+                until: time.plus(60_000),
+                reason: Reason::Unspecified,
+            }],
+            charter: terms.charter.clone(),
+            consents: consents.collect(),
+        };
+        let (block, _) = domain.state.recovered(recover, time).expect("it follows");
+        let ballot = Ballot::of_recovery(domain.state.domain(), 1, block.id());
+        let key = &domain.founders[0].key;
+        let votes = vec![(key.public(), key.sign(&ballot.digest()))];
+        FinalChain {
+            blocks: vec![Arc::new(block)],
+            headers: vec![],
+            certificate: Certificate { ballot, votes },
+        }
+    }
+
     fn circulated(&self, subject: Subject) -> Message {
         let endorsements = self.domain.founders.iter().take(2).map(|p| p.endorse(&subject)).collect();
         let (expires, consents) = (self.domain.now(), Vec::new());
@@ -191,6 +224,7 @@ impl World {
             ("follow", Message::Follow { height: 70_000, head: [1, 2, 3, 4, 5, 6, 7, 8] }),
             ("same", Message::Same),
             ("final", Message::Final(Arc::new(self.chain()))),
+            ("final_recovery", Message::Final(Arc::new(self.recovery()))),
             ("ask_snapshot", Message::AskSnapshot { head: self.block.id(), chunk: 2 }),
             ("snapshot", Message::Snapshot(Arc::new(chunks.remove(0)))),
             ("talk_propose", talk(Agreement::Propose(Box::new(proposal)))),

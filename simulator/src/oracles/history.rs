@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{NodeId, PublicKey};
-use frith_protocol::state::{Amend, Block, BlockId, Entry, Kind, Release, State, Suspend};
+use frith_protocol::state::{Amend, Block, BlockId, Charter, Entry, Kind, Recover, Release, State, Suspend};
 use frith_protocol::time::Timestamp;
 
 use super::{Invariant, Violation};
@@ -274,6 +274,7 @@ impl History {
                 self.suspensions.insert(*subject, Suspensions { number: before.number, until: None });
             }
             Kind::Amend(amend) => self.amended(now, node, endorsed_by.len(), amend),
+            Kind::Recover(recover) => self.recovered(now, node, recover),
             Kind::Rotate(rotate) => {
                 let subject = rotate.subject;
                 if !self.members.contains_key(&subject) {
@@ -301,13 +302,44 @@ impl History {
                 self.broke(Invariant::S1, now, node, what);
             }
         }
-        let thresholds = &amend.charter.thresholds;
         if amend.charter.epoch != self.epoch + 1 {
             let what = format!("epoch {} follows {}", amend.charter.epoch, self.epoch);
             self.broke(Invariant::S3, now, node, what);
         }
-        self.epoch = amend.charter.epoch;
-        self.domain.quorum = (seats.len() + usize::from(amend.charter.faults)) / 2 + 1;
+        self.begins(&amend.charter);
+    }
+
+    /// S1 of a recovery: on a final block (here nothing is dropped), and nobody is seated who is no member or did not consent.
+    fn recovered(&mut self, now: Instant, node: NodeIndex, recover: &Recover) {
+        for revoke in &recover.gone {
+            self.members.remove(&revoke.subject);
+            self.suspensions.remove(&revoke.subject);
+            self.gone.insert(revoke.subject);
+        }
+        for Suspend { subject, number, until, reason: _ } in &recover.suspended {
+            self.suspensions.insert(*subject, Suspensions { number: *number, until: Some(*until) });
+        }
+        let consented: BTreeSet<NodeId> = recover.consents.iter().map(|consent| consent.node).collect();
+        for seat in recover.charter.endorsers.iter().map(|seat| seat.node_id()) {
+            if !consented.contains(&seat) || !self.members.contains_key(&seat) {
+                let what = format!("{seat:?} was seated by a recovery, and is no member or did not agree");
+                self.broke(Invariant::S1, now, node, what);
+            }
+        }
+        let base = self.finals.get(&recover.base.height).map(|(block, _)| *block);
+        if base != Some(recover.base.block) || recover.charter.epoch <= self.epoch {
+            let what = format!("epoch {} goes on from {:?}", recover.charter.epoch, recover.base);
+            self.broke(Invariant::S3, now, node, what);
+        }
+        self.begins(&recover.charter);
+    }
+
+    /// From here on this is the charter.
+    fn begins(&mut self, charter: &Charter) {
+        let thresholds = &charter.thresholds;
+        let seats: BTreeSet<NodeId> = charter.endorsers.iter().map(|seat| seat.node_id()).collect();
+        self.epoch = charter.epoch;
+        self.domain.quorum = (seats.len() + usize::from(charter.faults)) / 2 + 1;
         self.domain.endorsers = seats;
         self.domain.admit = usize::from(thresholds.admit);
         self.domain.revoke = usize::from(thresholds.revoke);

@@ -224,6 +224,7 @@ impl Facts {
                     standing.suspension = None;
                 }
             }
+            Kind::Recover(_) => unreachable!("no history draws it yet"),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };

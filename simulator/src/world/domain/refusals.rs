@@ -94,7 +94,7 @@ fn takes_from(subject: &Subject) -> Option<NodeId> {
         Subject::Statement(statement) => match &statement.kind {
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
-            Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => None,
+            Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) | Kind::Recover(_) => None,
         },
         Subject::Ticket(_) | Subject::Terms(_) => None,
     }

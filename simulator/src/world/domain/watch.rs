@@ -98,6 +98,7 @@ impl Run<'_> {
             Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
             Event::Alarm(alarm) => self.alarm(now, node, &alarm),
             Event::Amended { epoch: _, height: _ } => self.keeps_to_the_seated(node),
+            Event::Recovered { .. } | Event::RecoveryWaits { .. } | Event::RecoveryVoid { .. } => {}
             Event::Renewed { .. } | Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
         }
     }
@@ -129,6 +130,10 @@ impl Run<'_> {
                 self.outcome.note(format!("{who} has proof that {liar} contradicted itself"));
             }
             Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
+            Alarm::RecoveryShown { .. }
+            | Alarm::RecoveryForgets { .. }
+            | Alarm::RecoveredTwice { .. }
+            | Alarm::DroppedBranch { .. } => self.outcome.note(format!("{who}: {alarm:?}")),
             Alarm::ClockRanBack { .. } => self.outcome.note(format!("the clock of {who} ran backwards")),
             Alarm::ClockFarOff { .. } => self.outcome.note(format!("the clock of {who} is far off")),
         }
