@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 use frith_node::control::{Client, Request, WATCHERS_MAX};
 use frith_protocol::joining::Ticket;
@@ -15,21 +16,20 @@ use processes::*;
 /// `frith watch --json` at work. It ends with this value.
 struct Watch {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Watch {
     fn start(dir: &Path, args: &[&str]) -> Watch {
         let args = [&["watch", "--json"], args].concat();
         let mut child = command(dir, &args).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let lines = lines_of(child.stdout.take().unwrap());
         Watch { child, lines }
     }
 
     /// The next line, if there is one.
     fn line(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        (self.lines.read_line(&mut line).unwrap() > 0).then(|| serde_json::from_str(&line).unwrap())
+        next_line(&self.lines).map(|line| serde_json::from_str(&line).unwrap())
     }
 
     /// The next line of this kind.
@@ -47,7 +47,32 @@ impl Watch {
         assert!(
             Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success()
         );
+        // It has ended, or is about to, once its output has.
+        while self.line().is_some() {}
         self.child.wait().unwrap().code().expect("it ends by itself")
+    }
+}
+
+/// What a process writes, line by line, read on a thread of its own: a pipe knows no deadline, and a test has one. The thread
+/// ends with the pipe, or once nobody takes the lines any more.
+fn lines_of(out: ChildStdout) -> Receiver<String> {
+    let (read, lines) = channel();
+    std::thread::spawn(move || {
+        BufReader::new(out)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| read.send(line.clone()).is_ok())
+            .count()
+    });
+    lines
+}
+
+/// The next of them, if there is one.
+fn next_line(lines: &Receiver<String>) -> Option<String> {
+    match lines.recv_timeout(PATIENCE) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("it said nothing more for {PATIENCE:?}"),
     }
 }
 
@@ -139,9 +164,8 @@ fn a_feed_in_words_says_who_and_when_and_a_reader_that_goes_away_ends_it() {
     let founder = Running::start(&alone, &["run"]);
     let ticket = ok(&alone, &["invite", "--role", "member", "--uses", "2"]);
     let mut watch = command(&alone, &["watch"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(watch.stdout.take().unwrap());
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
+    let lines = lines_of(watch.stdout.take().unwrap());
+    let mut line = next_line(&lines).expect("it says where it is");
     assert!(
         line.contains("Z  from here on as it happens: node ") && line.contains(", endorsing, height "),
         "{line}"
@@ -150,8 +174,7 @@ fn a_feed_in_words_says_who_and_when_and_a_reader_that_goes_away_ends_it() {
     let join = ["join", ticket.trim(), "--exit", "--listen", "/ip4/127.0.0.1/tcp/0"];
     ok(&root.path().join("first"), &join);
     while !line.contains("admit ") {
-        line.clear();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "the feed ended");
+        line = next_line(&lines).expect("the feed goes on");
     }
     assert!(line.contains(" as member for ") && line.contains("; endorsed by "), "{line}");
     drop(lines);

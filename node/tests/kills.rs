@@ -5,10 +5,9 @@ mod processes;
 
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Instant;
 
 use frith_node::KILL_POINTS;
-use processes::{PATIENCE, Running, command, found_connected, json};
+use processes::{End, Running, command, found_connected, json};
 
 /// How often the point is come by unharmed: the first time, in the middle of things, and once some heartbeats are over.
 const COME_BY: [u32; 3] = [0, 2, 7];
@@ -26,15 +25,11 @@ impl Drop for Doomed {
 fn die_at(dir: &Path, point: &str, come_by: u32) {
     let mut command = command(dir, &["run", "--until-stdin-closes"]);
     command.env("FRITH_KILL_AT", point).env("FRITH_KILL_AFTER", come_by.to_string());
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut doomed = Doomed(child);
-    let deadline = Instant::now() + PATIENCE;
-    let ended = loop {
-        if let Some(ended) = doomed.0.try_wait().unwrap() {
-            break ended;
-        }
-        assert!(Instant::now() < deadline, "it never came by «{point}» for the {come_by}th time");
-        std::thread::yield_now();
+    let end = End::of(&mut doomed.0);
+    let Some(ended) = end.wait(&mut doomed.0) else {
+        panic!("it never came by «{point}» for the {come_by}th time");
     };
     assert_eq!(ended.code(), None, "it was to be killed at «{point}», and ended by itself: {ended}");
 }

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test program needs some of it")]
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -47,9 +49,32 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// When a process ends, to be waited for with a deadline: its output, which nobody reads otherwise, ends with it.
+pub(crate) struct End(Receiver<()>);
+
+impl End {
+    /// Of a process that was started with its output piped.
+    pub(crate) fn of(child: &mut Child) -> End {
+        let mut out = child.stdout.take().expect("its output is piped");
+        let (ended, end) = channel();
+        std::thread::spawn(move || {
+            drop(std::io::copy(&mut out, &mut std::io::sink()));
+            drop(ended);
+        });
+        End(end)
+    }
+
+    /// How it ended, if it did in time.
+    pub(crate) fn wait(&self, child: &mut Child) -> Option<ExitStatus> {
+        let waited = self.0.recv_timeout(PATIENCE);
+        (waited == Err(RecvTimeoutError::Disconnected)).then(|| child.wait().unwrap())
+    }
+}
+
 /// A running node. It ends with this value.
 pub(crate) struct Running {
     pub(crate) child: Child,
+    end: End,
     dir: PathBuf,
     log: tempfile::NamedTempFile,
 }
@@ -57,14 +82,15 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Running {
         let log = tempfile::NamedTempFile::new().unwrap();
-        let child = command(dir, args)
+        let mut child = command(dir, args)
             .arg("--until-stdin-closes")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
-        let node = Running { child, dir: dir.to_path_buf(), log };
+        let end = End::of(&mut child);
+        let node = Running { child, end, dir: dir.to_path_buf(), log };
         node.wait(&["peers", "0"]);
         node
     }
@@ -105,14 +131,8 @@ impl Running {
 
     /// How it ends by itself, and what it said.
     pub(crate) fn ends(mut self) -> (i32, String) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code().unwrap(), self.log());
-            }
-            assert!(Instant::now() < deadline, "it goes on: {}", self.log());
-            std::thread::yield_now();
-        }
+        let Some(status) = self.end.wait(&mut self.child) else { panic!("it goes on: {}", self.log()) };
+        (status.code().unwrap(), self.log())
     }
 }
 
@@ -142,16 +162,24 @@ pub(crate) fn found(root: &Path, names: &[&str]) -> Vec<PathBuf> {
     dirs
 }
 
-/// Founders that can reach one another: each at a port of the loopback interface that was free a moment ago.
+/// An address on the loopback interface that nobody listens at. It is below the range from which systems take ports for connections:
+/// a node that redials could otherwise be given the very port on which another is about to listen.
+fn free_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 12_000) as u16;
+    for _ in 0..12_000 {
+        let port = 18_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let at = ("127.0.0.1", port);
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            return format!("/ip4/127.0.0.1/tcp/{port}");
+        }
+    }
+    panic!("no port is free");
+}
+
+/// Founders that can reach one another: each at a port of the loopback interface of its own.
 pub(crate) fn found_connected(root: &Path, names: &[&str]) -> Vec<PathBuf> {
-    // All are held at once, so that no two are the same.
-    let ports: Vec<TcpListener> =
-        names.iter().map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
-    let addresses: Vec<String> = ports
-        .iter()
-        .map(|port| format!("/ip4/127.0.0.1/tcp/{}", port.local_addr().unwrap().port()))
-        .collect();
-    drop(ports);
+    let addresses: Vec<String> = names.iter().map(|_| free_address()).collect();
     let dirs: Vec<PathBuf> = names.iter().map(|name| root.join(name)).collect();
     for (dir, address) in dirs.iter().zip(&addresses) {
         ok(dir, &["init", "--listen", address, "--address", address]);
