@@ -118,9 +118,13 @@ struct Kept {
 fn is_kept(table: Table) -> bool {
     match table {
         Table::Meta | Table::Charters => true,
-        Table::Journal | Table::Endorsed | Table::Proposals | Table::Waiting | Table::Final | Table::Base => {
-            false
-        }
+        Table::Journal
+        | Table::Endorsed
+        | Table::Proposals
+        | Table::Waiting
+        | Table::Final
+        | Table::Base
+        | Table::Holds => false,
     }
 }
 

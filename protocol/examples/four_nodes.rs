@@ -116,6 +116,7 @@ fn charter(founders: &[Keys]) -> Charter {
             basis_ms: DAY_MS,
             ticket_lifetime_ms: 7 * DAY_MS,
             proposal_lifetime_ms: DAY_MS,
+            hold_ms: 3_600_000,
         },
         admission: AdmissionPolicy { tickets: true, approval: true },
         last_day: Timestamp(3650 * DAY_MS),

@@ -162,9 +162,10 @@ pub enum Label {
     Terms,
     Consent,
     Rotation,
+    Hold,
 }
 
-const LABELS: usize = Label::Rotation as usize + 1;
+const LABELS: usize = Label::Hold as usize + 1;
 
 impl Label {
     const fn context(self) -> &'static str {
@@ -195,6 +196,7 @@ impl Label {
             Label::Terms => "frith 2026-11 terms v1",
             Label::Consent => "frith 2026-11 consent v1",
             Label::Rotation => "frith 2026-11 rotation v1",
+            Label::Hold => "frith 2026-11 hold v1",
         }
     }
 

@@ -49,6 +49,10 @@ pub enum Fault {
     BadRotation { why: &'static str },
     #[error("{subject:?} has rotated {entries} times today, and may not more often: tomorrow (SPEC 4.11)")]
     RotatedTooOften { subject: NodeId, entries: u32 },
+    #[error("the hold does not fit: {why} (SPEC 4.14, 5.24)")]
+    BadHold { why: &'static str },
+    #[error("{subject:?} is held until {until} (SPEC 5.26)")]
+    Held { subject: NodeId, until: Timestamp },
     #[error("{key:?} belongs to {owner:?} already (SPEC 2.3)")]
     KeyTaken { key: PublicKey, owner: NodeId },
     #[error("the charter has no role {role:?} (SPEC 4.5)")]
@@ -137,6 +141,8 @@ impl Fault {
             | Fault::WrongNumber { .. }
             | Fault::BadRotation { .. }
             | Fault::RotatedTooOften { .. }
+            | Fault::BadHold { .. }
+            | Fault::Held { .. }
             | Fault::KeyTaken { .. }
             | Fault::UnknownRole { .. }
             | Fault::RoleBeyondTicket { .. }

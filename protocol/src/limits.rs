@@ -38,6 +38,13 @@ pub const BLOCK_ROTATES_MAX: usize = 64;
 /// Rotations by which an endorser shows to a newcomer which key is its own: ten years of two a week, or three years of one a day.
 pub const ROTATIONS_SHOWN_MAX: usize = 1024;
 
+/// Holds that one endorser may give in a day: each restrains somebody on one endorser's word alone.
+pub const HOLDS_PER_DAY: u8 = 8;
+/// Longest that a charter may let a hold last after the time of its basis: a day. So the holds of three days at most are kept.
+pub const HOLD_MAX_MS: u64 = 24 * 3600 * 1000;
+/// Recorded holds in one block: they come after grants, and change nothing.
+pub const BLOCK_HOLDS_MAX: usize = 16;
+
 /// Identities that a recovery names as gone; likewise as suspended.
 pub const RECOVERY_DENIALS_MAX: usize = 4096;
 /// How far beyond the epoch of the block that it goes on from a recovery's own may be.
@@ -153,6 +160,10 @@ const _: () = assert!(ENTRY_BYTES_MAX <= STRANGER_MESSAGE_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX * BLOCK_DENIALS_RESERVED <= ENTRIES_BYTES_MAX);
 const _: () = assert!(BLOCK_DENIALS_RESERVED < BLOCK_ENTRIES_MAX);
 const _: () = assert!(BLOCK_ROTATES_MAX < BLOCK_ENTRIES_MAX - BLOCK_DENIALS_RESERVED);
+const _: () = assert!(BLOCK_HOLDS_MAX + BLOCK_ROTATES_MAX < BLOCK_ENTRIES_MAX - BLOCK_DENIALS_RESERVED);
+// The standing of an endorser has a bit for each.
+const _: () = assert!(HOLDS_PER_DAY as u32 <= u8::BITS);
+const _: () = assert!(HOLD_MAX_MS <= CHARTER_BOUND_MAX_MS);
 const _: () = assert!(ROTATIONS_SHOWN_MAX <= SIGNATURES_PER_MESSAGE_MAX);
 const _: () = assert!(WAITING_DENIALS_RESERVED < WAITING_ENTRIES_MAX);
 const _: () = assert!(ENDORSERS_MAX <= MEMBERS_MAX);

@@ -141,6 +141,7 @@ fn charter() -> Charter {
             basis_ms: 100_000,
             ticket_lifetime_ms: 100_000,
             proposal_lifetime_ms: 100_000,
+            hold_ms: 3_600_000,
         },
         admission: AdmissionPolicy { tickets: true, approval: true },
         last_day: Timestamp(u64::MAX),

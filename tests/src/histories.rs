@@ -459,6 +459,7 @@ impl History {
             Kind::Release(release) => Some(release.subject),
             Kind::Rotate(_) if self.dice.chance(7, 8) => return Vec::new(),
             Kind::Rotate(rotate) => Some(rotate.subject),
+            Kind::Hold(_) => unreachable!("no history draws it yet"),
         };
         let mut signers: Vec<Signer> =
             able.iter().take(usize::from(need)).map(|person| Signer::current(person, &facts)).collect();
@@ -488,6 +489,7 @@ impl History {
             Kind::Amend(_) => thresholds.amend,
             // By nobody; or, if it is to be void, by somebody.
             Kind::Rotate(_) | Kind::Recover(_) => 1,
+            Kind::Hold(_) => unreachable!("no history draws it yet"),
         }
     }
 

@@ -208,6 +208,7 @@ pub fn charter(founders: &[&Person]) -> Charter {
             basis_ms: 60 * MINUTE,
             ticket_lifetime_ms: DAY,
             proposal_lifetime_ms: DAY,
+            hold_ms: 3_600_000,
         },
         admission: AdmissionPolicy { tickets: true, approval: true },
         last_day: Timestamp(3650 * DAY),

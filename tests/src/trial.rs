@@ -102,6 +102,7 @@ impl Trial {
             Rank::Denial => "a valid denial",
             Rank::Rotation => "a valid rotation",
             Rank::Grant => "a valid grant",
+            Rank::Record => "a valid record",
             Rank::Amend => "a valid amendment",
         };
         note(met, verdict.err().unwrap_or(kind));

@@ -1,15 +1,19 @@
-//! `invite`, `endorse`, `deny`, `revoke`, `suspend`, `release`, `rotate`, `leave`: what an operator does.
+//! `invite`, `endorse`, `deny`, `revoke`, `hold`, `suspend`, `release`, `rotate`, `leave`: what an operator does.
 
 use frith_protocol::encoding::Hash;
 use serde_json::{Value, json};
 
-use super::args::{IdArgs, InviteArgs, LeaveArgs, ReleaseArgs, RevokeArgs, RotateArgs, SuspendArgs};
+use super::args::{
+    HoldArgs, IdArgs, InviteArgs, LeaveArgs, ReleaseArgs, RevokeArgs, RotateArgs, SuspendArgs,
+};
 use super::look::{ask, read};
 use super::output::Out;
 use super::{CommandError, Done};
-use crate::control::views::{InvitedView, ProposedView};
+use crate::control::views::{HoldView, InvitedView, ProposedView};
 use crate::control::{Client, Condition, Request};
 use crate::home::Home;
+use crate::runtime::now;
+use crate::words::rough_span;
 
 pub(super) fn short(id: &Hash) -> String {
     id.to_string()[..16].to_string()
@@ -94,6 +98,29 @@ pub(super) fn deny(home: &Home, args: IdArgs, out: Out) -> Done {
 pub(super) fn revoke(home: &Home, args: RevokeArgs, out: Out) -> Done {
     let RevokeArgs { node, reason, note } = args;
     propose(home, &Request::Revoke { node, reason: reason.into(), note }, out)
+}
+
+pub(super) fn hold(home: &Home, args: HoldArgs, out: Out) -> Done {
+    let HoldArgs { node, for_ms, reason } = args;
+    let given: HoldView = read(ask(home, &Request::Hold { node, for_ms, reason: reason.into() })?)?;
+    let HoldView { node, until, have, needed, held } = &given;
+    let shown = out.result(&given, || {
+        let span = rough_span(until.since(now()));
+        let who = node.short();
+        match held {
+            true => format!("{who} is held, for {span}"),
+            false => {
+                format!("{who} is not held yet: {have} of {needed} endorsers hold it, this one for {span}")
+            }
+        }
+    })?;
+    if !held {
+        out.note(&format!(
+            "it has a seat: the operators of other endorsers run: frith hold {}",
+            node.short()
+        ));
+    }
+    Ok(shown)
 }
 
 pub(super) fn suspend(home: &Home, args: SuspendArgs, out: Out) -> Done {

@@ -26,7 +26,7 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
 Look:        frith status · members · pending · log · watch · why NODE
-Act:         frith invite · endorse ID · deny ID · revoke NODE · suspend NODE · release NODE · rotate · amend · backup · leave
+Act:         frith invite · endorse ID · deny ID · revoke NODE · hold NODE · suspend NODE · release NODE · rotate · amend · backup · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
             4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
@@ -108,6 +108,11 @@ disconnected, missed, stopped. It goes on until Ctrl-C or SIGTERM, or until the 
         after_help = "Example: frith revoke 3fa921 --reason compromised --note 'stolen from rack 7' --dir D"
     )]
     Revoke(RevokeArgs),
+    /// Hold a node at once, on this endorser's word alone: briefly, until the others agree on more.
+    #[command(after_help = "\
+Example: frith hold 3fa921 --for 10m --reason compromised --dir D
+A member is held by one endorser; an endorser is held when f+1 endorsers hold it.")]
+    Hold(HoldArgs),
     /// Let a node's rights rest, as soon as enough endorsers agree: for a while, or until it is released.
     #[command(after_help = "Example: frith suspend 3fa921 --for 8h --reason compromised --dir D")]
     Suspend(SuspendArgs),
@@ -406,6 +411,18 @@ pub(super) struct RevokeArgs {
     /// A line for the other operators.
     #[arg(long, default_value = "")]
     pub(super) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HoldArgs {
+    /// Its identity, or the first digits of it.
+    pub(super) node: String,
+    /// For how long. The charter has a bound, counted from the newest final block.
+    #[arg(long = "for", value_name = "SPAN", default_value = "10m", value_parser = span_ms)]
+    pub(super) for_ms: u64,
+    /// For those who look later.
+    #[arg(long, value_enum, default_value_t = ReasonArg::Unspecified)]
+    pub(super) reason: ReasonArg,
 }
 
 #[derive(Debug, Args)]

@@ -92,6 +92,16 @@ fn status_text(status: &Value) -> String {
     }
     let remembered = text(&status["remembered"]);
     row("peers", format!("{} connected; where {remembered} are is remembered", text(&status["connected"])));
+    let holds = number(&status["holds"]);
+    if holds > 0 {
+        row("holds", format!("{holds} in force: see `frith pending --all`"));
+    }
+    let held = &status["held"];
+    if !held.is_null() {
+        let at = Timestamp(number(&held["until"]));
+        let by: Vec<String> = held["by"].as_array().into_iter().flatten().map(text).collect();
+        row("held", format!("by {}, until {}", by.join(", "), until(at)));
+    }
     let pending = number(&status["pending"]);
     let hint = if pending > 0 { ": see `frith pending`" } else { "" };
     row("waiting", format!("{pending} for you{hint}; {} for a block", text(&status["waiting"])));

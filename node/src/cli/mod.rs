@@ -200,6 +200,7 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Endorse(args) => act::endorse(&home()?, args, out),
         Command::Deny(args) => act::deny(&home()?, args, out),
         Command::Revoke(args) => act::revoke(&home()?, args, out),
+        Command::Hold(args) => act::hold(&home()?, args, out),
         Command::Suspend(args) => act::suspend(&home()?, args, out),
         Command::Release(args) => act::release(&home()?, args, out),
         Command::Rotate(args) => act::rotate(&home()?, args, out),

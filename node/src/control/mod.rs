@@ -102,6 +102,15 @@ pub enum Request {
         #[serde(default)]
         note: String,
     },
+    /// Hold a node at once, on this endorser's word alone.
+    Hold {
+        /// At least six hex digits.
+        node: String,
+        /// For how long; no longer than the charter allows.
+        for_ms: u64,
+        /// For those who look later.
+        reason: Reason,
+    },
     /// Let a node's rights rest, as soon as enough endorsers agree.
     Suspend {
         /// At least eight hex digits.

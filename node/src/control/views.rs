@@ -27,15 +27,42 @@ pub struct MemberView {
     pub roles: Vec<String>,
     /// Whether the charter has a seat for it.
     pub endorser: bool,
-    /// Whether it is effective now: `yes`, `not yet`, `lapsed`, `suspended`, `gone`; `stale`, if the newest block known here is too old for an
+    /// Whether it is effective now: `yes`, `not yet`, `lapsed`, `suspended`, `held`, `gone`; `stale`, if the newest block known here is too old for an
     /// answer.
     pub effective: String,
     /// Until when; an endorser's seat has no end.
     pub until: Option<Timestamp>,
     /// The height of its newest admission.
     pub height: u64,
+    /// By whom it is held, if it is.
+    #[serde(default)]
+    pub held: Option<HeldView>,
     /// Whether it is connected to the node that was asked. That says nothing of its health.
     pub connected: bool,
+}
+
+/// By whom somebody is held, as far as the node that was asked knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldView {
+    /// The endorsers that hold it.
+    pub by: Vec<NodeId>,
+    /// When there are not enough of them any more.
+    pub until: Timestamp,
+}
+
+/// A hold that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldView {
+    /// Whom.
+    pub node: NodeId,
+    /// When it lapses.
+    pub until: Timestamp,
+    /// How many endorsers hold it, as far as is known here.
+    pub have: usize,
+    /// How many it takes.
+    pub needed: usize,
+    /// Whether they are enough.
+    pub held: bool,
 }
 
 /// Something that waits for endorsements.
@@ -45,7 +72,7 @@ pub struct PendingView {
     pub id: Hash,
     /// What it is, in a line.
     pub what: String,
-    /// What kind: `admission`, `revocation`, `suspension`, `release`, `amendment`, `ticket`.
+    /// What kind: `admission`, `revocation`, `suspension`, `release`, `amendment`, `ticket`, `hold`.
     pub kind: String,
     /// Whom it is about.
     pub subject: Option<NodeId>,
@@ -93,7 +120,7 @@ pub struct BlockView {
 pub struct EntryView {
     /// Which statement.
     pub statement: StatementId,
-    /// What kind: `admission`, `revocation`, `suspension`, `release`, `amendment`.
+    /// What kind: `admission`, `revocation`, `suspension`, `release`, `amendment`, `rotation`, `hold`.
     pub kind: String,
     /// About whom; nobody, if it is about the charter.
     pub subject: Option<NodeId>,

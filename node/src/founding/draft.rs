@@ -72,6 +72,7 @@ impl Default for DraftOptions {
                 basis_ms: 3600 * 1000,
                 ticket_lifetime_ms: 30 * DAY_MS,
                 proposal_lifetime_ms: 7 * DAY_MS,
+                hold_ms: 3600 * 1000,
             },
             admission: AdmissionPolicy { tickets: true, approval: true },
             lasts_ms: 10 * 365 * DAY_MS,
@@ -83,7 +84,7 @@ impl Default for DraftOptions {
 type TimingField = (&'static str, fn(&mut Timing) -> &mut u64);
 
 /// The bounds on time that `--timing NAME=SPAN` sets.
-pub const TIMINGS: [TimingField; 10] = [
+pub const TIMINGS: [TimingField; 11] = [
     ("heartbeat", |timing| &mut timing.heartbeat_ms),
     ("freshness", |timing| &mut timing.freshness_ms),
     ("silence", |timing| &mut timing.silence_ms),
@@ -94,6 +95,7 @@ pub const TIMINGS: [TimingField; 10] = [
     ("basis", |timing| &mut timing.basis_ms),
     ("ticket-lifetime", |timing| &mut timing.ticket_lifetime_ms),
     ("proposal-lifetime", |timing| &mut timing.proposal_lifetime_ms),
+    ("hold", |timing| &mut timing.hold_ms),
 ];
 
 /// Sets one bound from a text like `heartbeat=60s`.

@@ -191,7 +191,12 @@ fn amendments(core: &Core) -> Vec<(u64, &Entry, &Charter)> {
         .filter_map(|(height, entry)| match &entry.statement.kind {
             Kind::Amend(amend) => Some((height, entry, &amend.charter)),
             Kind::Recover(recover) => Some((height, entry, &recover.charter)),
-            Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => None,
+            Kind::Admit(_)
+            | Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Rotate(_)
+            | Kind::Hold(_) => None,
         })
         .collect();
     all.sort_by_key(|(height, _, _)| *height);

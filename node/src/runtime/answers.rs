@@ -52,6 +52,7 @@ impl Host {
             Request::Endorse { id } => self.endorse(&id, now),
             Request::Deny { id } => self.decline(&id),
             Request::Revoke { node, reason, note } => self.revoke(&node, reason, note, now),
+            Request::Hold { node, for_ms, reason } => self.hold(&node, for_ms, reason, now),
             Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
             Request::Release { node, note } => self.release(&node, note, now),
             Request::Rotate { next_key } => self.rotate(next_key.as_deref()),

@@ -12,6 +12,7 @@ use frith_protocol::state::{
 use frith_protocol::time::Timestamp;
 
 use super::amending::{add_changes, seat_that_waits};
+use super::holding::{held_view, holds_in_words, pending_holds};
 use super::host::Host;
 use super::rotating::key_in_words;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
@@ -79,7 +80,9 @@ pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<S
             }
         }
         // They are never proposed.
-        Subject::Statement(Statement { kind: Kind::Rotate(_) | Kind::Recover(_), .. }) => decided(),
+        Subject::Statement(Statement {
+            kind: Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_), ..
+        }) => decided(),
     }
 }
 
@@ -143,15 +146,24 @@ impl Host {
     fn member(&self, state: &State, node: NodeId, now: Timestamp) -> Option<MemberView> {
         let standing = state.standing(&node)?;
         let endorser = state.charter().seat_of(&node).is_some();
+        // What the log says counts for more.
+        let said = state.effective(&node, now);
+        let held = held_view(self.core(), &node, now).filter(|_| said != Effective::Suspended);
         Some(MemberView {
             node,
             key: standing.keys.current,
             roles: standing.roles.clone(),
             endorser,
             // Nothing may be taken for valid on a block that is too old (SPEC 9.5).
-            effective: self.core().effective(&node, now).map_or("stale", effective_word).into(),
+            effective: match self.core().effective(&node, now) {
+                Some(Effective::Suspended) if held.is_some() => "held",
+                Some(effective) => effective_word(effective),
+                None => "stale",
+            }
+            .into(),
             until: (!endorser).then_some(standing.window.until),
             height: standing.height,
+            held,
             connected: node == self.core().node_id() || self.is_connected(&standing.keys.current),
         })
     }
@@ -187,7 +199,8 @@ impl Host {
             add_changes(&mut view, core, proposal);
             view
         };
-        core.proposals().map(|(_, proposal)| view(proposal)).collect()
+        let proposals = core.proposals().map(|(_, proposal)| view(proposal));
+        proposals.chain(pending_holds(core, now)).collect()
     }
 
     /// Newest first, or oldest first of those after `since`: a page of them, which has one block at least.
@@ -264,6 +277,7 @@ impl Host {
         let standing = match state.effective(&node, now) {
             Effective::Gone => Standing::Gone,
             Effective::Suspended => Standing::Suspended,
+            Effective::Yes if core.held(&node, now).is_some() => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
             Effective::Lapsed if state.renewable_until(&node).is_some_and(|end| now < end) => {
@@ -336,6 +350,7 @@ impl Host {
                     by.join(", ")
                 ));
             }
+            because.extend(holds_in_words(self.core(), state, node, now));
             match state.effective(&node, now) {
                 Effective::Lapsed => because.push(lapsed_in_words(state, node, standing.window.until, now)),
                 Effective::NotYet => because.push("Its admission has not begun.".into()),
@@ -401,6 +416,7 @@ fn kind_of(subject: &Subject) -> &'static str {
         Subject::Statement(Statement { kind: Kind::Release(_), .. }) => "release",
         Subject::Statement(Statement { kind: Kind::Amend(_), .. }) | Subject::Terms(_) => "amendment",
         Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => "rotation",
+        Subject::Statement(Statement { kind: Kind::Hold(_), .. }) => "hold",
         Subject::Statement(Statement { kind: Kind::Recover(_), .. }) => "recovery",
         Subject::Ticket(_) => "ticket",
     }
@@ -460,6 +476,13 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
         }
         Kind::Release(Release { subject, .. }) => format!("release {} again", name(subject)),
         Kind::Amend(amend) => amend_words(&amend.charter),
+        Kind::Hold(hold) => format!(
+            "{} held {}{}, {}",
+            name(&hold.by),
+            name(&hold.subject),
+            reason_words(hold.reason),
+            until_words(hold.until, super::now())
+        ),
         Kind::Recover(recover) => crate::recovery::in_words(recover),
         Kind::Rotate(Rotate { subject, rotations }) => match &rotations[..] {
             [] => format!("the key of {} stays what it is", name(subject)),
@@ -480,7 +503,7 @@ fn amend_words(charter: &Charter) -> String {
     )
 }
 
-fn until_words(until: Timestamp, now: Timestamp) -> String {
+pub(super) fn until_words(until: Timestamp, now: Timestamp) -> String {
     match until {
         Timestamp(u64::MAX) => "until it is released".into(),
         until if until <= now => "which is over".into(),
@@ -488,7 +511,7 @@ fn until_words(until: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn reason_words(reason: Reason) -> &'static str {
+pub(super) fn reason_words(reason: Reason) -> &'static str {
     match reason {
         Reason::Unspecified => "",
         Reason::Compromised => " (compromised)",
@@ -516,7 +539,17 @@ fn entry_view(entry: &Entry) -> EntryView {
         kind: kind_of(&Subject::Statement(entry.statement.clone())).into(),
         subject: entry.statement.subject(),
         what: what_is_said(&entry.statement, NodeId::short),
-        endorsed_by: entry.endorsements.iter().map(|endorsement| endorsement.node).collect(),
+        endorsed_by: match &entry.statement.kind {
+            // It proves itself: by its signer.
+            Kind::Hold(hold) => vec![hold.by],
+            Kind::Admit(_)
+            | Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Rotate(_)
+            | Kind::Recover(_) => entry.endorsements.iter().map(|endorsement| endorsement.node).collect(),
+        },
     }
 }
 

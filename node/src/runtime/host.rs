@@ -396,6 +396,10 @@ impl Host {
                 self.network.set_standing(key, Standing::Gone).await;
                 self.connected.entry(key).and_modify(|known| *known = Standing::Gone);
             }
+            Event::Held { node, by, until } => {
+                tracing::warn!(%node, %by, %until, "an endorser holds a node: see `frith members`");
+                self.standings_changed = true;
+            }
             Event::Dismissed { height } => self.raise(gone_in_words(Some(height))),
             Event::Rotated { sequence, key } => {
                 tracing::info!(sequence, %key, "this node has rotated to its next key");
@@ -509,6 +513,10 @@ fn in_words(alarm: &Alarm) -> String {
         Alarm::Contradiction { key, iteration } => {
             format!("an endorser contradicted itself in iteration {iteration}: voting key {key}")
         }
+        Alarm::HoldsContradict { node, day, slot } => format!(
+            "{node} gave slot {slot} of day {day} to two holds that differ, so neither counts: it lies, or runs twice, or was restored \
+             from a backup; suspend or revoke it (`frith suspend {node}`)"
+        ),
         Alarm::RecoveryShown { height, block } => format!(
             "the recovery quorum has signed that the log goes on otherwise from height {height} (block {block:?}); nothing comes of \
              it while the log lives; if nobody of you signed it, its keys are in other hands: `frith amend` to others"

@@ -10,6 +10,7 @@
 //! | `clock` | the time that the core is given |
 //! | `contacts` | whom to be connected to |
 //! | `rotating` | the transport under the next key |
+//! | `holding` | holds, as an operator gives and sees them |
 //! | `amending` | voting keys, and the next charter |
 //! | `backing_up` | what of this node goes into a backup |
 //! | `answers`, `explain`, `feed`, `waits` | what the control socket is told |
@@ -22,6 +23,7 @@ mod clock;
 mod contacts;
 mod explain;
 mod feed;
+mod holding;
 mod host;
 mod inputs;
 mod rotating;

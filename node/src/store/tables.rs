@@ -76,6 +76,7 @@ fn tree_of(table: Table) -> &'static str {
         Table::Final => "final",
         Table::Base => "base",
         Table::Charters => "charters",
+        Table::Holds => "holds",
     }
 }
 

@@ -1,9 +1,12 @@
 //! Agreement at the door: what it sees of chain and queue, what it is told, and what its outputs come to.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::core::{Core, Hall};
 use super::effects::Effects;
+use super::holding::Holds;
 use super::input::{Alarm, Error, Event};
 use super::message::{Message, Talk};
 use super::record::{Record, Table};
@@ -12,10 +15,10 @@ use crate::agreement::{self, Accepted, Ballot, JournalRecord, Ledger, Output, Si
 use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::following::{Chain, Workshop};
-use crate::identity::{PublicKey, SecretKey, Signature, Verified};
+use crate::identity::{NodeId, PublicKey, SecretKey, Signature, Verified};
 use crate::joining::Waiting;
 use crate::limits;
-use crate::state::{Block, BlockId, FinalChain, Header};
+use crate::state::{Block, BlockId, Entry, FinalChain, Header};
 use crate::time::Timestamp;
 
 type Input = agreement::Input<Verified<Arc<Block>>, PublicKey, Signature>;
@@ -25,6 +28,9 @@ type Outputs = Vec<Output<Verified<Arc<Block>>, PublicKey, Signature>>;
 struct Bench<'a> {
     chain: &'a mut Chain,
     waiting: &'a mut Waiting,
+    holds: &'a Holds,
+    /// A proposal that is not voted for because these are held.
+    kept_back: RefCell<Option<(BlockId, BTreeSet<NodeId>)>>,
     now: Timestamp,
     /// The epoch in which blocks are made.
     epoch: u64,
@@ -52,7 +58,11 @@ impl Ledger for Bench<'_> {
             return None;
         }
         let time = now.max(header.time.plus(1));
-        let (block, state, _) = state.build(header, time, self.waiting.iter());
+        let newest = self.chain.state();
+        let free = |entry: &&Verified<Arc<Entry>>| {
+            self.holds.keep_back(&entry.statement, newest, self.now).is_none()
+        };
+        let (block, state, _) = state.build(header, time, self.waiting.iter().filter(free));
         self.chain.remember(block.clone(), state);
         Some(block)
     }
@@ -81,13 +91,29 @@ impl Ledger for Bench<'_> {
         }
         // A proposal travels and waits for at most an iteration; what is older was made by a clock that is behind.
         let slack = skew.saturating_add(self.chain.state().charter().timing.timeout_cap_ms);
-        if now.since(time) > slack { Timely::Never } else { Timely::Yes }
+        if now.since(time) > slack {
+            return Timely::Never;
+        }
+        match self.holds.keeps_back(block, self.chain.state(), now) {
+            // It may be valid all the same: whoever is held is not known everywhere at once.
+            Some((until, held)) => {
+                self.kept_back.replace(Some((self.id(block), held)));
+                Timely::NotBefore(until)
+            }
+            None => Timely::Yes,
+        }
     }
 
     fn entry_waits(&self, tip: BlockId) -> bool {
+        // The iteration of a proposal that is not voted for must come to an end, whether or not anything else waits.
+        if self.kept_back.borrow().is_some() {
+            return true;
+        }
         match self.chain.after(&tip) {
             Some((header, state)) if state.charter().epoch == self.epoch => {
-                self.waiting.any_valid(tip, header, state, self.now)
+                let newest = self.chain.state();
+                let free = |entry: &Entry| self.holds.keep_back(&entry.statement, newest, self.now).is_none();
+                self.waiting.any_valid(tip, header, state, self.now, free)
             }
             Some(_) | None => false,
         }
@@ -158,9 +184,22 @@ impl Core {
         }
         let mut outputs: Outputs = Vec::new();
         let epoch = hall.epoch();
-        let mut bench =
-            Bench { chain, waiting: &mut self.waiting, now: self.now, epoch, workshop: &*self.workshop };
+        let mut bench = Bench {
+            chain,
+            waiting: &mut self.waiting,
+            holds: &self.holds,
+            kept_back: RefCell::default(),
+            now: self.now,
+            epoch,
+            workshop: &*self.workshop,
+        };
         hall.handle(self.now, input, &mut bench, &VotingKey(voting), &mut outputs)?;
+        if let Some((block, held)) = bench.kept_back.into_inner()
+            && self.kept_back != Some(block)
+        {
+            self.kept_back = Some(block);
+            self.show_why_not(&held, effects);
+        }
         self.carry_out(epoch, outputs, effects);
         Ok(())
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::effects::Effects;
 use super::epochs::KeptJournal;
+use super::holding::Holds;
 use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
 use super::rations::{Question, Rations};
@@ -22,7 +23,9 @@ use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, Verified};
 use crate::joining::{Draft, Newcomer, Proposals, Renewal, Waiting};
 use crate::limits;
-use crate::state::{Block, BlockId, DomainId, Effective, Endorsement, SnapshotChunk, StatementId, TicketId};
+use crate::state::{
+    Block, BlockId, DomainId, Effective, Endorsement, Kind, SnapshotChunk, StatementId, TicketId,
+};
 use crate::time::Timestamp;
 
 /// The agreement of a mesh: real blocks, keys and signatures.
@@ -104,6 +107,9 @@ pub struct Core {
     pub(super) waiting: Waiting,
     pub(super) proposals: Proposals,
     pub(super) given: BTreeMap<Hash, Given>,
+    pub(super) holds: Holds,
+    /// The newest proposal that was not voted for because of some: the other endorsers were shown them.
+    pub(super) kept_back: Option<BlockId>,
     /// Drafts whose basis is ahead of us: judged again when we have caught up.
     pub(super) drafts_ahead: Vec<(PublicKey, Verified<Draft>)>,
     /// Which newcomers wait for which statement.
@@ -187,12 +193,19 @@ impl Core {
         match input {
             Input::Received { from, message } => self.received(from, &message, effects),
             Input::Gossiped { from, message } => {
-                let Message::Final(chain) = &**message else {
+                let gossiped = matches!(&**message, Message::Final(_) | Message::Hold(_));
+                if !gossiped {
                     let fault = Fault::NotAllowed { what: message.name() };
                     return Err(Error::PeerMisbehaved { culprit: from, fault });
-                };
+                }
                 self.check_allowed(from, &message, effects)?;
-                self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), true, effects)
+                if let Message::Final(chain) = &**message {
+                    self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), true, effects)?;
+                }
+                if let Message::Hold(hold) = &**message {
+                    self.take_hold(Some(from), &Verified::of_verified_parts(**hold), true, effects)?;
+                }
+                Ok(())
             }
             Input::Connected(peer) => {
                 self.connected(peer, effects);
@@ -232,6 +245,7 @@ impl Core {
             self.publications.values().map(|(at, _)| *at).min(),
             self.rotation_again.map(|again| again.at),
             self.renewal_deadline(),
+            self.hall.as_deref().and_then(|_| self.holds.deadline()),
             self.recovery_deadline(),
         ]
         .into_iter()
@@ -293,6 +307,10 @@ impl Core {
                 Ok(())
             }
             Message::Submit(entry) => {
+                if let Kind::Hold(hold) = &entry.statement.kind {
+                    // For whoever hears of it for the first time; it is handed in all the same.
+                    let _ = self.take_hold(Some(from), &Verified::of_verified_parts(**hold), false, effects);
+                }
                 self.submitted(Some(from), &Verified::of_verified_parts(Arc::clone(entry)), effects)
             }
             Message::Refused { statement, why, retry } => {
@@ -332,6 +350,9 @@ impl Core {
                 let steps = newcomer.keys_shown(history);
                 self.walk(steps, effects);
                 Ok(())
+            }
+            Message::Hold(hold) => {
+                self.take_hold(Some(from), &Verified::of_verified_parts(**hold), false, effects)
             }
             Message::Circulate(circulated) => {
                 self.circulated(from, &Verified::of_verified_parts(Arc::clone(circulated)), effects)
@@ -397,6 +418,7 @@ impl Core {
             self.ask_one_for_renewal(peer, effects);
         }
         self.renew_if_due(effects);
+        self.show_holds(peer, effects);
         if self.seat_of(&peer).is_some() {
             if let Some(voter) = self.voter_of(&peer) {
                 self.agree(agreement::Input::Connected(voter), effects);
@@ -430,6 +452,7 @@ impl Core {
         self.relay_what_is_due(effects);
         self.hand_in_what_is_due(effects);
         self.renew_if_due(effects);
+        self.holds_lapse(effects);
         self.publish_what_is_due(effects);
         self.recover_when_due(effects);
         while let Some((peer, question)) = self.rations.due(now) {
@@ -451,6 +474,7 @@ impl Core {
             Command::Propose { subject, note, expires } => self.propose(subject, note, expires, effects),
             Command::Endorse(id) => self.endorse(&id, effects),
             Command::Decline(id) => self.decline(&id, effects),
+            Command::Hold { subject, until, reason } => self.hold(subject, until, reason, effects),
             Command::Leave => self.leave(effects),
             Command::Recover(proven) => self.bring_recovery(&proven, effects),
             Command::FreshVotingKey(key) => {
@@ -495,7 +519,7 @@ impl Core {
             Some(chain) => {
                 let state = chain.state();
                 let seated = state.has_seat(&self.me);
-                match state.effective(&self.me, self.now) {
+                match self.effective_here(state, &self.me, self.now) {
                     Effective::Gone if !seated => Phase::Gone,
                     Effective::Gone | Effective::Suspended => Phase::Restrained,
                     Effective::Yes | Effective::Unknown | Effective::NotYet | Effective::Lapsed if seated => {

@@ -80,6 +80,12 @@ impl Core {
     pub(super) fn judge_draft(&mut self, from: PublicKey, draft: &Verified<Draft>, effects: &mut Effects) {
         let statement = draft.statement.id();
         let id = Hash(statement.0);
+        if let Err(fault) = self.check_not_held(&draft.statement) {
+            // Not even what was signed before is shown: it may be for the better that it was not heard.
+            let verdict = Verdict::Declined { why: within_a_note(fault.to_string()), retry: Retry::Later };
+            effects.send(from, Arc::new(Message::Answer(Box::new(Answer { statement, verdict }))));
+            return;
+        }
         let stored = self.given.get(&id).map(|given| given.endorsement.key == self.keys.identity.public());
         if stored.is_some_and(|by_this_key| by_this_key || self.check_may_endorse().is_ok()) {
             // What was signed by an earlier key is signed anew: it was judged, and an operator's yes is not asked for twice.
@@ -130,7 +136,11 @@ impl Core {
             // catches up.
             let retry = match self.phase() {
                 Phase::Syncing | Phase::Halted | Phase::Endorsing => Retry::Later,
-                Phase::Restrained if matches!(fault, Fault::EndorserSuspended { .. }) => Retry::Later,
+                Phase::Restrained
+                    if matches!(fault, Fault::EndorserSuspended { .. } | Fault::Held { .. }) =>
+                {
+                    Retry::Later
+                }
                 // It may have had a seat: whoever asks it does not know the newest charter, and learns it with the newest head.
                 Phase::Following => Retry::NewerBasis,
                 Phase::Joining | Phase::Restrained | Phase::Gone => Retry::Never,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::core::{Core, Given, Phase};
 use super::effects::Effects;
+use super::holding::Held;
 use super::input::{Error, Event};
 use super::message::Message;
 use super::record::{Record, Table};
@@ -48,8 +49,8 @@ impl Core {
                 // No longer than it would last.
                 Kind::Suspend(suspend) => suspend.until,
                 Kind::Amend(_) => self.now.plus(charter.timing.proposal_lifetime_ms),
-                // Nobody endorses it.
-                Kind::Rotate(_) | Kind::Recover(_) => self.now,
+                // Nobody endorses them.
+                Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => self.now,
             },
         }
     }
@@ -65,6 +66,9 @@ impl Core {
             Phase::Restrained => {
                 let gone = self.state().is_some_and(|state| state.is_gone(&self.me));
                 let node = self.me;
+                if let Some(Held { until, .. }) = self.held(&node, self.now) {
+                    return Err(Fault::Held { subject: node, until });
+                }
                 Err(if gone { Fault::EndorserGone { node } } else { Fault::EndorserSuspended { node } })
             }
             Phase::Joining | Phase::Syncing | Phase::Following | Phase::Gone | Phase::Halted => {
@@ -93,10 +97,14 @@ impl Core {
             Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => {
                 Err(Fault::NotAllowed { what: "a rotation as a proposal: it needs nobody's endorsement" })
             }
+            Subject::Statement(Statement { kind: Kind::Hold(_), .. }) => {
+                Err(Fault::NotAllowed { what: "a hold as a proposal: it needs nobody's endorsement" })
+            }
             Subject::Statement(Statement { kind: Kind::Recover(_), .. }) => Err(Fault::NotAllowed {
                 what: "a recovery as a proposal: its quorum signs it, and nobody else",
             }),
             Subject::Statement(statement) => {
+                self.check_not_held(statement)?;
                 if let Some(basis) = statement.basis() {
                     self.check_basis(basis)?;
                 }
@@ -406,6 +414,7 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
             | Kind::Release(_)
             | Kind::Amend(_)
             | Kind::Rotate(_)
+            | Kind::Hold(_)
             | Kind::Recover(_) => None,
         },
     }

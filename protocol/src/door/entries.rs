@@ -85,9 +85,12 @@ impl Core {
                 self.owner_of(from) == Some(subject)
                     || rotate.rotations.iter().any(|rotation| rotation.key == *from)
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Recover(_) => {
-                current == Some(*from)
-            }
+            Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => current == Some(*from),
         }
     }
 
@@ -108,6 +111,8 @@ impl Core {
             }
             // What is lifted leaves no trace of when. A recovery is nobody's to hand in as an entry.
             Kind::Release(_) | Kind::Recover(_) => None,
+            // Nobody waits for it.
+            Kind::Hold(_) => None,
             Kind::Amend(amend) => {
                 let of_epoch = self.charters.as_ref()?.of_epoch(amend.charter.epoch)?;
                 let same = of_epoch.charter.previous == amend.charter.previous;
@@ -195,10 +200,11 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::GroundsNotAllowed { .. }
         | Fault::BadKey { .. }
         | Fault::NotAllowed { .. } => Some(Retry::Never),
-        // It may be released; tomorrow it may rotate again; later it may renew.
-        Fault::SubjectSuspended { .. } | Fault::RotatedTooOften { .. } | Fault::RenewedTooEarly { .. } => {
-            Some(Retry::Later)
-        }
+        // It may be released; tomorrow it may rotate again; later it may renew; a hold lapses.
+        Fault::SubjectSuspended { .. }
+        | Fault::Held { .. }
+        | Fault::RotatedTooOften { .. }
+        | Fault::RenewedTooEarly { .. } => Some(Retry::Later),
         // Whoever endorsed it may not any more: others can.
         Fault::NotAnEndorser { .. }
         | Fault::EndorserGone { .. }
@@ -215,6 +221,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::NotInOrder { .. }
         | Fault::SubjectUnknown { .. }
         | Fault::BadSuspension { .. }
+        | Fault::BadHold { .. }
         | Fault::WouldStrandTheCharter { .. }
         | Fault::NotEffective { .. }
         | Fault::BadConsent { .. }

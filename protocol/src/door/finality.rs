@@ -160,6 +160,7 @@ impl Core {
             Alarm::DoesNotExecute { .. }
             | Alarm::JournalLost { .. }
             | Alarm::Contradiction { .. }
+            | Alarm::HoldsContradict { .. }
             | Alarm::RecoveryShown { .. }
             | Alarm::RecoveryForgets { .. }
             | Alarm::RecoveredTwice { .. }
@@ -287,6 +288,10 @@ impl Core {
         match &entry.statement.kind {
             Kind::Admit(admit) => self.forget_drafts_of(&admit.subject.node_id(), effects),
             Kind::Release(_) => {}
+            Kind::Hold(hold) => {
+                // For whoever did not get it by itself.
+                let _ = self.take_hold(None, &Verified::of_verified_parts(**hold), false, effects);
+            }
             // Before the first ballot of the next epoch, the last block of this one (SPEC 8.19).
             Kind::Amend(_) | Kind::Suspend(_) => effects.sync_all(),
             Kind::Rotate(rotate) if rotate.subject == self.me => {

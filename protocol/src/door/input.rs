@@ -8,7 +8,7 @@ use super::message::Message;
 use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{KeySequence, NodeId, PublicKey, Rotation, SecretKey, Verified};
-use crate::state::{BlockId, Endorsement, FinalChain, StatementId, Subject};
+use crate::state::{BlockId, Endorsement, FinalChain, Reason, StatementId, Subject};
 use crate::time::Timestamp;
 
 /// Everything that can happen to a core.
@@ -21,7 +21,7 @@ pub enum Input {
         /// What, checked.
         message: Arc<Verified<Message>>,
     },
-    /// A peer passed on what somebody published. Only final chains are: whoever published anything else would have every node ask or
+    /// A peer passed on what somebody published. Only final chains and holds are: whoever published anything else would have every node ask or
     /// answer its forwarder.
     Gossiped {
         /// The transport key of the peer that passed it on.
@@ -55,6 +55,15 @@ pub enum Command {
     Endorse(Hash),
     /// Decline it.
     Decline(Hash),
+    /// Hold somebody at once, alone; until then, or for as long as the charter allows.
+    Hold {
+        /// Whom.
+        subject: NodeId,
+        /// Until when at most.
+        until: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
     /// Leave the domain for good: revoke ourselves.
     Leave,
     /// Here is what the recovery quorum signed: take it when it may be taken, and show it to others.
@@ -181,6 +190,15 @@ pub enum Event {
         /// Whose.
         node: NodeId,
     },
+    /// An endorser holds somebody, as came to be known here just now: what a peer may do may be another from now on, and again from then on.
+    Held {
+        /// Whom.
+        node: NodeId,
+        /// Who does.
+        by: NodeId,
+        /// Until when.
+        until: Timestamp,
+    },
     /// Our key is another now, and the old one is a stranger's: the transport must speak by this one, and the old one can be destroyed.
     Rotated {
         /// Its number.
@@ -219,6 +237,8 @@ pub enum Alarm {
     JournalLost { why: String },
     /// An endorser contradicted itself: the two ballots are proof (SPEC 8.15).
     Contradiction { key: PublicKey, iteration: u64 },
+    /// An endorser gave one slot to two holds that differ: neither counts (SPEC 5.25, 8.15).
+    HoldsContradict { node: NodeId, day: u64, slot: u8 },
     /// The recovery quorum signed that the log goes on otherwise. If no operator knows of it, its keys are in other hands: amend the charter
     /// (SPEC 9.19).
     RecoveryShown { height: u64, block: BlockId },

@@ -11,7 +11,9 @@ use crate::following::Link;
 use crate::identity::{PublicKey, Sheet, Signature, Stateless};
 use crate::joining::{Answer, Circulated, Draft, KeyHistory, Retry};
 use crate::limits;
-use crate::state::{Block, BlockId, Charter, CharterId, DomainId, Entry, FinalChain, StatementId, Subject};
+use crate::state::{
+    Block, BlockId, Charter, CharterId, DomainId, Entry, FinalChain, Hold, StatementId, Subject,
+};
 
 /// What endorsers say to one another, in a mesh.
 pub type Talk = agreement::Message<Arc<Block>, PublicKey, Signature>;
@@ -87,6 +89,8 @@ pub enum Message {
     Links(Vec<Arc<Link>>),
     /// «My key is not that in the charter any more»: with a head, for whoever has no state yet.
     KeyHistory(Box<KeyHistory>),
+    /// «I hold this one, until then»: also gossiped.
+    Hold(Box<Hold>),
 }
 
 /// What a peer is to us, from nothing to everything. Each includes the one before.
@@ -127,6 +131,8 @@ impl Message {
             | Message::KeyHistory(_) => Standing::Member,
             // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
             Message::Final(_) | Message::Links(_) => Standing::Stranger,
+            // Likewise, for its signature: and whoever has it should not have to wait until we know who it is.
+            Message::Hold(_) => Standing::Stranger,
             Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Lapsed,
             Message::Circulate(circulated) => match &circulated.subject {
                 // Whoever it gives a seat says so itself.
@@ -159,6 +165,7 @@ impl Message {
             Message::AskLinks { .. } => "AskLinks",
             Message::Links(_) => "Links",
             Message::KeyHistory(_) => "KeyHistory",
+            Message::Hold(_) => "Hold",
         }
     }
 }
@@ -198,6 +205,7 @@ impl Stateless for Message {
             Message::Talk(talk) => talk.inspect(sheet),
             Message::Circulate(circulated) => circulated.inspect(sheet),
             Message::KeyHistory(history) => history.inspect(sheet),
+            Message::Hold(hold) => hold.inspect(sheet),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `agreeing`, `heads`, `finality` | agreement; asking what is final, and answering; what follows once a block is |
 //! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
 //! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
+//! | `holding` | holds: given, received, acted upon |
 //! | `recovering` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
@@ -24,6 +25,7 @@ mod entries;
 mod epochs;
 mod finality;
 mod heads;
+mod holding;
 mod input;
 mod message;
 mod open;
@@ -40,6 +42,7 @@ mod view;
 
 pub use core::{Config, Core, Keys, Phase};
 pub use effects::{Effects, Outbox, Unsettled};
+pub use holding::Held;
 pub use input::{Alarm, Command, Error, Event, Input};
 pub use message::{Envelope, Message, Standing, Talk, open_envelope};
 pub use open::{OpenError, founding_records, joining_records};

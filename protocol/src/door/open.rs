@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::core::{Config, Core, Given, seeded};
 use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
+use super::holding::Holds;
 use super::input::Alarm;
 use super::record::{Record, Table};
 use super::recovering::{PROOF_KEY, WAITING_KEY};
@@ -19,7 +20,9 @@ use crate::following::{Chain, Charters, Follower, Link, Proof, Workshop};
 use crate::identity::{PublicKey, Signature, Verified};
 use crate::joining::{Application, Newcomer, Proposal, Proposals, Waiting};
 use crate::limits;
-use crate::state::{Block, BlockId, Charter, DomainId, Entry, FinalChain, Founded, Header, SnapshotChunk};
+use crate::state::{
+    Block, BlockId, Charter, DomainId, Entry, FinalChain, Founded, Header, Hold, SnapshotChunk,
+};
 use crate::time::Timestamp;
 
 /// A ballot of this mesh, its block or its certificate, as the journal keeps it.
@@ -164,6 +167,8 @@ impl Core {
             waiting: Waiting::default(),
             proposals: Proposals::default(),
             given: BTreeMap::new(),
+            holds: Holds::default(),
+            kept_back: None,
             drafts_ahead: Vec::new(),
             promised: BTreeMap::new(),
             relays: BTreeMap::new(),
@@ -342,6 +347,9 @@ impl Core {
             if let Ok(id) = <[u8; 32]>::try_from(key) {
                 self.given.insert(Hash(id), given);
             }
+        }
+        for hold in store.all::<Hold>(Table::Holds) {
+            self.holds.restore(hold?.1, self.now);
         }
         for proposal in store.all::<Proposal>(Table::Proposals) {
             // One that no longer fits its limits lapses with the rest.

@@ -54,7 +54,7 @@ impl Core {
         if state.standing(&node).is_none_or(|standing| standing.keys.current != *key) {
             return Standing::Stranger;
         }
-        match state.effective(&node, self.now) {
+        match self.effective_here(state, &node, self.now) {
             Effective::Suspended => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,

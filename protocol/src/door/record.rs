@@ -25,11 +25,13 @@ pub enum Table {
     Base,
     /// The links from the first charter that was believed here to the newest, by epoch: a verifier goes forward only (SPEC 9.12).
     Charters,
+    /// Holds given and received of late: a restart must not free whom they restrain, nor give a slot twice (SPEC 5.24).
+    Holds,
 }
 
 impl Table {
     /// Every table, in the order of their discriminants.
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 9] = [
         Table::Meta,
         Table::Journal,
         Table::Endorsed,
@@ -38,6 +40,7 @@ impl Table {
         Table::Final,
         Table::Base,
         Table::Charters,
+        Table::Holds,
     ];
 
     /// What must have happened to a record of this table before anything that rests on it is sent.
@@ -48,7 +51,8 @@ impl Table {
             | Table::Endorsed
             | Table::Proposals
             | Table::Waiting
-            | Table::Charters => Durability::Synced,
+            | Table::Charters
+            | Table::Holds => Durability::Synced,
             Table::Final | Table::Base => Durability::Restorable,
         }
     }

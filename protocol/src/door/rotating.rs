@@ -210,6 +210,7 @@ impl Core {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Amend(_)
+            | Kind::Hold(_)
             | Kind::Recover(_) => false,
         };
         // The certificate is of the header: the entries must be those that it names.

@@ -118,7 +118,12 @@ impl Core {
             return Err(Error::Untimely("that snapshot is not kept any more"));
         };
         self.rations.sent(to, encoded_len(&**chunk), self.now);
+        let is_last = chunk.index + 1 == chunk.of;
         effects.send(to, Arc::new(Message::Snapshot(Arc::clone(chunk))));
+        if is_last {
+            // When it connected it had no state to judge them by.
+            self.show_holds(to, effects);
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::core::{Core, Phase};
+use super::holding::Held;
 use super::input::Alarm;
 use crate::encoding::Hash;
 use crate::following::Chain;
@@ -48,6 +49,10 @@ pub struct Status {
     pub pending: usize,
     /// Until when this node is a member, and what it does about that; none if it has a seat, or is no member.
     pub admission: Option<Admission>,
+    /// Holds that are in force here.
+    pub holds: usize,
+    /// By whom this node itself is held, if it is.
+    pub held: Option<Held>,
     /// A newcomer's endorsements: how many it has, and how many it needs.
     pub joining: Option<(usize, usize)>,
     /// Why this endorser signs nothing, if it does not.
@@ -152,15 +157,18 @@ impl Core {
         // A clock that is this far behind a final block is wrong, and would keep the block young.
         let clock_is_behind = made.since(now) > timing.skew_ms.saturating_mul(2);
         let fresh = now.since(made) <= bound && !clock_is_behind && self.halted.is_none();
-        fresh.then(|| chain.state().effective(node, now))
+        fresh.then(|| self.effective_here(chain.state(), node, now))
     }
 
-    /// When this node or one of `peers` may become something else although no entry says so: a window or a suspension is over then. The
+    /// When this node or one of `peers` may become something else although no entry says so: a window, a suspension or a hold is over then. The
     /// core keeps no timer for it, since it judges everybody by the time of each input; a host that remembers standings looks again.
     pub fn may_change_at<'a>(&self, peers: impl IntoIterator<Item = &'a PublicKey>) -> Option<Timestamp> {
         let state = self.state()?;
         let nodes = peers.into_iter().filter_map(|key| state.owner_of(key)).chain([self.me]);
-        nodes.filter_map(|node| state.may_change_at(&node, self.now)).min()
+        let lapses = |node: &NodeId| self.held(node, self.now).map(|held| held.until);
+        nodes
+            .filter_map(|node| state.may_change_at(&node, self.now).into_iter().chain(lapses(&node)).min())
+            .min()
     }
 
     /// All that collects endorsements here, by the digest that is endorsed.
@@ -214,6 +222,8 @@ impl Core {
                 .filter(|(_, proposal)| proposal.decision == crate::joining::Decision::Open)
                 .count(),
             admission: self.admission(),
+            holds: self.holds(now).count(),
+            held: self.held(&self.me, now),
             joining: self.newcomer.as_deref().map(crate::joining::Newcomer::progress),
             journal_lost: self.journal_lost.clone(),
             halted: self.halted.clone(),

@@ -18,6 +18,8 @@ enum Slot {
     Rotate(NodeId),
     Release(NodeId),
     Admit(NodeId),
+    /// Of whose it is, with its day and slot.
+    Hold(NodeId, u64, u8),
     Amend,
 }
 
@@ -30,6 +32,7 @@ fn slot(entry: &Entry) -> Slot {
         // Of the second none ever waits: it is no entry for a block that is voted for.
         Kind::Amend(_) | Kind::Recover(_) => Slot::Amend,
         Kind::Rotate(rotate) => Slot::Rotate(rotate.subject),
+        Kind::Hold(hold) => Slot::Hold(hold.by, hold.day(), hold.slot),
     }
 }
 
@@ -141,8 +144,20 @@ impl Waiting {
         dropped
     }
 
-    /// Whether an entry waits that would be valid on the block `on`, after which `state` is.
-    pub fn any_valid(&self, on: BlockId, header: &Header, state: &State, now: Timestamp) -> bool {
+    /// What [`Waiting::any_valid`] found is so no longer: it goes by more than what waits.
+    pub fn look_again(&self) {
+        self.answered.set(None);
+    }
+
+    /// Whether an entry waits that would be valid on the block `on`, after which `state` is, and that `may` be in it.
+    pub fn any_valid(
+        &self,
+        on: BlockId,
+        header: &Header,
+        state: &State,
+        now: Timestamp,
+        may: impl Fn(&Entry) -> bool,
+    ) -> bool {
         if self.entries.is_empty() {
             return false;
         }
@@ -152,7 +167,7 @@ impl Waiting {
             return answer;
         }
         let time = now.max(header.time.plus(1));
-        let answer = self.iter().any(|entry| state.judge(header, time, entry).is_ok());
+        let answer = self.iter().any(|entry| may(entry) && state.judge(header, time, entry).is_ok());
         self.answered.set(Some((on, answer)));
         answer
     }

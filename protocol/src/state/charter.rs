@@ -133,6 +133,8 @@ pub struct Timing {
     pub ticket_lifetime_ms: u64,
     /// The longest life of a proposal.
     pub proposal_lifetime_ms: u64,
+    /// How long after the time of its basis a hold may last; 0: there are none.
+    pub hold_ms: u64,
 }
 
 /// On which grounds endorsers admit.

@@ -129,6 +129,7 @@ impl Charter {
             basis_ms,
             ticket_lifetime_ms,
             proposal_lifetime_ms,
+            hold_ms,
         } = self.timing;
         let bound = limits::CHARTER_BOUND_MAX_MS;
         for (name, value, least, most) in [
@@ -142,6 +143,7 @@ impl Charter {
             ("basis_ms", basis_ms, 1, bound),
             ("ticket_lifetime_ms", ticket_lifetime_ms, 1, bound),
             ("proposal_lifetime_ms", proposal_lifetime_ms, 1, bound),
+            ("hold_ms", hold_ms, 0, limits::HOLD_MAX_MS),
         ] {
             require((least..=most).contains(&value), || {
                 format!("{name} is {value}, and must be {least} to {most}")

@@ -184,7 +184,7 @@ impl State {
         }
     }
 
-    /// A block on `parent` with whatever is valid of `waiting`, denials first and grants last, and the state after it; a heartbeat if nothing is.
+    /// A block on `parent` with whatever is valid of `waiting`, denials first, then rotations, grants and records, and the state after it; a heartbeat if nothing is.
     /// Its time is `time`, or just after the parent's if that is later. What is not valid is named, with its fault; what found no
     /// place is not named, and waits on.
     ///
@@ -239,6 +239,7 @@ struct Packing {
     entries: Vec<Entry>,
     bytes: usize,
     rotations: usize,
+    holds: usize,
 }
 
 impl Packing {
@@ -247,11 +248,13 @@ impl Packing {
         self.entries.len() < places(entry)
             && self.bytes + bytes <= room(entry)
             && (self.rotations < limits::BLOCK_ROTATES_MAX || !is_rotation(entry))
+            && (self.holds < limits::BLOCK_HOLDS_MAX || !is_record(entry))
             && !amended
     }
 
     fn add(&mut self, entry: &Entry, bytes: usize) {
         self.rotations += usize::from(is_rotation(entry));
+        self.holds += usize::from(is_record(entry));
         self.entries.push(entry.clone());
         self.bytes += bytes;
     }
@@ -261,11 +264,17 @@ fn is_rotation(entry: &Entry) -> bool {
     entry.statement.rank() == Rank::Rotation
 }
 
+fn is_record(entry: &Entry) -> bool {
+    entry.statement.rank() == Rank::Record
+}
+
 /// Before which place of a block an entry of this kind must be.
 fn places(entry: &Entry) -> usize {
     match entry.statement.rank() {
         Rank::Denial | Rank::Amend => limits::BLOCK_ENTRIES_MAX,
-        Rank::Rotation | Rank::Grant => limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED,
+        Rank::Rotation | Rank::Grant | Rank::Record => {
+            limits::BLOCK_ENTRIES_MAX - limits::BLOCK_DENIALS_RESERVED
+        }
     }
 }
 
@@ -273,7 +282,7 @@ fn places(entry: &Entry) -> usize {
 fn room(entry: &Entry) -> usize {
     match entry.statement.rank() {
         Rank::Amend => limits::BLOCK_BYTES_MAX,
-        Rank::Denial | Rank::Rotation | Rank::Grant => limits::ENTRIES_BYTES_MAX,
+        Rank::Denial | Rank::Rotation | Rank::Grant | Rank::Record => limits::ENTRIES_BYTES_MAX,
     }
 }
 
@@ -292,7 +301,7 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
         return bad("it has too many entries");
     }
     if !entries.is_sorted_by_key(|entry| entry.statement.rank()) {
-        return bad("its denials, rotations, grants and amendment are not in that order");
+        return bad("its denials, rotations, grants, records and amendment are not in that order");
     }
     if entries.len() > 1 && entries.iter().any(|entry| matches!(entry.statement.kind, Kind::Recover(_))) {
         return bad("there is more in it than its recovery");
@@ -305,6 +314,9 @@ fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     }
     if entries.iter().filter(|entry| is_rotation(entry)).count() > limits::BLOCK_ROTATES_MAX {
         return bad("it has too many rotations");
+    }
+    if entries.iter().filter(|entry| is_record(entry)).count() > limits::BLOCK_HOLDS_MAX {
+        return bad("it has too many holds");
     }
     let mut bytes = 0;
     for entry in entries {

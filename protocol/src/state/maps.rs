@@ -31,6 +31,8 @@ pub struct Standing {
     pub suspension: Option<Suspension>,
     /// Its newest `Rotate`, if there was one.
     pub rotated: Option<Rotated>,
+    /// Holds by it that the log recorded, of the newest day that there is any of.
+    pub holds: Option<HoldsRecorded>,
 }
 
 /// When the log last took over rotations of an identity.
@@ -42,6 +44,24 @@ pub struct Rotated {
     pub day: u64,
     /// How many such entries that day has seen.
     pub entries: u32,
+}
+
+/// Which holds of an endorser the log has recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HoldsRecorded {
+    /// The height of the block with the newest of them.
+    pub height: u64,
+    /// Their day, counted from the beginning of time.
+    pub day: u64,
+    /// A bit for each slot of that day, the lowest for slot 0.
+    pub slots: u8,
+}
+
+impl HoldsRecorded {
+    /// Whether the hold in this slot is among them.
+    pub fn has(&self, slot: u8) -> bool {
+        1u8.checked_shl(slot.into()).is_some_and(|bit| self.slots & bit != 0)
+    }
 }
 
 /// Rights that rest.

@@ -8,6 +8,7 @@
 //! | `statement`, `block` | what is signed and what is ordered |
 //! | `map`, `merkle` | authenticated structures that know nothing of Frith |
 //! | `maps` | what the state holds |
+//! | `hold` | holds: when one counts, and what the log records of it |
 //! | `rules` | when a statement is valid, and what it changes: a new kind goes here |
 //! | `renew` | what a renewal asks beyond any admission |
 //! | `execute` | blocks: judged, and built |
@@ -21,6 +22,7 @@ mod block;
 mod charter;
 mod charter_check;
 mod execute;
+mod hold;
 mod map;
 mod maps;
 mod merkle;
@@ -40,8 +42,11 @@ pub use charter::{
     Thresholds, Timing, founding_digest,
 };
 pub use execute::Parent;
+pub use hold::{Hold, HoldTerms};
 pub use map::MapProof;
-pub use maps::{AdmittedBy, Gone, Keys, MapName, Roots, Rotated, SpineItem, Standing, Suspension};
+pub use maps::{
+    AdmittedBy, Gone, HoldsRecorded, Keys, MapName, Roots, Rotated, SpineItem, Standing, Suspension,
+};
 pub use proof::StateProof;
 pub(crate) use proof::{charter_proof, charter_proven};
 pub use recover::Recover;

@@ -81,7 +81,8 @@ impl Block {
                 | Kind::Suspend(_)
                 | Kind::Release(_)
                 | Kind::Amend(_)
-                | Kind::Rotate(_),
+                | Kind::Rotate(_)
+                | Kind::Hold(_),
             )
             | None => None,
         }

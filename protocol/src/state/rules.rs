@@ -13,7 +13,7 @@ use super::statement::{
     TicketId, TicketTerms, Window, check_role_order,
 };
 use crate::fault::Fault;
-use crate::identity::NodeId;
+use crate::identity::{KeySequence, NodeId, PublicKey};
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -63,7 +63,7 @@ impl Law {
             Kind::Release(_) => self.charter.thresholds.admit,
             Kind::Amend(_) => self.charter.thresholds.amend,
             // They prove themselves; or whoever holds the recovery keys does.
-            Kind::Rotate(_) | Kind::Recover(_) => 0,
+            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => 0,
         })
     }
 
@@ -83,6 +83,7 @@ impl Law {
                 suspensions: 0,
                 suspension: None,
                 rotated: None,
+                holds: None,
             };
             maps.standing.insert(node.0, standing);
         }
@@ -117,9 +118,12 @@ impl Facts {
                 let key_slots = rotate.rotations.iter().map(|rotation| key_slot(&rotation.key)).collect();
                 Facts { subject, key_slots, ticket: None }
             }
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Recover(_) => {
-                Facts { subject, key_slots: Vec::new(), ticket: None }
-            }
+            Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => Facts { subject, key_slots: Vec::new(), ticket: None },
         }
     }
 }
@@ -156,6 +160,7 @@ impl Scene<'_> {
             Kind::Release(release) => self.judge_release(release),
             Kind::Amend(amend) => self.judge_amend(amend),
             Kind::Rotate(rotate) => self.judge_rotate(rotate, facts),
+            Kind::Hold(hold) => self.judge_hold(hold),
             Kind::Recover(recover) => self.judge_recover(recover),
         }
     }
@@ -164,10 +169,15 @@ impl Scene<'_> {
         let endorsements = &entry.endorsements[..];
         match (&entry.statement.kind, endorsements) {
             // Whoever wants to go needs nobody's leave.
-            (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => self.check_current_key(own),
-            (Kind::Rotate(_) | Kind::Recover(_), []) => Ok(()),
+            (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => {
+                self.check_current_key(&own.node, own.sequence, &own.key)
+            }
+            (Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_), []) => Ok(()),
             (Kind::Rotate(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a rotation", count: more.len(), max: 0 })
+            }
+            (Kind::Hold(_), more) => {
+                Err(Fault::TooMany { what: "endorsements of a hold", count: more.len(), max: 0 })
             }
             (Kind::Recover(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a recovery", count: more.len(), max: 0 })
@@ -184,17 +194,25 @@ impl Scene<'_> {
             return Err(Fault::NotInOrder { what: "endorsements", rule: "4.3" });
         }
         for endorsement in endorsements {
-            let node = endorsement.node;
-            if !self.law.has_seat(&node) {
-                return Err(Fault::NotAnEndorser { node });
-            }
-            self.check_current_key(endorsement)?;
-            if self.is_suspended(&node) {
-                return Err(Fault::EndorserSuspended { node });
-            }
+            self.check_office(&endorsement.node, endorsement.sequence, &endorsement.key)?;
         }
         let have = endorsements.len();
         if have < need { Err(Fault::TooFewEndorsements { have, need }) } else { Ok(()) }
+    }
+
+    /// SPEC 4.4: whether `node` has a seat, stands, is not suspended, and this is its current key.
+    pub(super) fn check_office(
+        &self,
+        node: &NodeId,
+        sequence: KeySequence,
+        key: &PublicKey,
+    ) -> Result<(), Fault> {
+        let node = *node;
+        if !self.law.has_seat(&node) {
+            return Err(Fault::NotAnEndorser { node });
+        }
+        self.check_current_key(&node, sequence, key)?;
+        if self.is_suspended(&node) { Err(Fault::EndorserSuspended { node }) } else { Ok(()) }
     }
 
     fn is_suspended(&self, node: &NodeId) -> bool {
@@ -218,14 +236,14 @@ impl Scene<'_> {
         if left < amend { Err(Fault::WouldStrandTheCharter { left, amend }) } else { Ok(()) }
     }
 
-    fn check_current_key(&self, endorsement: &Endorsement) -> Result<(), Fault> {
-        let node = endorsement.node;
+    fn check_current_key(&self, node: &NodeId, sequence: KeySequence, key: &PublicKey) -> Result<(), Fault> {
+        let node = *node;
         // Whoever is gone stands no more, and nobody has a seat or is known without having stood.
         let Some(standing) = self.maps.standing.get(&node.0) else {
             return Err(Fault::EndorserGone { node });
         };
         let keys = &standing.keys;
-        if (keys.sequence, keys.current) != (endorsement.sequence, endorsement.key) {
+        if (keys.sequence, keys.current) != (sequence, *key) {
             return Err(Fault::NotTheCurrentKey { node });
         }
         Ok(())
@@ -465,6 +483,7 @@ impl Scene<'_> {
             }
             Kind::Amend(amend) => self.apply_amend(amend),
             Kind::Rotate(rotate) => self.apply_rotate(rotate, facts),
+            Kind::Hold(hold) => self.apply_hold(hold),
             Kind::Recover(recover) => self.apply_recover(recover),
         }
     }
@@ -495,9 +514,10 @@ impl Scene<'_> {
                 unreachable!("the facts are of another statement")
             }
         };
-        let (suspensions, suspension, rotated) = before.as_ref().map_or((0, None, None), |standing| {
-            (standing.suspensions, standing.suspension, standing.rotated)
-        });
+        let (suspensions, suspension, rotated, holds) =
+            before.as_ref().map_or((0, None, None, None), |standing| {
+                (standing.suspensions, standing.suspension, standing.rotated, standing.holds)
+            });
         let standing = Standing {
             keys: before.map_or_else(|| Keys::of(&admit.subject), |standing| standing.keys),
             roles: admit.roles.clone(),
@@ -508,6 +528,7 @@ impl Scene<'_> {
             suspensions,
             suspension,
             rotated,
+            holds,
         };
         self.maps.standing.insert(subject.0, standing);
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::amend::{Amend, Terms};
 use super::block::BlockId;
 use super::charter::{CharterId, DomainId, RoleName};
+use super::hold::Hold;
 use super::recover::Recover;
 use crate::encoding::{self, Hash, Label, digest_of};
 use crate::fault::Fault;
@@ -43,6 +44,8 @@ pub enum Rank {
     Rotation,
     /// What gives.
     Grant,
+    /// What changes nobody's rights.
+    Record,
     /// What ends an epoch: the next charter, or a new beginning under one.
     Amend,
 }
@@ -63,6 +66,8 @@ pub enum Kind {
     Amend(Box<Amend>),
     /// This identity's key is now another.
     Rotate(Rotate),
+    /// An endorser held somebody: for the record.
+    Hold(Box<Hold>),
     /// The log goes on from that block, under this charter.
     Recover(Box<Recover>),
 }
@@ -239,6 +244,7 @@ impl Statement {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Rotate(_)
+            | Kind::Hold(_)
             | Kind::Recover(_) => Hash(self.id().0),
             Kind::Amend(amend) => Hash(amend.terms(self.domain).id().0),
         }
@@ -253,6 +259,7 @@ impl Statement {
             Kind::Release(release) => Some(release.subject),
             Kind::Amend(_) | Kind::Recover(_) => None,
             Kind::Rotate(rotate) => Some(rotate.subject),
+            Kind::Hold(hold) => Some(hold.subject),
         }
     }
 
@@ -261,7 +268,12 @@ impl Statement {
         match &self.kind {
             Kind::Admit(admit) => Some(&admit.basis),
             Kind::Release(release) => Some(&release.basis),
-            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Amend(_) | Kind::Rotate(_) | Kind::Recover(_) => None,
+            Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Amend(_)
+            | Kind::Rotate(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => None,
         }
     }
 
@@ -276,6 +288,7 @@ impl Statement {
             Kind::Revoke(_) | Kind::Suspend(_) => Rank::Denial,
             Kind::Rotate(_) => Rank::Rotation,
             Kind::Admit(_) | Kind::Release(_) => Rank::Grant,
+            Kind::Hold(_) => Rank::Record,
             Kind::Amend(_) | Kind::Recover(_) => Rank::Amend,
         }
     }
@@ -287,6 +300,7 @@ impl Stateless for Statement {
             Kind::Admit(admit) => admit.inspect(sheet),
             Kind::Amend(amend) => amend.inspect(self.domain, sheet),
             Kind::Rotate(rotate) => rotate.inspect(sheet),
+            Kind::Hold(hold) => hold.inspect(sheet),
             Kind::Recover(recover) => recover.inspect(self.domain, sheet),
             Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         }

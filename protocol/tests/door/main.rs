@@ -8,6 +8,7 @@ mod chains;
 mod epochs;
 mod following;
 mod hand_over;
+mod holds;
 mod joining;
 mod mesh;
 mod recovery;
@@ -292,7 +293,7 @@ fn rule_5_6_no_operators_yes_makes_an_endorser_vouch_for_a_block_that_it_does_no
 }
 
 #[test]
-fn rule_9_1_gossip_carries_final_chains_and_nothing_else() {
+fn rule_9_1_gossip_carries_final_chains_and_holds_and_nothing_else() {
     use frith_protocol::identity::verify;
     let mut mesh = Mesh::found(charter(4, 1, 3));
     mesh.run(1_000);

@@ -73,6 +73,7 @@ pub fn charter(founders: u8, faults: u8, admit: u8) -> Charter {
             basis_ms: 3_600_000,
             ticket_lifetime_ms: 24 * 3_600_000,
             proposal_lifetime_ms: 24 * 3_600_000,
+            hold_ms: 3_600_000,
         },
         admission: AdmissionPolicy { tickets: true, approval: true },
         last_day: Timestamp(10 * 365 * 24 * 3_600_000),

@@ -247,7 +247,7 @@ fn rule_6_7_denials_come_first() {
     assert!(matches!(
         verdict,
         Err(Fault::BadBlock {
-            what: "its denials, rotations, grants and amendment are not in that order",
+            what: "its denials, rotations, grants, records and amendment are not in that order",
             ..
         })
     ));

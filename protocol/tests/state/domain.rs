@@ -9,8 +9,8 @@ use frith_protocol::identity::{
 };
 use frith_protocol::state::{
     AdmissionPolicy, Admit, Amend, Basis, Block, Charter, Consent, Endorsement, Entry, Founded, Grounds,
-    Header, Kind, Parent, Reason, Recovery, Revoke, Role, Rotate, Seat, State, Statement, Subject, Terms,
-    Thresholds, TicketTerms, Timing, Window,
+    Header, Hold, HoldTerms, Kind, Parent, Reason, Recovery, Revoke, Role, Rotate, Seat, State, Statement,
+    Subject, Terms, Thresholds, TicketTerms, Timing, Window,
 };
 use frith_protocol::time::Timestamp;
 use rand_chacha::ChaCha20Rng;
@@ -133,6 +133,7 @@ pub(crate) fn charter(founders: &[Person]) -> Charter {
             basis_ms: 30 * MINUTE,
             ticket_lifetime_ms: 7 * DAY,
             proposal_lifetime_ms: 7 * DAY,
+            hold_ms: 60 * MINUTE,
         },
         admission: AdmissionPolicy { tickets: true, approval: true },
         last_day: Timestamp(START.0 + 3650 * DAY),
@@ -246,6 +247,19 @@ impl Domain {
     pub(crate) fn rotate(&self, subject: NodeId, rotations: Vec<Rotation>) -> Entry {
         let statement = self.statement(Kind::Rotate(Rotate { subject, rotations }));
         Entry { statement, endorsements: Vec::new() }
+    }
+
+    /// A minute's hold of `subject` on the newest block, with nothing wrong.
+    pub(crate) fn hold(&self, by: &Person, subject: NodeId, slot: u8) -> Hold {
+        let basis = Basis { height: self.head.height, block: self.head.id(), time: self.head.time };
+        let (until, reason) = (basis.time.plus(MINUTE), Reason::Compromised);
+        let terms = HoldTerms { domain: self.state.domain(), subject, slot, basis, until, reason };
+        Hold::sign(terms, by.node, 0, &by.key)
+    }
+
+    /// For the log.
+    pub(crate) fn record(&self, hold: &Hold) -> Entry {
+        Entry { statement: self.statement(Kind::Hold(Box::new(*hold))), endorsements: Vec::new() }
     }
 
     pub(crate) fn judge(&self, entry: &Entry) -> Result<(), Fault> {

@@ -6,6 +6,7 @@ mod blocks;
 mod bytes;
 mod charters;
 mod domain;
+mod holds;
 mod keys;
 mod proofs;
 mod recovery;

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{NodeId, PublicKey};
-use frith_protocol::state::{Amend, Block, BlockId, Charter, Entry, Kind, Recover, Release, State, Suspend};
+use frith_protocol::state::{
+    Amend, Block, BlockId, Charter, Entry, Hold, Kind, Recover, Release, State, Suspend,
+};
 use frith_protocol::time::Timestamp;
 
 use super::{Invariant, Violation};
@@ -63,6 +65,8 @@ pub struct History {
     epoch: u64,
     /// The keys of whoever has rotated, the newest last.
     rotated: BTreeMap<NodeId, Vec<PublicKey>>,
+    /// The slots of holds that are recorded: whose, and of which day.
+    held: BTreeSet<(NodeId, u64, u8)>,
     entries: u64,
     violations: Vec<Violation>,
 }
@@ -84,6 +88,7 @@ impl History {
             lenient: BTreeSet::new(),
             epoch: 1,
             rotated: BTreeMap::new(),
+            held: BTreeSet::new(),
             entries: 0,
             violations: Vec::new(),
         }
@@ -92,6 +97,15 @@ impl History {
     /// How many blocks are final.
     pub fn blocks(&self) -> u64 {
         self.finals.len() as u64
+    }
+
+    /// Whether `node` may endorse at `time`, by whatever key it began with.
+    pub fn may_endorse(&self, node: &NodeId, time: Timestamp) -> bool {
+        let rotated = self.rotated.contains_key(node);
+        self.domain.endorsers.contains(node)
+            && !self.gone.contains(node)
+            && !self.is_suspended(node, time)
+            && !rotated
     }
 
     /// How many entries are in them.
@@ -274,6 +288,7 @@ impl History {
                 self.suspensions.insert(*subject, Suspensions { number: before.number, until: None });
             }
             Kind::Amend(amend) => self.amended(now, node, endorsed_by.len(), amend),
+            Kind::Hold(hold) => self.recorded(now, node, time, hold),
             Kind::Recover(recover) => self.recovered(now, node, recover),
             Kind::Rotate(rotate) => {
                 let subject = rotate.subject;
@@ -283,6 +298,20 @@ impl History {
                 let keys = rotate.rotations.iter().map(|rotation| rotation.key);
                 self.rotated.entry(subject).or_default().extend(keys);
             }
+        }
+    }
+
+    /// S1 of a hold: by an endorser that may endorse, with its own key, and each slot once. It takes nothing from anybody.
+    fn recorded(&mut self, now: Instant, node: NodeIndex, time: Timestamp, hold: &Hold) {
+        let by = hold.by;
+        let current = self.rotated.get(&by).and_then(|keys| keys.last());
+        let entitled = self.domain.endorsers.contains(&by)
+            && !self.gone.contains(&by)
+            && !self.is_suspended(&by, time)
+            && current.is_none_or(|key| *key == hold.key);
+        if !entitled || !self.held.insert((by, hold.day(), hold.slot)) {
+            let what = format!("a hold by {by:?} was recorded twice, or it may not hold");
+            self.broke(Invariant::S1, now, node, what);
         }
     }
 

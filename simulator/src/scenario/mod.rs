@@ -236,6 +236,7 @@ pub struct Timing {
     pub basis_ms: u64,
     pub ticket_lifetime_ms: u64,
     pub proposal_lifetime_ms: u64,
+    pub hold_ms: u64,
 }
 
 impl Default for Timing {
@@ -251,6 +252,7 @@ impl Default for Timing {
             basis_ms: 3_600_000,
             ticket_lifetime_ms: 24 * 3_600_000,
             proposal_lifetime_ms: 3_600_000,
+            hold_ms: 3_600_000,
         }
     }
 }

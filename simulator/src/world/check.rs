@@ -173,9 +173,11 @@ fn answered(found: Vec<(Claim, bool)>) -> impl Iterator<Item = (Claim, Option<bo
 /// were sent one by one.
 fn carries_new_signatures(message: &Message) -> bool {
     match message {
-        Message::AskEndorsement(_) | Message::Answer(_) | Message::Circulate(_) | Message::KeyHistory(_) => {
-            true
-        }
+        Message::AskEndorsement(_)
+        | Message::Answer(_)
+        | Message::Circulate(_)
+        | Message::KeyHistory(_)
+        | Message::Hold(_) => true,
         Message::Talk(talk) => matches!(&**talk, Talk::Propose(_) | Talk::Ballot(_)),
         Message::Unsupported { .. }
         | Message::AskHead

@@ -131,6 +131,7 @@ fn charter(script: &Script, number: u32, endorsers: &[Keys]) -> Charter {
             basis_ms: timing.basis_ms,
             ticket_lifetime_ms: timing.ticket_lifetime_ms,
             proposal_lifetime_ms: timing.proposal_lifetime_ms,
+            hold_ms: timing.hold_ms,
         },
         admission: AdmissionPolicy { tickets: true, approval: true },
         last_day: Timestamp(u64::MAX),

@@ -35,6 +35,8 @@ pub struct Standing {
     pub suspension: Option<(Timestamp, u64, Reason)>,
     /// The newest `Rotate`: the height of its block, its day, how many that day had.
     pub rotated: Option<(u64, u64, u32)>,
+    /// The newest `Hold` of its own: the height of its block, its day, the slots of that day.
+    pub holds: Option<(u64, u64, u8)>,
 }
 
 impl Standing {
@@ -158,6 +160,7 @@ impl Facts {
                 suspensions: 0,
                 suspension: None,
                 rotated: None,
+                holds: None,
             };
             facts.standing.insert(node, Arc::new(standing));
             facts.keys.insert(key_place(&seat.inception.key), Hash(node));
@@ -224,7 +227,7 @@ impl Facts {
                     standing.suspension = None;
                 }
             }
-            Kind::Recover(_) => unreachable!("no history draws it yet"),
+            Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
@@ -271,6 +274,7 @@ impl Facts {
             suspensions,
             suspension,
             rotated,
+            holds: None,
         };
         self.standing.insert(node, Arc::new(standing));
     }

@@ -282,7 +282,7 @@ fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
         Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => false,
         Kind::Revoke(_) | Kind::Suspend(_) => true,
-        Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
     }
 }
 

@@ -17,7 +17,7 @@ use frith_protocol::fault::Fault;
 use frith_protocol::identity::NodeId;
 use frith_protocol::time::Timestamp;
 
-use self::refusals::Refusals;
+use self::refusals::{Known, Refusals};
 use self::watch::Open;
 use super::check::Checker;
 use super::founding::{Founding, by_hand, charters_to_come, new_keys};
@@ -96,6 +96,8 @@ struct Run<'a> {
     pending: Vec<Pending>,
     open: BTreeMap<u64, Open>,
     refusals: Refusals,
+    /// The holds that each node told of.
+    holds: BTreeMap<NodeIndex, Vec<Known>>,
     last_order: Instant,
     /// When the newest block became final.
     last_block: Instant,
@@ -194,6 +196,7 @@ impl<'a> Run<'a> {
             pending: Vec::new(),
             open: BTreeMap::new(),
             refusals: Refusals::default(),
+            holds: BTreeMap::new(),
             last_order: Instant(order.plan.last_us()),
             last_block: Instant(0),
             outcome: Outcome::new(order, everybody, founding.signatures),

@@ -6,10 +6,12 @@ use frith_protocol::door::Standing;
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::NodeId;
 use frith_protocol::state::{Kind, Subject};
+use frith_protocol::time::Timestamp;
 
 use super::Run;
 use super::watch::Missing;
 use crate::engine::{Instant, NodeIndex};
+use crate::oracles::Invariant;
 use crate::world::program::Program;
 
 /// What takes rights away, and who does not act upon it yet.
@@ -88,13 +90,74 @@ impl Run<'_> {
     }
 }
 
+impl Run<'_> {
+    /// A node told that somebody is held. Whoever is its signer began to hold: from then on everybody is to refuse whom it holds.
+    pub(super) fn heard_of_a_hold(&mut self, node: NodeIndex, subject: NodeId, by: NodeId, until: Timestamp) {
+        if self.by_id.get(&by) == Some(&node) {
+            self.outcome.signatures_made += 1;
+            self.must_be_refused(subject);
+        }
+        self.may_refuse(node);
+        if !self.lies(node) && !self.lies_as(&by) {
+            self.holds.entry(node).or_default().push(Known { subject, by, until });
+            self.knows_the_held(self.world.now(), node);
+        }
+    }
+
+    fn lies_as(&self, id: &NodeId) -> bool {
+        self.by_id.get(id).is_some_and(|node| self.lies(*node))
+    }
+
+    /// Nobody who knows of a hold in force takes its subject for effective: as a peer, in an answer, or as itself. (Of whoever has a seat
+    /// that takes several, and the core is asked; what a liar holds, it may have contradicted.)
+    pub(super) fn knows_the_held(&mut self, now: Instant, node: NodeIndex) {
+        let (Some(known), Some(core)) = (self.holds.get(&node), self.world.actor(node).map(Program::core))
+        else {
+            return;
+        };
+        let time = Timestamp(self.world.reads(node).0);
+        let (state, history) = (core.state(), &self.history);
+        let in_force = |hold: &&Known| {
+            time < hold.until
+                && state.is_some_and(|state| state.standing(&hold.subject).is_some())
+                && !history.endorsers().any(|seated| *seated == hold.subject)
+                && history.may_endorse(&hold.by, time)
+        };
+        let treated =
+            known.iter().filter(in_force).find(|hold| self.takes_for_effective(core, &hold.subject, time));
+        if let Some(Known { subject, by, until: _ }) = treated.copied() {
+            self.broke(
+                Invariant::S2,
+                now,
+                node,
+                format!("{subject:?} is held by {by:?}, and treated as effective"),
+            );
+            self.holds.remove(&node);
+        }
+    }
+}
+
+/// A hold that a node knows of.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    subject: NodeId,
+    by: NodeId,
+    until: Timestamp,
+}
+
 /// Whose rights end or rest, if this is agreed to.
 fn takes_from(subject: &Subject) -> Option<NodeId> {
     match subject {
         Subject::Statement(statement) => match &statement.kind {
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
-            Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) | Kind::Recover(_) => None,
+            // Nobody proposes the last three.
+            Kind::Admit(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Rotate(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => None,
         },
         Subject::Ticket(_) | Subject::Terms(_) => None,
     }

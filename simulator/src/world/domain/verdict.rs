@@ -105,6 +105,7 @@ impl Run<'_> {
         self.stays_out(now);
         for node in self.members.clone() {
             self.knows_the_suspended(now, node);
+            self.knows_the_held(now, node);
         }
         self.outcome.gone = self.history.gone().len() as u64;
         self.outcome.epoch = self.history.epoch();

@@ -1,8 +1,9 @@
 //! What nodes tell, as it is measured and shown to the oracles.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use frith_protocol::door::{Alarm, Event, Keys, Phase, Standing};
+use frith_protocol::door::{Alarm, Core, Event, Keys, Phase, Standing};
 use frith_protocol::identity::{NodeId, PublicKey};
 use frith_protocol::state::Effective;
 use frith_protocol::time::Timestamp;
@@ -69,6 +70,7 @@ impl Run<'_> {
                 }
                 self.may_refuse(node);
                 self.knows_the_suspended(now, node);
+                self.knows_the_held(now, node);
             }
             Event::Admitted { node: _, height: _ } => {
                 if let Some(arrived) = self.arrived.remove(&node) {
@@ -88,6 +90,7 @@ impl Run<'_> {
                     self.world.part(node, other);
                 }
             }
+            Event::Held { node: subject, by, until } => self.heard_of_a_hold(node, subject, by, until),
             Event::Rotated { sequence: _, key } => self.has_rotated(node, key),
             Event::Dismissed { height: _ } => {}
             Event::JoinFailed { why } => {
@@ -128,6 +131,11 @@ impl Run<'_> {
                 let liar = self.world.shared.keys.iter().position(voter).map(|at| NodeIndex(at as u32));
                 let liar = liar.map_or(key.to_string(), |liar| name_of(self.script, liar).to_string());
                 self.outcome.note(format!("{who} has proof that {liar} contradicted itself"));
+            }
+            Alarm::HoldsContradict { node: liar, day: _, slot: _ } => {
+                let liar = self.by_id.get(liar).map(|at| name_of(self.script, *at).to_string());
+                let liar = liar.unwrap_or_else(|| "a stranger".to_owned());
+                self.outcome.note(format!("{who} has two holds of {liar} for one slot"));
             }
             Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
             Alarm::RecoveryShown { .. }
@@ -201,14 +209,19 @@ impl Run<'_> {
             return;
         }
         let time = Timestamp(self.world.reads(node).0);
-        let is_effective = |subject: &NodeId| {
-            let key = self.by_id.get(subject).map(|at| self.world.shared.names[at.index()]);
-            let as_itself = *subject == core.node_id() && core.phase() != Phase::Restrained;
-            as_itself
-                || key.is_some_and(|key| core.standing_of(&key) >= Standing::Member)
-                || core.effective(subject, time).is_some_and(Effective::is_yes)
-        };
-        self.history.treats(now, node, time, is_effective);
+        let suspended = self.history.suspended(time);
+        let effective: BTreeSet<NodeId> =
+            suspended.filter(|subject| self.takes_for_effective(core, subject, time)).copied().collect();
+        self.history.treats(now, node, time, |subject| effective.contains(subject));
+    }
+
+    /// Whether a node takes `subject` for effective: as a peer, in an answer, or as itself.
+    pub(super) fn takes_for_effective(&self, core: &Core, subject: &NodeId, time: Timestamp) -> bool {
+        let key = self.by_id.get(subject).map(|at| self.world.shared.names[at.index()]);
+        let as_itself = *subject == core.node_id() && core.phase() != Phase::Restrained;
+        as_itself
+            || key.is_some_and(|key| core.standing_of(&key) >= Standing::Member)
+            || core.effective(subject, time).is_some_and(Effective::is_yes)
     }
 
     /// Blocks that everybody holds by now.
@@ -232,6 +245,9 @@ impl Run<'_> {
             }
             self.refusals.forget(*node);
             self.close();
+        }
+        if let Action::RollBack { node, image: _ } = action {
+            self.holds.remove(node);
         }
         if let Action::Restart { node } | Action::Resume { node } = action {
             self.look_again(*node);
