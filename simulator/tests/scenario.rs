@@ -108,13 +108,17 @@ fn a_fault_is_one_thing() {
 #[test]
 fn an_act_is_one_thing() {
     let act = |keys: &str| with("[expect]", &format!("[[act]]\nat_ms = 7\n{keys}\n\n[expect]"));
-    let one = "the act at 7 ms needs exactly one of `revoke`, `leave`, `suspend`, `release`, `rotate`";
+    let one = "the act at 7 ms needs exactly one of `revoke`, `leave`, `suspend`, `hold`, `release`, `rotate`";
     for keys in ["", "suspend = \"newcomer 1\"\nrelease = \"newcomer 1\""] {
         let said = act(keys);
         assert!(said.starts_with("test.toml:13:") && said.contains(one), "{said}");
     }
     let said = act("release = \"newcomer 1\"\nfor_ms = 5");
     assert!(said.contains("in an act, `for_ms` goes with `suspend`"), "{said}");
+    let said = act("suspend = \"newcomer 1\"\nby = \"endorser 1\"");
+    assert!(said.contains("in an act, `by` goes with `hold`"), "{said}");
+    let said = act("hold = [\"newcomer 10\"]");
+    assert!(said.contains("there is no newcomer 10"), "{said}");
     let said = act("suspend = \"newcomer 10\"");
     assert!(said.contains("there is no newcomer 10"), "{said}");
 }

@@ -184,6 +184,13 @@ impl Core {
         self.state().into_iter().flat_map(move |state| self.holds.in_force(state, now))
     }
 
+    /// How many holds this node may still give, of the day of its newest final block.
+    pub fn holds_left(&self) -> u8 {
+        let day = self.chain.as_ref().map(|chain| chain.basis().time.day());
+        let next = day.and_then(|day| self.holds.free_slot(&self.me, day));
+        next.map_or(0, |next| limits::HOLDS_PER_DAY - next)
+    }
+
     /// What the domain says of `node`, and who holds it.
     pub(super) fn effective_here(&self, state: &State, node: &NodeId, now: Timestamp) -> Effective {
         let said = state.effective(node, now);

@@ -67,6 +67,8 @@ pub struct History {
     rotated: BTreeMap<NodeId, Vec<PublicKey>>,
     /// The slots of holds that are recorded: whose, and of which day.
     held: BTreeSet<(NodeId, u64, u8)>,
+    /// How many holds of whom are.
+    held_times: BTreeMap<NodeId, u64>,
     entries: u64,
     violations: Vec<Violation>,
 }
@@ -89,6 +91,7 @@ impl History {
             epoch: 1,
             rotated: BTreeMap::new(),
             held: BTreeSet::new(),
+            held_times: BTreeMap::new(),
             entries: 0,
             violations: Vec::new(),
         }
@@ -97,6 +100,11 @@ impl History {
     /// How many blocks are final.
     pub fn blocks(&self) -> u64 {
         self.finals.len() as u64
+    }
+
+    /// How many holds of `node` the log has recorded.
+    pub fn recorded_holds(&self, node: &NodeId) -> u64 {
+        self.held_times.get(node).copied().unwrap_or(0)
     }
 
     /// Whether `node` may endorse at `time`, by whatever key it began with.
@@ -309,6 +317,7 @@ impl History {
             && !self.gone.contains(&by)
             && !self.is_suspended(&by, time)
             && current.is_none_or(|key| *key == hold.key);
+        *self.held_times.entry(hold.subject).or_default() += 1;
         if !entitled || !self.held.insert((by, hold.day(), hold.slot)) {
             let what = format!("a hold by {by:?} was recorded twice, or it may not hold");
             self.broke(Invariant::S1, now, node, what);

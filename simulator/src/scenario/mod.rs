@@ -274,6 +274,10 @@ pub struct Act {
     pub suspend: Option<Spanned<NodeName>>,
     /// … for so long; until it is released, if it is not set.
     pub for_ms: Option<u64>,
+    /// Endorsers hold these nodes at once, each by as many as that takes, for `for_ms`; as long as the charter allows, if it is not set.
+    pub hold: Option<Vec<Spanned<NodeName>>>,
+    /// See `hold`: this endorser does; any that can, if it is not set.
+    pub by: Option<Spanned<NodeName>>,
     /// Endorsers release this node.
     pub release: Option<Spanned<NodeName>>,
     /// This node rotates its key.
@@ -392,6 +396,10 @@ pub enum Lie {
     Forger,
     /// It endorses nothing.
     Stingy,
+    /// It shows its holds to endorsers of even number only.
+    Whisperer,
+    /// It shows endorsers of odd number another hold for the same slot.
+    DoubleDealer,
 }
 
 /// When to stop.

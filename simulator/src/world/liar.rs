@@ -8,7 +8,8 @@ use std::sync::Arc;
 use frith_protocol::agreement::{Ballot, BallotKind, Message as Said, Proposal, Vote};
 use frith_protocol::door::{Keys, Message, Talk};
 use frith_protocol::identity::{PublicKey, SecretKey, Signature};
-use frith_protocol::state::{Block, BlockId};
+use frith_protocol::state::{Block, BlockId, Entry, Hold, HoldTerms, Rank};
+use frith_protocol::time::Timestamp;
 
 use crate::engine::NodeIndex;
 use crate::scenario::Lie;
@@ -42,7 +43,21 @@ pub(super) fn twisted(
             Some(forged) => Arc::new(Message::Talk(Arc::new(forged))),
             None => message,
         }),
-        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger, _) => Some(message),
+        (Lie::Whisperer | Lie::DoubleDealer, Message::Hold(hold)) if hold.key == keys.identity.public() => {
+            let (odd, deals) = (to.0 % 2 == 1, lie == Lie::DoubleDealer);
+            let terms = HoldTerms { until: Timestamp(hold.until.0 - 1), ..hold.terms() };
+            let other = || Hold::sign(terms, hold.by, hold.sequence, &keys.identity);
+            match (odd, deals) {
+                (false, _) => Some(message),
+                (true, true) => Some(Arc::new(Message::Hold(Box::new(other())))),
+                (true, false) => None,
+            }
+        }
+        // Nor does it hand them in, which would show them.
+        (Lie::Whisperer | Lie::DoubleDealer, Message::Submit(entry)) if is_hold(entry) => None,
+        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger | Lie::Whisperer | Lie::DoubleDealer, _) => {
+            Some(message)
+        }
     }
 }
 
@@ -50,8 +65,22 @@ pub(super) fn twisted(
 pub(super) fn unheard(lie: Lie, plot: &Plot, me: NodeIndex, message: &Message) -> bool {
     match (lie, message) {
         (Lie::TwoFaced, Message::Talk(talk)) => plot.is_of_the_other_face(me, talk),
-        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger, _) => false,
+        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger | Lie::Whisperer | Lie::DoubleDealer, _) => {
+            false
+        }
     }
+}
+
+/// Whether a liar does not publish what its core would.
+pub(super) fn unpublished(lie: Lie, message: &Message) -> bool {
+    match lie {
+        Lie::Whisperer | Lie::DoubleDealer => matches!(message, Message::Hold(_)),
+        Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger => false,
+    }
+}
+
+fn is_hold(entry: &Entry) -> bool {
+    entry.statement.rank() == Rank::Record
 }
 
 impl Plot {

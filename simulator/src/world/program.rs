@@ -15,7 +15,7 @@ use frith_protocol::time::Timestamp;
 
 use super::check::{Checker, Lookup};
 use super::letter::{Letter, Letters};
-use super::liar::{Plot, twisted, unheard};
+use super::liar::{Plot, twisted, unheard, unpublished};
 use super::workshop::SharedWorkshop;
 use crate::engine::{Actions, Actor, Input, Instant, Millis, NodeIndex, Parcel as _, Store, Verdict, Write};
 use crate::oracles::Ballots;
@@ -94,6 +94,9 @@ impl Program {
             actions.sends.push((to, letter));
         }
         for message in publishes {
+            if lie.is_some_and(|lie| unpublished(lie, &message)) {
+                continue;
+            }
             shared.checker.foresee(&message);
             actions.publishes.push(shared.letters.letter(shared.domain, &message));
         }

@@ -77,6 +77,8 @@ enum Wanted {
     Amended(u64),
     /// To the key of this number.
     Rotated(u32),
+    /// So that the log has recorded so many holds of it.
+    Held(u64),
 }
 
 struct Run<'a> {

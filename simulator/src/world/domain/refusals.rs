@@ -95,7 +95,13 @@ impl Run<'_> {
     pub(super) fn heard_of_a_hold(&mut self, node: NodeIndex, subject: NodeId, by: NodeId, until: Timestamp) {
         if self.by_id.get(&by) == Some(&node) {
             self.outcome.signatures_made += 1;
-            self.must_be_refused(subject);
+            // Of an endorser several are needed, and whoever lies shows its holds to whom it likes.
+            let core = self.world.actor(node).map(Program::core);
+            let now = Timestamp(self.world.reads(node).0);
+            let enough = core.is_some_and(|core| core.held(&subject, now).is_some());
+            if enough && !self.lies(node) {
+                self.must_be_refused(subject);
+            }
         }
         self.may_refuse(node);
         if !self.lies(node) && !self.lies_as(&by) {

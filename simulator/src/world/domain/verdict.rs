@@ -32,6 +32,7 @@ impl Run<'_> {
                 }
                 Wanted::Released(number) => self.history.is_over(&act.subject, number, now),
                 Wanted::Amended(epoch) => self.history.epoch() >= epoch,
+                Wanted::Held(count) => self.history.recorded_holds(&act.subject) >= count,
                 Wanted::Rotated(sequence) => self.has_come_to(&act.subject, sequence),
             }
     }

@@ -135,7 +135,7 @@ impl Run<'_> {
             Alarm::HoldsContradict { node: liar, day: _, slot: _ } => {
                 let liar = self.by_id.get(liar).map(|at| name_of(self.script, *at).to_string());
                 let liar = liar.unwrap_or_else(|| "a stranger".to_owned());
-                self.outcome.note(format!("{who} has two holds of {liar} for one slot"));
+                self.outcome.note(format!("{liar} gave one slot to two holds"));
             }
             Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
             Alarm::RecoveryShown { .. }

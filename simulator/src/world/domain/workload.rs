@@ -1,6 +1,6 @@
 //! Who comes when, and what operators do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use frith_protocol::door::{Command, Core, Phase, joining_records};
 use frith_protocol::encoding::Hash;
@@ -94,6 +94,9 @@ impl Run<'_> {
                 Some((Kind::Suspend(suspend), Wanted::Suspended(number, until)))
             });
         }
+        if let Some(names) = &act.hold {
+            return self.hold(names, act);
+        }
         if let Some(name) = &act.release {
             return self.propose(*name.as_ref(), "release", |core, subject, standing, now| {
                 standing.suspended(now)?;
@@ -180,6 +183,51 @@ impl Run<'_> {
         let propose = Command::Propose { subject: what_is_asked, note: "simulated".into(), expires };
         self.world.command(proposer, 0, propose);
         self.pending.push(Pending { subject, wanted, what: format!("the {what} of {name}") });
+        true
+    }
+
+    /// Has endorsers hold nodes, each by as many as that takes. False if not all of them can be held yet.
+    fn hold(&mut self, names: &[Spanned<NodeName>], act: &Act) -> bool {
+        let by = act.by.as_ref().map(|name| index_of(self.script, *name.as_ref()));
+        let mut left: BTreeMap<NodeIndex, u8> = BTreeMap::new();
+        for node in self.seated() {
+            let chosen = by.map_or(!self.lies(node), |by| by == node);
+            let core = self.world.actor(node).filter(|_| chosen && self.is_up(node)).map(Program::core);
+            if let Some(core) = core.filter(|core| core.phase() == Phase::Endorsing) {
+                left.insert(node, core.holds_left());
+            }
+        }
+        let mut given: Vec<(NodeIndex, NodeId, Timestamp, NodeName)> = Vec::new();
+        for name in names.iter().map(|name| *name.as_ref()) {
+            let (subject, before) = (self.id_of(name), given.len());
+            if self.history.gone().contains(&subject) {
+                continue;
+            }
+            for (node, left) in left.iter_mut().filter(|(node, _)| **node != index_of(self.script, name)) {
+                let Some(state) = self.world.actor(*node).and_then(|it| it.core().state()) else { continue };
+                let enough = given.len() - before >= state.holders_needed(&subject);
+                if enough || *left == 0 || state.standing(&subject).is_none() {
+                    continue;
+                }
+                *left -= 1;
+                let now = Timestamp(self.world.reads(*node).0);
+                let until = act.for_ms.map_or(Timestamp(u64::MAX), |ms| now.plus(ms));
+                given.push((*node, subject, until, name));
+            }
+            if given.len() == before {
+                return false;
+            }
+        }
+        let recorded = |run: &Run<'_>, subject: &NodeId| run.history.recorded_holds(subject);
+        for (node, subject, until, name) in given {
+            let wanted = Wanted::Held(recorded(self, &subject) + 1);
+            // What a liar holds need not come to anything.
+            if !self.lies(node) && self.pending.iter().all(|act| act.subject != subject) {
+                self.pending.push(Pending { subject, wanted, what: format!("the hold of {name}") });
+            }
+            let reason = Reason::Misbehaved;
+            self.world.command(node, 0, Command::Hold { subject, until, reason });
+        }
         true
     }
 
