@@ -39,6 +39,8 @@ pub enum KeyKind {
     Voting,
     /// The key of a ticket that was made here.
     Ticket,
+    /// An offline key of the recovery quorum.
+    Recovery,
 }
 
 impl KeyKind {
@@ -48,6 +50,7 @@ impl KeyKind {
             KeyKind::Next => "next",
             KeyKind::Voting => "voting",
             KeyKind::Ticket => "ticket",
+            KeyKind::Recovery => "recovery",
         }
     }
 }

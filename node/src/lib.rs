@@ -8,7 +8,7 @@
 //! | [`net`] | libp2p: moves bytes between peers that it names by their keys, and knows nothing of what they mean |
 //! | [`runtime`] | the core between transport, store and control socket: handle, store, then send |
 //! | [`store`] | a chained journal behind `fdatasync`; sled for what peers can restore |
-//! | [`home`], [`keys`], [`rotation`], [`config`], [`log`], [`words`], [`addresses`] | the files of one node, and what operators write in them |
+//! | [`home`], [`keys`], [`rotation`], [`recovery`], [`config`], [`log`], [`words`], [`addresses`] | the files of one node, and what operators write in them |
 //! | [`backup`] | a node in a file, from which no voter comes back that contradicts itself |
 //! | [`founding`] | a domain founded on several machines, by files that can be mailed |
 //! | [`control`], [`cli`] | the local socket, and the commands that use it |

@@ -131,6 +131,8 @@ fn every_scenario_holds() {
         "joins/over_a_bad_network",
         "partition/heals_and_catches_up",
         "partition/no_quorum_then_heals",
+        "recovery/living_domain_is_safe",
+        "recovery/quorum_lost_for_good",
         "revocation/one_of_a_hundred",
         "revocation/under_chaos",
         "suspension/of_an_endorser",

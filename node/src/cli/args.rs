@@ -8,6 +8,7 @@ use frith_protocol::state::Reason;
 use frith_protocol::time::Timestamp;
 use libp2p::Multiaddr;
 
+use super::recover::{RecoverCommand, RecoveryQuorum};
 use crate::addresses::{parse, parse_dialable};
 use crate::config::{LogFormat, Overrides};
 use crate::control::Since;
@@ -146,6 +147,9 @@ Example: frith restore /mnt/stick/ash.frith --dir D, then: frith run --dir D
 
 The machine that the backup is of must never run again: two machines under one identity contradict each other.")]
     Restore(RestoreArgs),
+    /// The way back, once too many endorsers are lost for good, or the log has forked: others take the seats, by the recovery keys.
+    #[command(subcommand)]
+    Recover(RecoverCommand),
     /// Leave the domain for good. This identity can never come back.
     #[command(after_help = "Example: frith leave --yes --dir D")]
     Leave(LeaveArgs),
@@ -237,6 +241,8 @@ pub(super) struct DraftArgs {
     /// A role, and what it may do: NAME or NAME=CAPABILITY,… May be repeated; founders get the first. [default: member]
     #[arg(long = "role", value_name = "ROLE")]
     pub(super) roles: Vec<String>,
+    #[command(flatten)]
+    pub(super) recovery: RecoveryQuorum,
     /// A bound on time, as in heartbeat=60s. May be repeated.
     #[arg(long = "timing", value_name = "NAME=SPAN")]
     pub(super) timing: Vec<String>,

@@ -77,6 +77,7 @@ pub(super) fn draft(args: DraftArgs, out: Out) -> Done {
         contain: args.contain,
         amend: args.amend,
         roles: args.roles.iter().map(|text| parse_role(text)).collect::<Result<_, _>>()?,
+        recovery: args.recovery.into(),
         admission: AdmissionPolicy { tickets: !args.no_tickets, approval: !args.no_approval },
         ..DraftOptions::default()
     };
@@ -88,6 +89,9 @@ pub(super) fn draft(args: DraftArgs, out: Out) -> Done {
     let draft = founding::draft(&cards, options, now())?;
     let written = write_out(args.out.as_ref(), &draft.to_commented_toml())?;
     out.note(&draft.summary());
+    if draft.charter.recovery.keys.is_empty() {
+        out.note("warning    no recovery keys: should a quorum be lost for good, nothing brings this domain back; see --recovery");
+    }
     if args.no_tickets && args.no_approval {
         out.note(
             "warning    neither by ticket nor by approval: this charter admits nobody beyond its founders",

@@ -9,6 +9,7 @@ mod found;
 mod live;
 mod look;
 mod output;
+mod recover;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -207,6 +208,7 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Amend(args) => amend::amend(&home()?, args, out),
         Command::Backup(args) => backup::backup(&home()?, args, out),
         Command::Restore(args) => backup::restore(&home()?, args, out),
+        Command::Recover(command) => recover::recover(dir.map(Home::at), command, out),
         Command::Leave(args) => act::leave(&home()?, args, out),
         Command::Demo => match crate::demo::run(out.json) {
             Ok(()) => Ok(Exit::Holds),

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::amendment::Wish;
+use crate::recovery::RecoveryFile;
 pub use client::{Client, ClientError};
 pub use feed::Since;
 pub use server::{Asked, BindError, Listener};
@@ -154,6 +155,38 @@ pub enum Request {
         /// A line for the other operators.
         #[serde(default)]
         note: String,
+    },
+    /// Draft a recovery: going on from this node's final block of that height, or from its newest.
+    DraftRecovery {
+        /// The next charter.
+        wish: Box<Wish>,
+        /// From which height.
+        #[serde(default)]
+        base: Option<u64>,
+        /// The number of the epoch that begins, if it must be higher than the next.
+        #[serde(default)]
+        epoch: Option<u64>,
+        /// Who else stays out for good.
+        #[serde(default)]
+        gone: Vec<String>,
+    },
+    /// Take the seat that a drafted recovery gives this node.
+    ConsentToRecovery {
+        /// The draft.
+        file: Box<RecoveryFile>,
+    },
+    /// Whether the block in it is what it says.
+    CheckRecovery {
+        /// The draft.
+        file: Box<RecoveryFile>,
+    },
+    /// Take a signed recovery when it may be taken, and show it to others; or only say what would be done.
+    ApplyRecovery {
+        /// All of it.
+        file: Box<RecoveryFile>,
+        /// Only say it.
+        #[serde(default)]
+        dry_run: bool,
     },
     /// Leave the domain for good.
     Leave {},

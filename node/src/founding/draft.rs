@@ -47,6 +47,8 @@ pub struct DraftOptions {
     pub timing: Timing,
     /// On which grounds endorsers admit.
     pub admission: AdmissionPolicy,
+    /// Who can recover the domain: offline keys.
+    pub recovery: Recovery,
     /// How long the charter binds those who wake up later.
     pub lasts_ms: u64,
 }
@@ -76,6 +78,7 @@ impl Default for DraftOptions {
             },
             admission: AdmissionPolicy { tickets: true, approval: true },
             lasts_ms: 10 * 365 * DAY_MS,
+            recovery: Recovery::default(),
         }
     }
 }
@@ -184,7 +187,7 @@ pub fn draft(
             contain: options.contain.unwrap_or(small(f + 1)),
             amend: 0,
         },
-        recovery: Recovery::default(),
+        recovery: options.recovery,
         roles,
         timing: options.timing,
         admission: options.admission,

@@ -66,6 +66,8 @@ pub enum FoundingError {
     TwiceTheRole { name: String },
     #[error("{0}")]
     BadTiming(String),
+    #[error("{path}: it is not a recovery's draft: {why}")]
+    BadRecovery { path: PathBuf, why: String },
 }
 
 /// The check of signatures that this node makes: batches with coefficients that nobody can predict.

@@ -22,7 +22,10 @@ impl Host {
     pub(super) fn keep_voting_keys(&mut self) -> Result<(), KeyError> {
         if let Some(state) = self.core().state() {
             let mine = state.seat_of(&self.core().node_id()).map(|seat| seat.voting_key);
-            let is_over = |key: &_| state.owner_of(key).is_some() && mine != Some(*key);
+            // What a dropped branch knew is known to no state any more.
+            let is_over = |key: &_| {
+                mine != Some(*key) && (state.owner_of(key).is_some() || self.core().is_retired(key))
+            };
             let destroyed = keys::destroy_voting_keys(&self.home, is_over)?;
             if destroyed > 0 {
                 tracing::info!(destroyed, "voting keys of epochs that are over were destroyed");
@@ -133,6 +136,7 @@ impl Host {
             "epoch": state.charter().epoch,
             "id": state.charter_id(),
             "fresh_voting_key": !core.lacks_fresh_voting_key(),
+            "recovery_waits_until": core.recovery_waiting().map(|(_, at)| at),
         })
     }
 

@@ -59,6 +59,12 @@ impl Host {
             Request::Backup { next_key } => self.back_up(next_key, now),
             Request::Charter {} => self.charter_file(),
             Request::Amend { wish, dry_run, note } => self.amend(*wish, dry_run, note, now),
+            Request::DraftRecovery { wish, base, epoch, gone } => {
+                self.draft_recovery(*wish, base, epoch, &gone, now)
+            }
+            Request::ConsentToRecovery { file } => self.consent_to_recovery(*file, now),
+            Request::CheckRecovery { file } => self.check_recovery_file(&file).map(|()| json!({})),
+            Request::ApplyRecovery { file, dry_run } => self.apply_recovery(&file, dry_run, now),
             Request::Leave {} => self.act(Command::Leave).map(|()| json!({})),
             Request::Invite { roles, uses, lifetime_ms, note } => {
                 self.invite(roles, uses, lifetime_ms, note, now)

@@ -26,6 +26,7 @@ mod feed;
 mod holding;
 mod host;
 mod inputs;
+mod recovering;
 mod rotating;
 #[cfg(test)]
 mod tests;

@@ -263,6 +263,11 @@ impl Core {
         self.fresh_voting_key().is_none()
     }
 
+    /// Whether this voting key may have signed what no journal here knows, or what a recovery dropped: it votes for nothing any more.
+    pub fn is_retired(&self, key: &PublicKey) -> bool {
+        self.retired.contains(key)
+    }
+
     /// A voting key that never voted, and that no log knows.
     pub(super) fn fresh_voting_key(&self) -> Option<&SecretKey> {
         let is_fresh = |key: &&SecretKey| {

@@ -200,7 +200,9 @@ impl Core {
         let admitted = store.0.get(&(Table::Meta, ADMITTED_KEY.to_vec()));
         core.admitted = admitted.and_then(|value| Some(u64::from_be_bytes((**value).try_into().ok()?)));
         core.dismissed = store.value(Table::Meta, DISMISSED_KEY)?;
-        core.recovering.waiting = store.value(Table::Meta, WAITING_KEY)?;
+        if let Some((waiting, brought)) = store.value(Table::Meta, WAITING_KEY)? {
+            (core.recovering.waiting, core.recovering.brought) = (Some(waiting), brought);
+        }
         core.recovering.fork = store.value(Table::Meta, PROOF_KEY)?;
         let forked: Option<(u64, BlockId, BlockId)> = store.value(Table::Meta, FORKED_KEY)?;
         core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });

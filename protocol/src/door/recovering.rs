@@ -13,7 +13,9 @@ use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::following::{Chain, NotTaken, Taken, check_certificate};
 use crate::identity::{PublicKey, SecretKey, Verified};
-use crate::state::{Basis, Block, BlockId, Charter, Consent, FinalChain, Header, Recover, Revoke, Suspend};
+use crate::state::{
+    Basis, Block, BlockId, Charter, Consent, FinalChain, Header, Recover, Revoke, State, Suspend,
+};
 use crate::time::Timestamp;
 
 /// The place in [`Table::Meta`] of a recovery that is not taken yet.
@@ -28,6 +30,8 @@ pub(super) struct Recovering {
     listened_ms: u64,
     /// A recovery that is kept until it may be taken.
     pub(super) waiting: Option<Arc<FinalChain>>,
+    /// Whether our own operator brought that. Then it is good enough that nobody is there to listen to.
+    pub(super) brought: bool,
     /// Two certified chains, without bodies, that contradict each other.
     pub(super) fork: Option<(Arc<FinalChain>, Arc<FinalChain>)>,
     /// The recovery that an operator was told of last.
@@ -47,7 +51,7 @@ impl Core {
     /// How long this node has listened. A clock that leaps counts for little: so far from the time of what is final it may be all the same.
     pub(super) fn listen(&mut self, passed_ms: u64) {
         let Some(heartbeat) = self.charter().map(|charter| charter.timing.heartbeat_ms) else { return };
-        if !self.connected.is_empty() {
+        if !self.connected.is_empty() || self.recovering.brought {
             self.recovering.listened_ms =
                 self.recovering.listened_ms.saturating_add(passed_ms.min(heartbeat));
         }
@@ -80,7 +84,8 @@ impl Core {
 
     /// When to look whether the recovery that waits here may be taken.
     pub(super) fn recovery_deadline(&self) -> Option<Timestamp> {
-        if self.recovering.waiting.is_none() || self.connected.is_empty() {
+        let listens = !self.connected.is_empty() || self.recovering.brought;
+        if self.recovering.waiting.is_none() || !listens {
             return None;
         }
         let heartbeat = self.charter()?.timing.heartbeat_ms;
@@ -103,7 +108,7 @@ impl Core {
     }
 
     fn forget_waiting(&mut self, effects: &mut Effects) {
-        self.recovering.waiting = None;
+        (self.recovering.waiting, self.recovering.brought) = (None, false);
         effects.persist(Record { table: Table::Meta, key: WAITING_KEY.to_vec(), value: None });
     }
 
@@ -113,7 +118,13 @@ impl Core {
         proven: &Verified<Arc<FinalChain>>,
         effects: &mut Effects,
     ) -> Result<(), Error> {
-        self.recovery_shown(None, proven, effects)?;
+        let waits = self.recovering.waiting.as_deref().and_then(FinalChain::tip).map(Header::id);
+        if waits.is_some() && waits == proven.tip().map(Header::id) {
+            // A peer was first to bring it.
+            self.keep_waiting(Arc::clone(proven), true, effects);
+        } else {
+            self.recovery_shown(None, proven, effects)?;
+        }
         let message = Arc::new(Message::Final(Arc::clone(proven)));
         for peer in self.connected.clone() {
             effects.send(peer, Arc::clone(&message));
@@ -150,7 +161,7 @@ impl Core {
         if news && from.is_some() {
             effects.tell(Event::Alarm(Alarm::RecoveryShown { height: tip.height, block: id }));
         }
-        let prospect = match self.prospect(proven, &tip) {
+        let prospect = match self.prospect(proven, &tip, self.now) {
             Ok(prospect) => prospect,
             Err(Error::Refused(Fault::WouldBeForgotten { subject })) if from.is_some() => {
                 if news {
@@ -177,11 +188,15 @@ impl Core {
         if waits.is_some_and(|height| height >= tip.height) {
             return Err(Error::Untimely("another recovery waits here already"));
         }
-        let key = WAITING_KEY.to_vec();
-        effects.persist(Record { table: Table::Meta, key, value: Some(encode(&***proven).into()) });
-        self.recovering.waiting = Some(Arc::clone(proven));
+        self.keep_waiting(Arc::clone(proven), from.is_none(), effects);
         effects.tell(Event::RecoveryWaits { height: tip.height, block: id });
         Ok(())
+    }
+
+    fn keep_waiting(&mut self, waiting: Arc<FinalChain>, brought: bool, effects: &mut Effects) {
+        let value = Some(encode(&(&*waiting, brought)).into());
+        effects.persist(Record { table: Table::Meta, key: WAITING_KEY.to_vec(), value });
+        (self.recovering.waiting, self.recovering.brought) = (Some(waiting), brought);
     }
 
     /// Whether a recovery waits here already, or was taken.
@@ -219,13 +234,18 @@ impl Core {
     }
 
     /// The chain as it would be.
-    fn prospect(&self, proven: &Verified<Arc<FinalChain>>, tip: &Header) -> Result<Prospect, Error> {
+    fn prospect(
+        &self,
+        proven: &Verified<Arc<FinalChain>>,
+        tip: &Header,
+        now: Timestamp,
+    ) -> Result<Prospect, Error> {
         let refused = |why| Error::Refused(Fault::BadRecovery { why });
         let none = || refused("there is nothing to recover");
         let chain = self.chain.as_ref().ok_or_else(none)?;
         let recover = proven.blocks.first().and_then(|block| block.recovery()).ok_or_else(none)?;
         let skew = chain.state().charter().timing.skew_ms;
-        if tip.time > self.now.plus(skew) {
+        if tip.time > now.plus(skew) {
             return Err(refused("it was made by a clock that is ahead of ours"));
         }
         // By links one may know that the domain lives, and has gone on.
@@ -427,6 +447,18 @@ impl Core {
         })
     }
 
+    /// The state after the final block at this height, or after the newest: what a recovery that goes on from there goes on from.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it cannot be had here.
+    pub fn state_to_recover(&self, base: Option<u64>) -> Result<State, Error> {
+        let unknown =
+            Error::Refused(Fault::BadRecovery { why: "no final block of that height is known here" });
+        let chain = self.chain.as_ref().ok_or(unknown.clone())?;
+        let base = base.map_or(Some(chain.basis()), |height| chain.basis_at(height)).ok_or(unknown)?;
+        Ok(self.rolled_back_to(&base)?.state().clone())
+    }
+
     /// Our consent to the seat that `recover` gives us, by a voting key that never voted.
     ///
     /// # Errors
@@ -453,15 +485,15 @@ impl Core {
         Ok(rolled.state().recovered(recover, time.max(rolled.head().time.plus(1)))?.0)
     }
 
-    /// What this node would do with a recovery, without doing it: `true`, take it at once; `false`, keep it until the log has been silent
+    /// What this node would do with a recovery at `now`, without doing it: `true`, take it at once; `false`, keep it until the log has been silent
     /// for long enough.
     ///
     /// # Errors
     /// Why it would do neither.
-    pub fn check_recovery(&self, proven: &Verified<Arc<FinalChain>>) -> Result<bool, Error> {
+    pub fn check_recovery(&self, proven: &Verified<Arc<FinalChain>>, now: Timestamp) -> Result<bool, Error> {
         let tip = proven.tip().cloned().ok_or(Error::Untimely("it is for no block"))?;
         self.check_recovery_signatures(proven, &tip, tip.id())?;
-        self.prospect(proven, &tip)?;
+        self.prospect(proven, &tip, self.now.max(now))?;
         Ok(self.may_recover())
     }
 

@@ -50,7 +50,8 @@ fn seating(mesh: &Mesh, by: PublicKey, seated: &[PublicKey]) -> Charter {
     next.endorsers.sort_by_key(Seat::node_id);
     let seats = seated.len() as u8;
     next.faults = (seats - 1) / 3;
-    next.thresholds = super::mesh::charter(seats, next.faults, seats.div_ceil(2).max(2)).thresholds;
+    next.thresholds =
+        super::mesh::charter(seats, next.faults, seats.min(2).max(seats.div_ceil(2))).thresholds;
     next
 }
 
@@ -149,6 +150,26 @@ fn rule_9_16_a_domain_that_lost_its_quorum_goes_on_after_the_bound_of_silence() 
     }
     seated.iter().for_each(|key| mesh.connect(*key));
     mesh.run(60_000);
+    assert!(mesh.core(left).head().unwrap().age_ms < 30_000);
+}
+
+#[test]
+fn rule_9_16_whoever_is_left_alone_is_recovered_by_its_own_operator() {
+    let (mut mesh, left, members) = destroyed();
+    members.iter().for_each(|member| mesh.stop(*member));
+    mesh.run(2 * SILENCE_MS);
+    let chain = recovery(&mesh, left, &[left]);
+    mesh.tell(members[0], left, Message::Final(Arc::new(chain.clone())));
+    mesh.run(SILENCE_MS);
+    assert_eq!(epoch(&mesh, left), 1, "it listens to nobody");
+    bring(&mut mesh, left, &chain);
+    // Neither kill nor restart makes it forget.
+    mesh.lose_power(left);
+    mesh.start(left);
+    mesh.run(30_000);
+    assert_eq!(epoch(&mesh, left), 1, "not before the freshness bound, even so");
+    mesh.run(60_000);
+    assert_eq!((epoch(&mesh, left), mesh.core(left).phase()), (2, Phase::Endorsing));
     assert!(mesh.core(left).head().unwrap().age_ms < 30_000);
 }
 

@@ -286,6 +286,11 @@ pub struct Act {
     pub seat: Option<Vec<Spanned<NodeName>>>,
     /// … and these lose theirs. At least one of both lists; thresholds follow the number of seats.
     pub unseat: Option<Vec<Spanned<NodeName>>>,
+    /// The recovery quorum seats these and nobody else, going on from the newest block that one of them has.
+    pub recover: Option<Vec<Spanned<NodeName>>>,
+    /// With `recover`: by a thief of the recovery keys, so that nothing need come of it.
+    #[serde(default)]
+    pub stolen: bool,
 }
 
 impl Act {

@@ -133,18 +133,20 @@ impl Scenario {
         for act in &self.script.act {
             let whom = [&act.revoke, &act.leave, &act.suspend, &act.release, &act.rotate];
             named.extend(whom.iter().filter_map(|name| name.as_ref()).map(|name| (act.domain, name)));
-            let seats = [&act.seat, &act.unseat, &act.hold];
+            let seats = [&act.seat, &act.unseat, &act.hold, &act.recover];
             named.extend(act.by.iter().map(|name| (act.domain, name)));
             named.extend(
                 seats.iter().filter_map(|list| list.as_ref()).flatten().map(|name| (act.domain, name)),
             );
             let acts = whom.iter().filter(|name| name.is_some()).count()
                 + usize::from(act.amends())
-                + usize::from(act.hold.is_some());
+                + usize::from(act.hold.is_some())
+                + usize::from(act.recover.is_some());
             let what = if acts != 1 {
-                let keys =
-                    "`revoke`, `leave`, `suspend`, `hold`, `release`, `rotate`, or `seat` and `unseat`";
+                let keys = "`revoke`, `leave`, `suspend`, `hold`, `release`, `rotate`, `recover`, or `seat` and `unseat`";
                 format!("the act at {} ms needs exactly one of {keys}", act.at_ms)
+            } else if act.stolen && act.recover.is_none() {
+                "in an act, `stolen` goes with `recover`".into()
             } else if act.for_ms.is_some() && act.suspend.is_none() && act.hold.is_none() {
                 "in an act, `for_ms` goes with `suspend` or `hold`".into()
             } else if act.by.is_some() && act.hold.is_none() {

@@ -2,7 +2,7 @@
 
 use frith_protocol::door::{Keys, Record, founding_records};
 use frith_protocol::fault::Fault;
-use frith_protocol::identity::{Inception, SecretKey, Verified, verify};
+use frith_protocol::identity::{Inception, PublicKey, SecretKey, Verified, verify};
 use frith_protocol::joining::{Anchor, Application, Ticket};
 use frith_protocol::state::{
     AdmissionPolicy, Charter, Endorsement, Founded, Header, Recovery, Role, Seat, State, Subject, Thresholds,
@@ -27,6 +27,8 @@ pub(super) struct Founding {
     pub(super) endorsers: Vec<Keys>,
     /// What newcomers join by.
     pub(super) application: Application,
+    /// The offline keys that can recover the domain; none unless the script does.
+    pub(super) recovery: Vec<SecretKey>,
     /// How many signatures all this took.
     pub(super) signatures: u64,
 }
@@ -46,9 +48,9 @@ pub(super) fn new_keys(random: &mut Random, voting: usize) -> Keys {
     Keys { inception, rotations: Vec::new(), identity, successor: None, voting }
 }
 
-/// How many amendments the script has.
+/// How many charters the script makes.
 pub(super) fn charters_to_come(script: &Script) -> usize {
-    script.act.iter().filter(|act| act.amends()).count()
+    script.act.iter().filter(|act| act.amends() || act.recover.is_some()).count()
 }
 
 impl Founding {
@@ -66,7 +68,10 @@ impl Founding {
         let mut endorsers: Vec<Keys> =
             (0..mesh.endorsers).map(|_| new_keys(random, 1 + charters_to_come(script))).collect();
         endorsers.sort_by_key(|keys| keys.inception.node_id());
-        let charter = charter(script, number, &endorsers);
+        let recovers = script.act.iter().any(|act| act.recover.is_some());
+        let recovery: Vec<SecretKey> =
+            (0..if recovers { 3 } else { 0 }).map(|_| SecretKey::from_seed(random.seed())).collect();
+        let charter = charter(script, number, &endorsers, &recovery);
         let signatures = endorsers.iter().map(|keys| charter.sign_founding(&keys.identity)).collect();
         let founded = verify(Founded { charter, signatures }, checker)?;
         let (state, genesis) = State::genesis(&founded)?;
@@ -81,7 +86,7 @@ impl Founding {
         });
         let roles = if ticket.is_some() { Vec::new() } else { vec![ROLE.to_owned()] };
         let application = Application { anchor, ticket, roles, note: "simulated".into() };
-        Ok(Founding { founded, genesis, endorsers, application, signatures })
+        Ok(Founding { founded, genesis, endorsers, application, recovery, signatures })
     }
 
     /// What the empty disk of an endorser must hold.
@@ -97,7 +102,11 @@ pub(super) fn by_hand(record: Record) -> Write {
     Write { table: record.table as u8, key: record.key, value, synced: true }
 }
 
-fn charter(script: &Script, number: u32, endorsers: &[Keys]) -> Charter {
+fn charter(script: &Script, number: u32, endorsers: &[Keys], recovery: &[SecretKey]) -> Charter {
+    let mut offline: Vec<PublicKey> = recovery.iter().map(SecretKey::public).collect();
+    offline.sort();
+    // More than half of them.
+    let recovery = Recovery { threshold: offline.len().div_ceil(2) as u8, keys: offline };
     let mesh = &script.mesh;
     let (n, f) = (usize::from(mesh.endorsers), usize::from(mesh.faults));
     let quorum = u8::try_from((n + f) / 2 + 1).unwrap_or(u8::MAX);
@@ -118,7 +127,7 @@ fn charter(script: &Script, number: u32, endorsers: &[Keys]) -> Charter {
         endorsers: seats.collect(),
         faults: mesh.faults,
         thresholds: Thresholds { admit, revoke, contain: revoke, amend: quorum },
-        recovery: Recovery::default(),
+        recovery,
         roles: vec![Role { name: ROLE.to_owned(), capabilities: Vec::new(), freshness_ms: None }],
         timing: Timing {
             heartbeat_ms: timing.heartbeat_ms,

@@ -3,6 +3,7 @@
 //!
 //! Here are the run itself and how it is driven; beside it, its workload, what is watched meanwhile, and the verdict.
 
+mod recovering;
 mod refusals;
 mod verdict;
 mod watch;

@@ -138,10 +138,10 @@ impl Run<'_> {
                 self.outcome.note(format!("{liar} gave one slot to two holds"));
             }
             Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
-            Alarm::RecoveryShown { .. }
-            | Alarm::RecoveryForgets { .. }
-            | Alarm::RecoveredTwice { .. }
-            | Alarm::DroppedBranch { .. } => self.outcome.note(format!("{who}: {alarm:?}")),
+            Alarm::RecoveryShown { .. } => self.outcome.note(format!("{who} is shown a recovery")),
+            Alarm::RecoveryForgets { .. } | Alarm::RecoveredTwice { .. } | Alarm::DroppedBranch { .. } => {
+                self.outcome.note(format!("{who}: {alarm:?}"))
+            }
             Alarm::ClockRanBack { .. } => self.outcome.note(format!("the clock of {who} ran backwards")),
             Alarm::ClockFarOff { .. } => self.outcome.note(format!("the clock of {who} is far off")),
         }

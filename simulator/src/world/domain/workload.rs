@@ -107,6 +107,9 @@ impl Run<'_> {
         if act.amends() {
             return self.amend(act);
         }
+        if let Some(seats) = &act.recover {
+            return self.recover(seats, act.stolen);
+        }
         if let Some(name) = &act.rotate {
             return self.rotate(*name.as_ref());
         }
@@ -298,7 +301,7 @@ impl Run<'_> {
 
 /// The charter in force with these seats and without those, as many liars as it can bear of those that it bore, and the least quorum for the
 /// next. None before everybody whom it adds is a member.
-fn next_charter(core: &Core, now: Timestamp, add: &[NodeId], remove: &[NodeId]) -> Option<Terms> {
+pub(super) fn next_charter(core: &Core, now: Timestamp, add: &[NodeId], remove: &[NodeId]) -> Option<Terms> {
     let state = core.state()?;
     let mut charter = state.charter().clone();
     charter.previous = Some(state.charter_id());
