@@ -9,6 +9,7 @@ mod found;
 mod live;
 mod look;
 mod output;
+mod renew;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -202,6 +203,8 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Revoke(args) => act::revoke(&home()?, args, out),
         Command::Suspend(args) => act::suspend(&home()?, args, out),
         Command::Release(args) => act::release(&home()?, args, out),
+        Command::Renew(args) => renew::renew(&home()?, args, out),
+        Command::Readmit(args) => renew::readmit(&home()?, args, out),
         Command::Rotate(args) => act::rotate(&home()?, args, out),
         Command::Amend(args) => amend::amend(&home()?, args, out),
         Command::Backup(args) => backup::backup(&home()?, args, out),

@@ -24,6 +24,7 @@ mod explain;
 mod feed;
 mod host;
 mod inputs;
+mod renewing;
 mod rotating;
 #[cfg(test)]
 mod tests;
