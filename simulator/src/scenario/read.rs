@@ -131,7 +131,7 @@ impl Scenario {
         let newcomers = self.script.newcomers_by_domain();
         let mut named: Vec<(u32, &Spanned<NodeName>)> = Vec::new();
         for act in &self.script.act {
-            let whom = [&act.revoke, &act.leave, &act.suspend, &act.release, &act.rotate];
+            let whom = [&act.revoke, &act.leave, &act.suspend, &act.release, &act.renew, &act.rotate];
             named.extend(whom.iter().filter_map(|name| name.as_ref()).map(|name| (act.domain, name)));
             let seats = [&act.seat, &act.unseat];
             named.extend(
@@ -139,7 +139,8 @@ impl Scenario {
             );
             let acts = whom.iter().filter(|name| name.is_some()).count() + usize::from(act.amends());
             let what = if acts != 1 {
-                let keys = "`revoke`, `leave`, `suspend`, `release`, `rotate`, or `seat` and `unseat`";
+                let keys =
+                    "`revoke`, `leave`, `suspend`, `release`, `renew`, `rotate`, or `seat` and `unseat`";
                 format!("the act at {} ms needs exactly one of {keys}", act.at_ms)
             } else if act.for_ms.is_some() && act.suspend.is_none() {
                 "in an act, `for_ms` goes with `suspend`".into()

@@ -77,6 +77,8 @@ enum Wanted {
     Amended(u64),
     /// To the key of this number.
     Rotated(u32),
+    /// By an admission of this number.
+    Renewed(u64),
 }
 
 struct Run<'a> {
