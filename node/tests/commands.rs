@@ -82,6 +82,14 @@ fn a_domain_of_one_invites_admits_explains_revokes_and_stops() {
     ok(&alone, &["endorse", asked["id"].as_str().unwrap()]);
     asks.wait(&["member"]);
     assert_eq!(asks.stop(), 0);
+    // With an anchor it holds already, it runs on as it did.
+    let again = Running::start(
+        &root.path().join("asks"),
+        &["join", anchor.trim(), "--listen", "/ip4/127.0.0.1/tcp/0"],
+    );
+    again.wait(&["member"]);
+    assert!(again.log().contains("goes on from the anchor, if that is newer"), "{}", again.log());
+    assert_eq!(again.stop(), 0);
 
     // The guest is a member also after a restart; then it leaves, and is gone.
     let join = ["join", ticket.to_str().unwrap(), "--listen", "/ip4/127.0.0.1/tcp/0"];

@@ -60,6 +60,12 @@ pub struct Aside {
     pub epoch: u64,
     /// How many identities are suspended at the end.
     pub suspended: u64,
+    /// How many identities are effective members at the end.
+    pub effective: u64,
+    /// How many renewals are final.
+    pub renewals: u64,
+    /// How many members that run answer *stale* at the end.
+    pub stale: u64,
     /// The longest time that a domain was without a new final block.
     pub silence_ms: u64,
     /// How many faults happened.
@@ -165,6 +171,9 @@ fn conclude(
         gone: sum(|outcome| outcome.gone),
         epoch: outcomes.iter().map(|outcome| outcome.epoch).min().unwrap_or(1),
         suspended: sum(|outcome| outcome.suspended),
+        effective: sum(|outcome| outcome.effective),
+        renewals: sum(|outcome| outcome.renewals),
+        stale: sum(|outcome| outcome.stale),
         silence_ms: outcomes.iter().map(|outcome| outcome.silence_us.div_ceil(1_000)).max().unwrap_or(0),
         faults: sum(|outcome| outcome.faults),
         lost: sum(|outcome| outcome.counters.lost),
@@ -231,6 +240,9 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         converged,
         gone,
         suspended,
+        effective,
+        renewals_at_least,
+        stale,
         epoch,
         join_p50_ms_at_most,
         join_p99_ms_at_most,
@@ -264,6 +276,15 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
     }
     if let Some(wanted) = suspended.filter(|wanted| u64::from(*wanted) != aside.suspended) {
         wrong.push(format!("{} identities are suspended; {wanted} should be", aside.suspended));
+    }
+    if let Some(wanted) = effective.filter(|wanted| u64::from(*wanted) != aside.effective) {
+        wrong.push(format!("{} identities are effective members; {wanted} should be", aside.effective));
+    }
+    if let Some(wanted) = renewals_at_least.filter(|wanted| aside.renewals < *wanted) {
+        wrong.push(format!("{} renewals are final; {wanted} should be, at least", aside.renewals));
+    }
+    if let Some(wanted) = stale.filter(|wanted| u64::from(*wanted) != aside.stale) {
+        wrong.push(format!("{} members answer «stale»; {wanted} should", aside.stale));
     }
     let mut at_most = |what: &str, is: Option<u64>, most: &Option<u64>| {
         if let Some(most) = most

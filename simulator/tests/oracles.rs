@@ -244,6 +244,36 @@ fn an_admission_that_is_one_endorser_short_breaks_s1() {
     );
 }
 
+fn renew(whom: u8, number: u64, by: &[u8]) -> Entry {
+    let Kind::Admit(mut admit) = admit(whom, number, by).statement.kind else { unreachable!("it is one") };
+    admit.grounds = Grounds::Renewal;
+    entry(Kind::Admit(admit), by)
+}
+
+#[test]
+fn a_renewal_of_somebody_who_is_no_member_or_has_a_seat_breaks_s1_and_of_somebody_gone_s2() {
+    let first = || admit(9, 1, &[1, 2, 3]);
+    assert_eq!(told(&[&[first()], &[renew(9, 2, &[1, 2, 3])]]), []);
+    assert_eq!(told(&[&[first()], &[renew(9, 2, &[1, 2])]]), [Invariant::S1], "one endorser short");
+    assert_eq!(told(&[&[renew(9, 1, &[1, 2, 3])]]), [Invariant::S1], "it never came");
+    assert_eq!(told(&[&[renew(1, 1, &[2, 3, 4])]]), [Invariant::S1], "it has a seat");
+    let gone = told(&[&[first()], &[revoke(9, &[1, 2])], &[renew(9, 1, &[1, 2, 3])]]);
+    assert!(gone.contains(&Invariant::S2), "{gone:?}");
+}
+
+#[test]
+fn whoever_takes_somebody_for_valid_on_a_block_that_is_too_old_breaks_s8() {
+    let says = |age_ms: u64, valid: Option<NodeId>| {
+        let mut history = history(endorsers());
+        history.answers(NOW, A, age_ms, 60_000, valid);
+        history.violations().iter().map(|violation| violation.invariant).collect::<Vec<_>>()
+    };
+    let somebody = Some(inception(1).node_id());
+    assert_eq!(says(60_001, somebody), [Invariant::S8]);
+    assert_eq!(says(60_000, somebody), [], "it is fresh");
+    assert_eq!(says(60_001, None), [], "it answers stale");
+}
+
 #[test]
 fn a_revocation_that_is_one_endorser_short_breaks_s1() {
     assert_eq!(told(&[&[revoke(2, &[1])]]), [Invariant::S1]);

@@ -108,8 +108,7 @@ fn a_fault_is_one_thing() {
 #[test]
 fn an_act_is_one_thing() {
     let act = |keys: &str| with("[expect]", &format!("[[act]]\nat_ms = 7\n{keys}\n\n[expect]"));
-    let one =
-        "the act at 7 ms needs exactly one of `revoke`, `leave`, `suspend`, `hold`, `release`, `rotate`";
+    let one = "the act at 7 ms needs exactly one of `revoke`, `leave`, `suspend`, `hold`, `release`, `renew`, `rotate`";
     for keys in ["", "suspend = \"newcomer 1\"\nrelease = \"newcomer 1\""] {
         let said = act(keys);
         assert!(said.starts_with("test.toml:13:") && said.contains(one), "{said}");

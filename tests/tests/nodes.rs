@@ -190,6 +190,42 @@ fn a_suspension_lapses_by_itself_for_the_member_and_for_whoever_is_connected_to_
 }
 
 #[test]
+fn a_member_renews_by_itself_and_operators_admit_it_anew_with_another_role() {
+    let mut fleet = Fleet::new();
+    let short = ["--timing", "member-lifetime=40s", "--timing", "heartbeat=2s", "--timing", "freshness=10m"];
+    let roles = ["--role", "member", "--role", "gateway"];
+    fleet.found(&["a", "b"], &[&short[..], &roles[..]].concat());
+    fleet.run("a");
+    fleet.run("b");
+    fleet.until("the founders are at work", &["a", "b"], |status| status["endorsers"]["connected"] == 2);
+    let ticket = fleet.invite(&["a", "b"], 1);
+    fs::write(fleet.file("ticket"), &ticket).unwrap();
+    fleet.init("e");
+    fleet.start("e", &["join", "ticket"]);
+    fleet.ok("e", &["wait", "member", "--timeout", "60s"]);
+    let told = fleet.json("e", &["renew"]);
+    assert_eq!((&told["begun"], &told["admission"]["lapsed"]), (&json!(false), &json!(false)), "{told}");
+    let of_a_seat = fleet.refusal("a", &["renew"]);
+    assert!(of_a_seat.code == 1 && of_a_seat.why.contains("a seat never lapses"), "{of_a_seat:?}");
+
+    fleet.until("it has renewed by itself", &["e"], |status| {
+        status["admission"]["number"].as_u64() >= Some(2)
+    });
+    let early = fleet.refusal("e", &["renew", "--now"]);
+    assert!(early.code == 1 && early.why.contains("half of its window"), "{early:?}");
+    let e = fleet.id("e");
+    let why = fleet.ok("a", &["why", &e]);
+    assert!(why.contains("Renewed at height"), "{why}");
+    assert!(fleet.ok("e", &["status"]).contains("renews by itself"), "{}", fleet.ok("e", &["status"]));
+
+    fleet.ok("a", &["readmit", &e, "--role", "gateway", "--note", "it has a second interface now"]);
+    fleet.endorse(&["b"], "admission");
+    fleet.until("it has its new role", &["e"], |status| status["roles"] == json!(["gateway"]));
+    let why = fleet.ok("b", &["why", &e]);
+    assert!(why.contains("the endorsers' operators"), "{why}");
+}
+
+#[test]
 fn a_store_from_the_future_is_refused_and_left_as_it_was() {
     let fleet = Fleet::new();
     fleet.found(&["a"], &[]);

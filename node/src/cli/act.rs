@@ -133,7 +133,7 @@ pub(super) fn release(home: &Home, args: ReleaseArgs, out: Out) -> Done {
     propose(home, &Request::Release { node, note }, out)
 }
 
-fn propose(home: &Home, request: &Request, out: Out) -> Done {
+pub(super) fn propose(home: &Home, request: &Request, out: Out) -> Done {
     let proposed: ProposedView = read(ask(home, request)?)?;
     let shown = show_progress(&proposed, "proposed", out)?;
     if proposed.have < proposed.needed {

@@ -27,7 +27,8 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
 Look:        frith status · members · pending · log · watch · why NODE
-Act:         frith invite · endorse ID · deny ID · revoke NODE · hold NODE · suspend NODE · release NODE · rotate · amend · backup · leave
+Act:         frith invite · endorse ID · deny ID · revoke NODE · hold NODE · suspend NODE · release NODE
+             renew · readmit NODE · rotate · amend · backup · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
             4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
@@ -120,6 +121,14 @@ A member is held by one endorser; an endorser is held when f+1 endorsers hold it
     /// Give a suspended node its rights back, as soon as enough endorsers agree.
     #[command(after_help = "Example: frith release 3fa921 --note 'found in the lab' --dir D")]
     Release(ReleaseArgs),
+    /// Until when this node is a member, and when it renews that by itself; with --now, renew at once.
+    #[command(after_help = "Examples: frith renew --dir D\n          frith renew --now --dir D")]
+    Renew(RenewArgs),
+    /// Admit a member anew under the same identity: one that lapsed too long ago to renew by itself, or with other roles.
+    #[command(
+        after_help = "Examples: frith readmit 3fa921 --note 'back from repair' --dir D\n          frith readmit 3fa921 --role gateway --dir D"
+    )]
+    Readmit(ReadmitArgs),
     /// Rotate to the next key, and commit to another: on a schedule, or when the running key may be in other hands.
     #[command(after_help = "Example: frith rotate --dir D")]
     Rotate(RotateArgs),
@@ -450,6 +459,28 @@ pub(super) struct SuspendArgs {
 pub(super) struct ReleaseArgs {
     /// Its identity, or the first digits of it.
     pub(super) node: String,
+    /// A line for the other operators.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RenewArgs {
+    /// Renew now, and not only when it is due. Not before half of the time is over.
+    #[arg(long)]
+    pub(super) now: bool,
+    /// With --now: how long to wait until it is final; 0s only begins it.
+    #[arg(long = "wait", value_name = "SPAN", default_value = "1m", value_parser = span_ms)]
+    pub(super) wait_ms: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReadmitArgs {
+    /// Its identity, or the first digits of it.
+    pub(super) node: String,
+    /// As what, if not as what it was admitted before. May be repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    pub(super) roles: Vec<String>,
     /// A line for the other operators.
     #[arg(long, default_value = "")]
     pub(super) note: String,

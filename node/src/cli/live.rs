@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use frith_protocol::door::joining_records;
+use frith_protocol::door::{anchor_records, joining_records};
 use frith_protocol::joining::{Anchor, Application, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, PRINTED_TICKET_CHARS_MAX};
 use serde_json::json;
@@ -142,10 +142,18 @@ pub(super) fn join(home: Home, args: JoinArgs, out: Out) -> Done {
     let stage = prepare_store(&home, owner, &application)?;
     let by = if application.ticket.is_some() { "by ticket" } else { "by the operators' approval" };
     match stage {
-        Stage::Admitted => out.note(&format!(
-            "node {} was admitted to domain {} before: it runs on, and asks for nothing",
-            owner.node, owner.domain
-        )),
+        Stage::Admitted => {
+            let from = match application.ticket {
+                Some(_) => "",
+                None => {
+                    "; if it finds no way on from what it holds, it goes on from the anchor, if that is newer"
+                }
+            };
+            out.note(&format!(
+                "node {} was admitted to domain {} before: it runs on, and asks for nothing{from}",
+                owner.node, owner.domain
+            ));
+        }
         Stage::New | Stage::Asking => {
             out.note(&format!("node {} joins domain {} {by}", owner.node, owner.domain));
             if application.ticket.is_none() && application.roles.is_empty() {
@@ -197,6 +205,10 @@ fn prepare_store(home: &Home, owner: Owner, application: &Application) -> Result
         there.iter().any(|old| records.iter().any(|new| (new.table, &new.key) == (old.table, &old.key)));
     if still_asking {
         store.commit(&records)?;
+        store.set_note(note, &hints)?;
+    } else if application.ticket.is_none() {
+        // Where nothing leads on from what it holds, it goes on from there; an anchor that is not newer changes nothing.
+        store.commit(&anchor_records(&application.anchor))?;
         store.set_note(note, &hints)?;
     }
     store.close()?;

@@ -66,6 +66,9 @@ fn status_text(status: &Value) -> String {
     if !charter.is_null() {
         row("charter", format!("epoch {}, {}", text(&charter["epoch"]), text(&charter["id"])));
     }
+    if !status["admission"].is_null() {
+        row("admission", super::renew::in_words(&status["admission"]));
+    }
     row("members", format!("{}, and {} gone", text(&status["members"]), text(&status["gone"])));
     let endorsers = &status["endorsers"];
     if endorsers.is_null() {

@@ -10,6 +10,7 @@ mod live;
 mod look;
 mod output;
 mod recover;
+mod renew;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -204,6 +205,8 @@ fn dispatch(frith: Frith, out: Out) -> Done {
         Command::Hold(args) => act::hold(&home()?, args, out),
         Command::Suspend(args) => act::suspend(&home()?, args, out),
         Command::Release(args) => act::release(&home()?, args, out),
+        Command::Renew(args) => renew::renew(&home()?, args, out),
+        Command::Readmit(args) => renew::readmit(&home()?, args, out),
         Command::Rotate(args) => act::rotate(&home()?, args, out),
         Command::Amend(args) => amend::amend(&home()?, args, out),
         Command::Backup(args) => backup::backup(&home()?, args, out),

@@ -137,6 +137,23 @@ pub enum Request {
         /// Its next key, too.
         next_key: bool,
     },
+    /// Until when this node's own admission runs, and what it does about that; begin to renew it at once, if that is asked.
+    Renew {
+        /// Begin at once.
+        #[serde(default)]
+        now: bool,
+    },
+    /// Admit a member anew: one that lapsed too long ago to renew, or with other roles.
+    Readmit {
+        /// At least six hex digits.
+        node: String,
+        /// As what; none: as what it stands.
+        #[serde(default)]
+        roles: Option<Vec<String>>,
+        /// A line for the other operators.
+        #[serde(default)]
+        note: String,
+    },
     /// Rotate to the next key.
     Rotate {
         /// The file of that key, if it does not lie where it was made.
@@ -256,6 +273,11 @@ pub enum Condition {
         /// How often.
         at_least: u32,
     },
+    /// This node's own admission is of this number or a later one.
+    Renewed {
+        /// Which.
+        at_least: u64,
+    },
     /// An entry waits here for a block: agreement is at work.
     Deliberating {},
     /// The charter of this epoch, or a later one, is in force here.
@@ -287,6 +309,7 @@ impl fmt::Display for Condition {
                 write!(f, "at least {at_least} things that wait for the operator")
             }
             Condition::Rotated { at_least } => write!(f, "this node at its key number {at_least}"),
+            Condition::Renewed { at_least } => write!(f, "this node's admission number {at_least}"),
             Condition::Deliberating {} => f.write_str("an entry that waits for a block"),
             Condition::Epoch { at_least } => write!(f, "the charter of epoch {at_least} or a later one"),
             Condition::Countersigned { id } => write!(f, "the ticket {id} countersigned"),

@@ -329,7 +329,11 @@ pub(crate) const COMMENTS: [Comment; 27] = [
     ("charter.admission", "tickets", "Whether endorsers admit whoever brings a ticket."),
     ("charter.admission", "approval", "Whether endorsers admit on their operators' yes."),
     ("charter.endorsers", "", "One founder's seat: its voting key, its roles, its identity."),
-    ("charter.roles", "", "What members may be."),
+    (
+        "charter.roles",
+        "",
+        "What members may be. With freshness_ms, answers about whoever has the role go stale earlier.",
+    ),
     ("addresses", "", "Where the founders are reached: hints, which nobody signs."),
 ];
 

@@ -55,6 +55,8 @@ impl Host {
             Request::Hold { node, for_ms, reason } => self.hold(&node, for_ms, reason, now),
             Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
             Request::Release { node, note } => self.release(&node, note, now),
+            Request::Renew { now: at_once } => self.renew(at_once, now),
+            Request::Readmit { node, roles, note } => self.readmit(&node, roles, note, now),
             Request::Rotate { next_key } => self.rotate(next_key.as_deref()),
             Request::Backup { next_key } => self.back_up(next_key, now),
             Request::Charter {} => self.charter_file(),
@@ -138,7 +140,7 @@ impl Host {
         Ok(to_value(&self.proposed(id)))
     }
 
-    fn propose_about(
+    pub(super) fn propose_about(
         &mut self,
         node: &str,
         note: String,

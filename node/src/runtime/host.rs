@@ -362,7 +362,10 @@ impl Host {
             }
             Event::Declined { by, why } => {
                 tracing::warn!(by = self.name_of(&by), why, "an endorser declined this node's admission");
-                self.joining.declined.insert(self.name_of(&by), why);
+                // Of a renewal the core itself says what was last said.
+                if self.core().state().is_none() {
+                    self.joining.declined.insert(self.name_of(&by), why);
+                }
             }
             Event::JoinFailed { why } => {
                 // Whoever runs it says it, as the last word.

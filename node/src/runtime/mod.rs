@@ -27,6 +27,7 @@ mod holding;
 mod host;
 mod inputs;
 mod recovering;
+mod renewing;
 mod rotating;
 #[cfg(test)]
 mod tests;

@@ -118,6 +118,10 @@ impl Host {
                 let status = core.status(self.clock.latest());
                 status.key_sequence >= *at_least && status.key == self.network.key()
             }
+            Condition::Renewed { at_least } => {
+                let standing = core.state().and_then(|state| state.standing(&core.node_id()));
+                standing.is_some_and(|standing| standing.number >= *at_least)
+            }
             Condition::Deliberating {} => core.status(self.clock.latest()).waiting > 0,
             Condition::Addresses { at_least } => self.named_endorsers().len() >= *at_least,
         }
@@ -141,6 +145,7 @@ impl Host {
             | Condition::Peers { .. }
             | Condition::Waiting { .. }
             | Condition::Rotated { .. }
+            | Condition::Renewed { .. }
             | Condition::Deliberating {}
             | Condition::Epoch { .. }
             | Condition::Addresses { .. } => None,

@@ -21,7 +21,7 @@ use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
 use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, Verified};
-use crate::joining::{Draft, Newcomer, Proposals, Renewal, Waiting};
+use crate::joining::{Anchor, Draft, Newcomer, Proposals, Renewal, Waiting};
 use crate::limits;
 use crate::state::{
     Block, BlockId, DomainId, Effective, Endorsement, Kind, SnapshotChunk, StatementId, TicketId,
@@ -128,6 +128,9 @@ pub struct Core {
     pub(super) renewal: Option<Box<Renewal>>,
     /// When the next one is due, as of the newest block with entries.
     pub(super) renews_at: Option<Timestamp>,
+
+    /// An anchor that an operator gave to this node when it had a state already.
+    pub(super) anchored: Option<Box<Anchor>>,
 
     /// The newest head of which a gossiped copy was passed on.
     pub(super) passed_on: Option<BlockId>,
@@ -279,7 +282,7 @@ impl Core {
             Message::AskHead => self.answer_head(from, effects),
             Message::Head { charter: _, tip } => self.head_shown(from, tip.as_deref(), effects),
             Message::AskCharter(id) => self.answer_charter(from, id, effects),
-            Message::Charter(charter) => self.charter_shown(charter, effects),
+            Message::Charter(charter) => self.charter_shown(from, charter, effects),
             Message::AskLinks { epoch } => self.answer_links(from, *epoch, effects),
             Message::Links(links) => {
                 let links: Vec<_> = links.iter().cloned().map(Verified::of_verified_parts).collect();
@@ -391,7 +394,9 @@ impl Core {
             }
         };
         // Whoever has no state yet cannot know anybody's standing, and judges what it hears by its certificate.
-        if allowed || self.chain.is_none() {
+        let anchors =
+            matches!(message, Message::Charter(_) | Message::Snapshot(_)) && self.newer_anchor().is_some();
+        if allowed || anchors || self.chain.is_none() {
             return Ok(());
         }
         // No fault: it may have been admitted in a block that is still on its way here.
@@ -411,6 +416,7 @@ impl Core {
         if self.admitted.is_some() && self.fetch.is_none() {
             self.fetch_snapshot(None, effects);
         }
+        self.ask_about_the_newer_anchor(peer, effects);
         self.recirculate_to(peer, effects);
         self.show_recovery(peer, effects);
         self.show_own_rotation(peer, effects);
@@ -440,6 +446,8 @@ impl Core {
             // Whoever has a state asks what follows by its own timer, and is told if it needs a snapshot still.
             if self.chain.is_none() {
                 self.fetch_snapshot(Some(fetch.from()), effects);
+            } else {
+                self.fetch_for_the_newer_anchor(fetch.from(), effects);
             }
         }
         if self.hall.as_deref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {

@@ -66,7 +66,15 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn charter_shown(&mut self, charter: &Charter, effects: &mut Effects) -> Result<(), Error> {
+    pub(super) fn charter_shown(
+        &mut self,
+        from: PublicKey,
+        charter: &Charter,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        if self.charter_of_the_newer_anchor(from, charter, effects) {
+            return Ok(());
+        }
         let Some(newcomer) = &mut self.newcomer else {
             return Err(Error::Untimely("no charter was asked for"));
         };

@@ -12,11 +12,13 @@
 //! | `recovering` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
+//! | `anchoring` | a newer anchor for a node that has a state |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
 mod agreeing;
 mod amending;
+mod anchoring;
 mod core;
 mod drafts;
 mod effects;
@@ -40,6 +42,7 @@ mod syncing;
 mod talk;
 mod view;
 
+pub use anchoring::anchor_records;
 pub use core::{Config, Core, Keys, Phase};
 pub use effects::{Effects, Outbox, Unsettled};
 pub use holding::Held;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::anchoring::ANCHOR_KEY;
 use super::core::{Config, Core, Given, seeded};
 use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
@@ -18,7 +19,7 @@ use crate::encoding::{Hash, Malformed, decode, encode};
 use crate::fault::Fault;
 use crate::following::{Chain, Charters, Follower, Link, Proof, Workshop};
 use crate::identity::{PublicKey, Signature, Verified};
-use crate::joining::{Application, Newcomer, Proposal, Proposals, Waiting};
+use crate::joining::{Anchor, Application, Newcomer, Proposal, Proposals, Waiting};
 use crate::limits;
 use crate::state::{
     Block, BlockId, Charter, DomainId, Entry, FinalChain, Founded, Header, Hold, SnapshotChunk,
@@ -175,6 +176,7 @@ impl Core {
             publications: BTreeMap::new(),
             rotation_again: None,
             rotated_before: false,
+            anchored: None,
             renewal: None,
             renews_at: None,
             passed_on: None,
@@ -208,6 +210,8 @@ impl Core {
         core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });
         let retired: Option<Vec<PublicKey>> = store.value(Table::Meta, RETIRED_KEY)?;
         core.retired.extend(retired.unwrap_or_default());
+        let anchored: Option<Anchor> = store.value(Table::Meta, ANCHOR_KEY)?;
+        core.anchored = anchored.map(Box::new);
         core.open_log(&store)?;
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
         core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);

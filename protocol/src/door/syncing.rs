@@ -217,6 +217,7 @@ impl Core {
             charters.advance(state.charter(), &link);
             self.keep_link(&link, effects);
         }
+        self.has_come_to_the_anchor(effects);
         let before = self.epoch_before(state.charter().epoch);
         self.chain = Some(Chain::begin(state, header, proof.map(Arc::new), before));
         // Whoever votes in this epoch goes on: its journal is not begun anew.

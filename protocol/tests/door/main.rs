@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing among many")]
 
 mod amendments;
+mod anchors;
 mod bounds;
 mod chains;
 mod epochs;

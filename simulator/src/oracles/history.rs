@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{NodeId, PublicKey};
 use frith_protocol::state::{
-    Amend, Block, BlockId, Charter, Entry, Hold, Kind, Recover, Release, State, Suspend,
+    Amend, Block, BlockId, Charter, Entry, Grounds, Hold, Kind, Recover, Release, State, Suspend,
 };
 use frith_protocol::time::Timestamp;
 
@@ -58,6 +58,9 @@ pub struct History {
     newest: BlockId,
     newest_height: u64,
     members: BTreeMap<NodeId, u64>,
+    /// Until when each was admitted; of no meaning for whoever has a seat.
+    until: BTreeMap<NodeId, Timestamp>,
+    renewals: u64,
     gone: BTreeSet<NodeId>,
     suspensions: BTreeMap<NodeId, Suspensions>,
     /// Who was found to treat whom as effective who is suspended: once is enough.
@@ -85,6 +88,8 @@ impl History {
             newest,
             newest_height: 0,
             members,
+            until: BTreeMap::new(),
+            renewals: 0,
             gone: BTreeSet::new(),
             suspensions: BTreeMap::new(),
             lenient: BTreeSet::new(),
@@ -146,6 +151,32 @@ impl History {
         self.members.keys()
     }
 
+    /// The number of the newest admission of `node`.
+    pub fn number_of(&self, node: &NodeId) -> u64 {
+        self.members.get(node).copied().unwrap_or(0)
+    }
+
+    /// Whether it is an effective member at `time`.
+    pub fn is_effective(&self, node: &NodeId, time: Timestamp) -> bool {
+        self.members.contains_key(node) && !self.is_suspended(node, time) && !self.has_lapsed(node, time)
+    }
+
+    /// Whether it is a member whose window is over at `time`.
+    pub fn has_lapsed(&self, node: &NodeId, time: Timestamp) -> bool {
+        let ends = !self.domain.endorsers.contains(node);
+        ends && self.members.contains_key(node) && self.until.get(node).is_some_and(|until| *until <= time)
+    }
+
+    /// Until when it was admitted, if it has no seat.
+    pub fn until_of(&self, node: &NodeId) -> Option<Timestamp> {
+        self.until.get(node).copied().filter(|_| !self.domain.endorsers.contains(node))
+    }
+
+    /// How many renewals are final.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
+    }
+
     /// Who is gone.
     pub fn gone(&self) -> &BTreeSet<NodeId> {
         &self.gone
@@ -159,6 +190,11 @@ impl History {
     fn is_suspended(&self, node: &NodeId, time: Timestamp) -> bool {
         let until = self.suspensions.get(node).and_then(|suspensions| suspensions.until);
         until.is_some_and(|until| time < until)
+    }
+
+    /// Whether its rights rest at `time`.
+    pub fn rests(&self, node: &NodeId, time: Timestamp) -> bool {
+        self.is_suspended(node, time)
     }
 
     /// How often `node` has rotated until `key` was its own; 0 if that is its first one, or none of its.
@@ -251,6 +287,15 @@ impl History {
                 if self.is_suspended(&subject, time) {
                     self.broke(Invariant::S1, now, node, format!("{subject:?} was admitted while suspended"));
                 }
+                if admit.grounds == Grounds::Renewal {
+                    self.renewals += 1;
+                    let has_seat = self.domain.endorsers.contains(&subject);
+                    if has_seat || !self.members.contains_key(&subject) {
+                        let what = format!("{subject:?} was renewed, and has a seat or is no member");
+                        self.broke(Invariant::S1, now, node, what);
+                    }
+                }
+                self.until.insert(subject, admit.window.until);
                 let before = self.members.insert(subject, admit.number).unwrap_or(0);
                 if admit.number != before + 1 {
                     let what = format!("{subject:?} was admitted as number {} after {before}", admit.number);
@@ -266,6 +311,7 @@ impl History {
                     self.broke(Invariant::S1, now, node, what);
                 }
                 self.members.remove(&subject);
+                self.until.remove(&subject);
                 self.suspensions.remove(&subject);
                 self.gone.insert(subject);
             }
@@ -295,9 +341,17 @@ impl History {
                 }
                 self.suspensions.insert(*subject, Suspensions { number: before.number, until: None });
             }
-            Kind::Amend(amend) => self.amended(now, node, endorsed_by.len(), amend),
+            Kind::Amend(amend) => {
+                let before = self.domain.endorsers.clone();
+                self.amended(now, node, endorsed_by.len(), amend);
+                self.unseated(&before, time, &amend.charter);
+            }
             Kind::Hold(hold) => self.recorded(now, node, time, hold),
-            Kind::Recover(recover) => self.recovered(now, node, recover),
+            Kind::Recover(recover) => {
+                let before = self.domain.endorsers.clone();
+                self.recovered(now, node, recover);
+                self.unseated(&before, time, &recover.charter);
+            }
             Kind::Rotate(rotate) => {
                 let subject = rotate.subject;
                 if !self.members.contains_key(&subject) {
@@ -372,6 +426,14 @@ impl History {
         self.begins(&recover.charter);
     }
 
+    /// Who had a seat before and has none under this charter is a member for one lifetime more.
+    fn unseated(&mut self, before: &BTreeSet<NodeId>, time: Timestamp, charter: &Charter) {
+        let until = time.plus(charter.timing.member_lifetime_ms);
+        for node in before.difference(&self.domain.endorsers) {
+            self.until.insert(*node, until);
+        }
+    }
+
     /// From here on this is the charter.
     fn begins(&mut self, charter: &Charter) {
         let thresholds = &charter.thresholds;
@@ -418,6 +480,21 @@ impl History {
                 let what = format!("{subject:?} is suspended, and treated as effective");
                 self.broke(Invariant::S2, now, node, what);
             }
+        }
+    }
+
+    /// `node` knows of no newer block than one that is so old by its own clock, and takes `valid` for effective, if anybody.
+    pub fn answers(
+        &mut self,
+        now: Instant,
+        node: NodeIndex,
+        age_ms: u64,
+        bound_ms: u64,
+        valid: Option<NodeId>,
+    ) {
+        if let Some(valid) = valid.filter(|_| age_ms > bound_ms) {
+            let what = format!("it takes {valid:?} for valid, and its newest block is {age_ms} ms old");
+            self.broke(Invariant::S8, now, node, what);
         }
     }
 

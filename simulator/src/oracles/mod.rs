@@ -32,9 +32,11 @@ pub enum Invariant {
     S3,
     /// No correct node contradicts itself.
     S5,
+    /// Whose newest final block is too old answers *stale*, and never *valid*.
+    S8,
     /// All correct connected nodes reach the same head.
     L1,
-    /// Honest newcomers are admitted.
+    /// Honest newcomers are admitted, and members renewed.
     L2,
     /// A revocation, a suspension, a release comes about.
     L3,
@@ -44,7 +46,7 @@ impl Invariant {
     /// Whether breaking it is for good, rather than a matter of more time.
     pub fn is_safety(self) -> bool {
         match self {
-            Invariant::S1 | Invariant::S2 | Invariant::S3 | Invariant::S5 => true,
+            Invariant::S1 | Invariant::S2 | Invariant::S3 | Invariant::S5 | Invariant::S8 => true,
             Invariant::L1 | Invariant::L2 | Invariant::L3 => false,
         }
     }

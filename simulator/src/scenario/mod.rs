@@ -280,6 +280,8 @@ pub struct Act {
     pub by: Option<Spanned<NodeName>>,
     /// Endorsers release this node.
     pub release: Option<Spanned<NodeName>>,
+    /// This node renews its admission, if it is not too early.
+    pub renew: Option<Spanned<NodeName>>,
     /// This node rotates its key.
     pub rotate: Option<Spanned<NodeName>>,
     /// Endorsers amend the charter: these members get a seat …
@@ -439,6 +441,12 @@ pub struct Expect {
     pub epoch: Option<u64>,
     /// How many identities are suspended at the end, over all domains.
     pub suspended: Option<u32>,
+    /// How many identities are effective members at the end, over all domains.
+    pub effective: Option<u32>,
+    /// At least so many renewals are final.
+    pub renewals_at_least: Option<u64>,
+    /// How many members that run answer *stale* at the end, over all domains.
+    pub stale: Option<u32>,
     /// The median join takes at most this long.
     pub join_p50_ms_at_most: Option<u64>,
     /// 99 of 100 joins do.

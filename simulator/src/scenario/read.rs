@@ -131,7 +131,7 @@ impl Scenario {
         let newcomers = self.script.newcomers_by_domain();
         let mut named: Vec<(u32, &Spanned<NodeName>)> = Vec::new();
         for act in &self.script.act {
-            let whom = [&act.revoke, &act.leave, &act.suspend, &act.release, &act.rotate];
+            let whom = [&act.revoke, &act.leave, &act.suspend, &act.release, &act.renew, &act.rotate];
             named.extend(whom.iter().filter_map(|name| name.as_ref()).map(|name| (act.domain, name)));
             let seats = [&act.seat, &act.unseat, &act.hold, &act.recover];
             named.extend(act.by.iter().map(|name| (act.domain, name)));
@@ -143,7 +143,7 @@ impl Scenario {
                 + usize::from(act.hold.is_some())
                 + usize::from(act.recover.is_some());
             let what = if acts != 1 {
-                let keys = "`revoke`, `leave`, `suspend`, `hold`, `release`, `rotate`, `recover`, or `seat` and `unseat`";
+                let keys = "`revoke`, `leave`, `suspend`, `hold`, `release`, `renew`, `rotate`, `recover`, or `seat` and `unseat`";
                 format!("the act at {} ms needs exactly one of {keys}", act.at_ms)
             } else if act.stolen && act.recover.is_none() {
                 "in an act, `stolen` goes with `recover`".into()

@@ -35,6 +35,12 @@ pub struct Outcome {
     pub epoch: u64,
     /// How many are suspended.
     pub suspended: u64,
+    /// How many are effective members.
+    pub effective: u64,
+    /// How many renewals are final.
+    pub renewals: u64,
+    /// How many members that run answer *stale*.
+    pub stale: u64,
     /// The longest time without a new final block.
     pub silence_us: u64,
     /// How many blocks are final, heartbeats included.
@@ -85,6 +91,9 @@ impl Outcome {
             gone: 0,
             epoch: 1,
             suspended: 0,
+            effective: 0,
+            renewals: 0,
+            stale: 0,
             silence_us: 0,
             blocks: 0,
             entries: 0,

@@ -80,6 +80,8 @@ enum Wanted {
     Rotated(u32),
     /// So that the log has recorded so many holds of it.
     Held(u64),
+    /// By an admission of this number.
+    Renewed(u64),
 }
 
 struct Run<'a> {

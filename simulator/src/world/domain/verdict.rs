@@ -1,6 +1,7 @@
 //! Whether all is as it should be: while a run goes on, to see when it may end, and at its end.
 
 use frith_protocol::identity::NodeId;
+use frith_protocol::state::Effective;
 use frith_protocol::time::Timestamp;
 
 use super::{Ended, Pending, Run, Wanted};
@@ -8,6 +9,7 @@ use crate::engine::{Instant, NodeIndex};
 use crate::oracles::Invariant;
 use crate::world::outcome::Outcome;
 use crate::world::plan::name_of;
+use crate::world::program::Program;
 
 impl Run<'_> {
     /// Whether nothing is left to wait for.
@@ -19,6 +21,7 @@ impl Run<'_> {
             && self.world.now() >= self.last_order
             && self.pending.iter().all(|act| self.came_about(act))
             && self.lagging().is_empty()
+            && self.lapsed().is_empty()
     }
 
     /// Whether an act is final. Of whoever is gone nothing else can be wanted any more.
@@ -33,6 +36,7 @@ impl Run<'_> {
                 Wanted::Released(number) => self.history.is_over(&act.subject, number, now),
                 Wanted::Amended(epoch) => self.history.epoch() >= epoch,
                 Wanted::Held(count) => self.history.recorded_holds(&act.subject) >= count,
+                Wanted::Renewed(number) => self.history.number_of(&act.subject) >= number,
                 Wanted::Rotated(sequence) => self.has_come_to(&act.subject, sequence),
             }
     }
@@ -53,6 +57,41 @@ impl Run<'_> {
             self.is_judged(*node) && state.is_none_or(|state| state.last_id() != newest)
         };
         self.members.iter().copied().filter(behind).collect()
+    }
+
+    /// Members that run, hear a quorum, and have lapsed although they could still renew.
+    fn lapsed(&self) -> Vec<NodeIndex> {
+        let now = Timestamp(self.world.now().as_ms());
+        let silence_ms = self.script.timing.silence_ms;
+        let could = |node: &NodeIndex| {
+            let id = self.node_id(*node);
+            let renewable = self.history.until_of(&id).is_some_and(|until| now < until.plus(silence_ms));
+            renewable && self.history.has_lapsed(&id, now) && !self.history.rests(&id, now)
+        };
+        self.members.iter().copied().filter(|node| could(node) && self.is_judged(*node)).collect()
+    }
+
+    /// S8: whoever knows of no newer block than one that is too old, by its own clock, takes nobody for valid, itself included. How many
+    /// members answer so of themselves.
+    pub(super) fn say_stale(&mut self) -> u64 {
+        let now = self.world.now();
+        let mut stale = 0;
+        for node in self.members.clone() {
+            let Some(core) = self.world.actor(node).filter(|_| self.is_up(node)).map(Program::core) else {
+                continue;
+            };
+            let time = Timestamp(self.world.reads(node).0);
+            let Some(head) = core.head() else { continue };
+            let says = |id: &&NodeId| core.effective(id, time).is_some_and(Effective::is_yes);
+            stale += u64::from(core.effective(&core.node_id(), time).is_none());
+            let (age_ms, bound_ms) = (time.since(head.time), self.script.timing.freshness_ms);
+            // Whom everybody takes for valid does not matter as long as the block is fresh.
+            let valid = if age_ms > bound_ms { self.by_id.keys().find(says).copied() } else { None };
+            if !self.lies(node) {
+                self.history.answers(now, node, age_ms, bound_ms, valid);
+            }
+        }
+        stale
     }
 
     /// Whether a node should be able to do its part: it runs, and hears enough endorsers that do.
@@ -86,6 +125,10 @@ impl Run<'_> {
                 );
                 self.broke(Invariant::L1, now, node, what);
             }
+            for node in self.lapsed() {
+                let what = format!("{} has lapsed, and is not renewed", name_of(self.script, node));
+                self.broke(Invariant::L2, now, node, what);
+            }
             for (node, arrived) in std::mem::take(&mut self.arrived) {
                 if self.is_judged(node) {
                     let since = arrived.as_ms();
@@ -108,6 +151,11 @@ impl Run<'_> {
             self.knows_the_suspended(now, node);
             self.knows_the_held(now, node);
         }
+        self.outcome.stale = self.say_stale();
+        let time = Timestamp(now.as_ms());
+        let effective = self.history.members().filter(|node| self.history.is_effective(node, time));
+        self.outcome.effective = effective.count() as u64;
+        self.outcome.renewals = self.history.renewals();
         self.outcome.gone = self.history.gone().len() as u64;
         self.outcome.epoch = self.history.epoch();
         self.outcome.suspended = self.history.suspended(Timestamp(now.as_ms())).count() as u64;

@@ -239,6 +239,8 @@ impl Run<'_> {
     pub(super) fn faulted(&mut self, number: usize) {
         let action = &self.order.plan.0[number].action;
         self.outcome.faults += 1;
+        // Before a cut heals and lets newer blocks in.
+        self.say_stale();
         if let Action::Kill { node } | Action::LosePower { node } = action {
             for open in self.open.values_mut() {
                 open.missing.remove(*node);

@@ -113,6 +113,9 @@ impl Run<'_> {
         if let Some(name) = &act.rotate {
             return self.rotate(*name.as_ref());
         }
+        if let Some(name) = &act.renew {
+            return self.renew(*name.as_ref());
+        }
         if let Some(name) = &act.leave {
             let name = *name.as_ref();
             let (node, subject) = (index_of(self.script, name), self.id_of(name));
@@ -129,6 +132,21 @@ impl Run<'_> {
             }
             return false;
         }
+        true
+    }
+
+    /// Has a node renew at once; if that is too early it renews when it is due, as it would anyway. False if it is down.
+    fn renew(&mut self, name: NodeName) -> bool {
+        let (node, subject) = (index_of(self.script, name), self.id_of(name));
+        if self.history.gone().contains(&subject) {
+            return true;
+        }
+        if !self.is_up(node) || !self.members.contains(&node) {
+            return false;
+        }
+        self.world.command(node, 0, Command::Renew);
+        let wanted = Wanted::Renewed(self.history.number_of(&subject) + 1);
+        self.pending.push(Pending { subject, wanted, what: format!("the renewal of {name}") });
         true
     }
 
