@@ -281,6 +281,36 @@ fn rule_5_26_whoever_refuses_a_block_for_a_hold_shows_it_and_takes_what_others_f
 }
 
 #[test]
+fn rule_5_26_a_leader_that_does_not_know_of_a_hold_finds_no_votes_for_a_grant_of_the_held() {
+    let mut proposed = 0;
+    // One of them leads, and proposes before anybody can tell it.
+    for ignorant in 0..4 {
+        let (mut mesh, members) = with_members(Mesh::of_four(), 1);
+        let (endorsers, held) = (mesh.endorsers(), members[0]);
+        let (leads, liar) = (endorsers[ignorant], endorsers[(ignorant + 1) % 4]);
+        let sent = forged(&mesh, liar, mesh.id(held), |_| {});
+        let entry = renewal(&mesh, held, &endorsers[..3]);
+        mesh.tell(held, leads, Message::Submit(Arc::new(entry.clone())));
+        for key in endorsers.iter().filter(|key| ![leads, liar].contains(key)) {
+            show(&mut mesh, liar, *key, &sent);
+        }
+        mesh.stop(liar);
+        proposed += mesh.sent.iter().filter(|(_, _, it)| proposes(it, &entry)).count();
+        mesh.run(20_000);
+        let number = mesh.core(leads).state().unwrap().standing(&mesh.id(held)).unwrap().number;
+        assert_eq!(number, 1, "two of four know, and one is silent");
+        assert_eq!(standings(&mut mesh, held, &[leads]), only(Standing::Suspended), "it was shown");
+    }
+    assert!(proposed > 0, "nobody led who did not know");
+}
+
+fn proposes(message: &Message, entry: &Entry) -> bool {
+    let Message::Talk(talk) = message else { return false };
+    let frith_protocol::agreement::Message::Propose(proposal) = &**talk else { return false };
+    proposal.block.entries.contains(entry)
+}
+
+#[test]
 fn rule_5_26_a_grant_that_the_others_finalise_is_taken_by_whoever_knows_of_the_hold() {
     let (mut mesh, members) = with_members(Mesh::of_four(), 1);
     let (endorsers, held) = (mesh.endorsers(), members[0]);
