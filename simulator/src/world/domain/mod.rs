@@ -3,6 +3,7 @@
 //!
 //! Here are the run itself and how it is driven; beside it, its workload, what is watched meanwhile, and the verdict.
 
+mod amendments;
 mod recovering;
 mod refusals;
 mod verdict;
@@ -14,14 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use frith_protocol::door::Keys;
+use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::NodeId;
 use frith_protocol::time::Timestamp;
 
+use self::amendments::Amendments;
 use self::refusals::{Known, Refusals};
 use self::watch::Open;
 use super::check::Checker;
 use super::founding::{Founding, by_hand, charters_to_come, new_keys};
+use super::grave::Grave;
 use super::letter::Letters;
 use super::liar::Plot;
 use super::outcome::Outcome;
@@ -103,6 +107,9 @@ struct Run<'a> {
     refusals: Refusals,
     /// The holds that each node told of.
     holds: BTreeMap<NodeIndex, Vec<Known>>,
+    amendments: Amendments,
+    /// Of what only some operators are to agree to: which.
+    factions: BTreeMap<Hash, BTreeSet<NodeIndex>>,
     last_order: Instant,
     /// When the newest block became final.
     last_block: Instant,
@@ -160,6 +167,7 @@ impl<'a> Run<'a> {
             ballots: Ballots::new(order.domain, voters, excused),
             sent: BTreeMap::new(),
             lies,
+            grave: grave(&founding),
             plot: Plot::default(),
             faults: BTreeMap::new(),
             forgetful: forgetful.clone(),
@@ -202,6 +210,8 @@ impl<'a> Run<'a> {
             open: BTreeMap::new(),
             refusals: Refusals::default(),
             holds: BTreeMap::new(),
+            amendments: Amendments::default(),
+            factions: BTreeMap::new(),
             last_order: Instant(order.plan.last_us()),
             last_block: Instant(0),
             outcome: Outcome::new(order, everybody, founding.signatures),
@@ -298,6 +308,16 @@ impl<'a> Run<'a> {
         let (domain, at_ms) = (self.order.domain, now.as_ms());
         self.outcome.violations.push(Violation { invariant, domain, at_ms, node, what });
     }
+}
+
+/// As many of the founders' voting keys as make a block final.
+fn grave(founding: &Founding) -> Grave {
+    let charter = &founding.founded.charter;
+    let mut keys: Vec<_> =
+        founding.endorsers.iter().filter_map(|keys| keys.voting.first().cloned()).collect();
+    keys.sort_by_key(|key| key.public());
+    keys.truncate(charter.quorum());
+    Grave { domain: founding.founded.domain(), charter: founding.application.anchor.charter, keys }
 }
 
 fn world(script: &Script, order: &Order, shared: Shared) -> Simulation<Program> {
