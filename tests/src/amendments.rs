@@ -100,7 +100,11 @@ impl History {
             }
             7 => self.change_roles(charter),
             8 => charter.timing.member_lifetime_ms = self.dice.between(1, 5 * DAY),
-            9 => charter.timing.basis_ms = self.dice.between(1, 60) * MINUTE,
+            9 if self.dice.chance(1, 2) => charter.timing.basis_ms = self.dice.between(1, 60) * MINUTE,
+            9 => {
+                let bound = self.dice.chance(1, 2).then_some(charter.timing.freshness_ms);
+                charter.roles.iter_mut().take(1).for_each(|role| role.freshness_ms = bound);
+            }
             10 => {
                 let (tickets, approval) = *self.dice.one_of(&[(true, true), (true, false), (false, true)]);
                 charter.admission.tickets = tickets;

@@ -13,7 +13,7 @@ use frith_protocol::state::{
 use frith_protocol::time::Timestamp;
 
 use crate::ink;
-use crate::model::{Facts, Model, block_id, hashes};
+use crate::model::{Facts, Model, Standing, block_id, hashes};
 use crate::people::{
     DAY, Dice, MINUTE, PEOPLE, Person, bring_keys, charter, found, people, secret_committed_to, secret_of,
 };
@@ -133,6 +133,8 @@ impl History {
         charter.last_day = Timestamp(400 * DAY);
         charter.timing.member_lifetime_ms = dice.between(1, 5) * DAY;
         charter.timing.basis_ms = dice.between(1, 60) * MINUTE;
+        charter.timing.silence_ms = *dice.one_of(&[2 * MINUTE, 60 * MINUTE, 14 * DAY]);
+        charter.roles[0].freshness_ms = dice.chance(1, 4).then_some(charter.timing.freshness_ms);
         match dice.below(8) {
             0 => charter.admission.tickets = false,
             1 => charter.admission.approval = false,
@@ -317,17 +319,45 @@ impl History {
         let timing = self.charter.timing;
         let mut admit = Admit {
             subject: person.inception.clone(),
-            number: standing.map_or(1, |standing| standing.number + 1),
+            number: standing.as_ref().map_or(1, |standing| standing.number + 1),
             roles: self.roles(),
             window: Window { from: time, until: time.plus(timing.member_lifetime_ms.min(DAY)) },
             basis: self.basis(time),
             grounds,
         };
+        let seated = self.endorsers.iter().any(|endorser| endorser.node == person.node);
+        if let Some(standing) = standing
+            && self.dice.chance(if seated { 1 } else { 12 }, 20)
+        {
+            self.renew(time, &standing, &mut admit);
+        }
         let flaws = [0, 0, 0, 0, 0, 0, 1, 1, 2][self.dice.below(9)];
         for _ in 0..flaws {
             self.spoil(time, person, &mut admit);
         }
         admit
+    }
+
+    /// Makes it a renewal, as early as may be or as late, or a little earlier, or with one role more.
+    fn renew(&mut self, time: Timestamp, standing: &Standing, admit: &mut Admit) {
+        let Window { from, until } = standing.window;
+        let middle = from.0 + (until.0 - from.0) / 2;
+        let from = match self.dice.below(8) {
+            0 => middle.saturating_sub(1),
+            1 | 2 => middle,
+            3 => middle + 1,
+            _ => time.0,
+        };
+        let lifetime = self.charter.timing.member_lifetime_ms;
+        let lifetime = lifetime - u64::from(self.dice.chance(1, 16));
+        admit.grounds = Grounds::Renewal;
+        admit.window = Window { from: Timestamp(from), until: Timestamp(from).plus(lifetime) };
+        admit.roles.clone_from(&standing.roles);
+        match self.dice.below(8) {
+            0 => drop(admit.roles.pop()),
+            1 => admit.roles = self.charter.roles.iter().map(|role| role.name.clone()).collect(),
+            _ => {}
+        }
     }
 
     /// Roles that members usually get, as far as the charter has them.
@@ -426,7 +456,10 @@ impl History {
                 admit.grounds = Grounds::Ticket(Box::new(self.ticket(time)));
                 return;
             }
-            Grounds::Renewal => unreachable!("no history draws it yet"),
+            Grounds::Renewal => {
+                admit.grounds = Grounds::Approval;
+                return;
+            }
             Grounds::Ticket(terms) => terms,
         };
         match self.dice.below(9) {

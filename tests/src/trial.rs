@@ -170,7 +170,7 @@ impl Trial {
                 AdmittedBy::Seat => How::Seat,
                 AdmittedBy::Ticket(id) => How::Ticket(Hash(id.0)),
                 AdmittedBy::Approval => How::Approval,
-                AdmittedBy::Renewal => unreachable!("no history draws it yet"),
+                AdmittedBy::Renewal => How::Renewal,
             };
             let keys = (&theirs.keys.inception, theirs.keys.sequence, theirs.keys.current, theirs.keys.next);
             (keys, &theirs.roles, theirs.window, theirs.number, theirs.height, how)

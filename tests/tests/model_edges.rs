@@ -112,7 +112,7 @@ fn spoil_charter(dice: &mut Dice, charter: &mut Charter) {
     let n = charter.endorsers.len();
     let near = |dice: &mut Dice, value: u8| value.wrapping_add(dice.below(3) as u8).wrapping_sub(1);
     let at = dice.below(n);
-    match dice.below(27) {
+    match dice.below(29) {
         0 => charter.faults = near(dice, charter.faults),
         1 => charter.thresholds.admit = near(dice, charter.thresholds.admit),
         2 => charter.thresholds.revoke = near(dice, charter.thresholds.revoke),
@@ -145,6 +145,13 @@ fn spoil_charter(dice: &mut Dice, charter: &mut Charter) {
         }
         22 => charter.recovery = Recovery { keys: vec![charter.endorsers[at].inception.key], threshold: 1 },
         23 => charter.endorsers[at].inception.possession.bytes[dice.below(64)] ^= 1,
+        24 | 25 => {
+            let timing = charter.timing;
+            let least =
+                timing.heartbeat_ms + timing.skew_ms + (u64::from(charter.faults) + 1) * timing.timeout_cap_ms;
+            let near = [0, least, least + 1, timing.freshness_ms, timing.freshness_ms + 1, u64::MAX];
+            charter.roles[0].freshness_ms = Some(*dice.one_of(&near));
+        }
         _ => spoil_timing(dice, charter),
     }
 }

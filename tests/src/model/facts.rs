@@ -71,6 +71,8 @@ pub enum How {
     Ticket(Hash),
     /// By its endorsers' yes.
     Approval,
+    /// Because it stood.
+    Renewal,
 }
 
 /// Height and reason.
@@ -254,7 +256,7 @@ impl Facts {
                 How::Ticket(Hash(digest_of("ticket", terms)))
             }
             Grounds::Approval => How::Approval,
-            Grounds::Renewal => unreachable!("no history draws it yet"),
+            Grounds::Renewal => How::Renewal,
         };
         let keys = match self.standing.get(&node) {
             Some(standing) => standing.keys.clone(),

@@ -3,11 +3,12 @@
 use frith_protocol::limits;
 use frith_protocol::state::{
     Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend, TicketTerms,
+    Window,
 };
 use frith_protocol::time::Timestamp;
 
 use super::amend;
-use super::facts::{Facts, day, key_place, rotations_on, ticket_place};
+use super::facts::{Facts, Standing, day, key_place, rotations_on, ticket_place};
 use super::hashes::{
     Bytes32, commitment, digest_of, endorsement, holds, may_be_introduced, node_id, possession, rotation,
 };
@@ -52,8 +53,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
                 "2.1 possession does not hold",
             )?;
             match &admit.grounds {
-                Grounds::Approval => Ok(()),
-                Grounds::Renewal => unreachable!("no history draws it yet"),
+                Grounds::Approval | Grounds::Renewal => Ok(()),
                 Grounds::Ticket(terms) => {
                     unless(may_be_introduced(&terms.key), "1.6 ticket key")?;
                     unless(is_strictly_sorted(&terms.roles), "4.6 roles of the ticket out of order")?;
@@ -177,13 +177,35 @@ fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit
     unless(standing.is_some() || facts.standing.len() < limits::MEMBERS_MAX, "4.5 the domain is full")?;
     match grounds {
         Grounds::Approval => unless(charter.admission.approval, "4.5 no approval here"),
-        Grounds::Renewal => unreachable!("no history draws it yet"),
+        Grounds::Renewal => check_renewal(facts, time, roles, window, &node),
         Grounds::Ticket(terms) => {
             unless(charter.admission.tickets, "4.5 no tickets here")?;
             check_ticket(model, facts, time, roles, terms)?;
             unless(standing.is_none(), "4.6 a ticket for who stands")
         }
     }
+}
+
+/// SPEC 4.5, with grounds `Renewal`.
+fn check_renewal(
+    facts: &Facts,
+    time: Timestamp,
+    roles: &[String],
+    window: &Window,
+    node: &Bytes32,
+) -> Result<(), No> {
+    let (charter, standing) = (facts.charter(), facts.standing.get(node));
+    let Standing { window: before, roles: held, .. } =
+        &**standing.ok_or("4.5 a renewal of who does not stand")?;
+    let seated = charter.endorsers.iter().any(|seat| node_id(&seat.inception) == *node);
+    unless(!seated, "4.5 a renewal of a seat")?;
+    let silent = u128::from(before.until.0) + u128::from(charter.timing.silence_ms);
+    unless(u128::from(time.0) < silent, "4.5 a renewal too late")?;
+    unless(roles.iter().all(|role| held.contains(role)), "4.5 a role that it does not stand with")?;
+    let middle = before.from.0 + (before.until.0 - before.from.0) / 2;
+    unless(window.from.0 >= middle, "4.5 a renewal too early")?;
+    let lifetime = window.until.0 - window.from.0;
+    unless(lifetime == charter.timing.member_lifetime_ms, "4.5 a renewal for another time")
 }
 
 /// SPEC 4.6.
