@@ -7,8 +7,8 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{Algorithm, Inception, NodeId, PublicKey, Rotation, SecretKey, Signature};
 use frith_protocol::state::{
-    Admit, Basis, Block, BlockId, Charter, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind,
-    Reason, Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
+    Admit, Amend, Basis, Block, BlockId, Charter, CharterId, DomainId, Endorsement, Entry, Founded, Grounds,
+    Header, Kind, Reason, Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
@@ -133,6 +133,7 @@ impl History {
         charter.last_day = Timestamp(400 * DAY);
         charter.timing.member_lifetime_ms = dice.between(1, 5) * DAY;
         charter.timing.basis_ms = dice.between(1, 60) * MINUTE;
+        charter.timing.proposal_lifetime_ms = *dice.one_of(&[10 * MINUTE, DAY]);
         charter.timing.silence_ms = *dice.one_of(&[2 * MINUTE, 60 * MINUTE, 14 * DAY]);
         charter.roles[0].freshness_ms = dice.chance(1, 4).then_some(charter.timing.freshness_ms);
         match dice.below(8) {
@@ -387,7 +388,7 @@ impl History {
         }
         let terms = TicketTerms {
             domain: DomainId(self.model.domain()),
-            charter: frith_protocol::state::CharterId([number; 32]),
+            charter: CharterId([number; 32]),
             epoch: 1,
             height: self.model.head().height,
             roles,
@@ -616,7 +617,25 @@ impl History {
         self.endorsed(Kind::Revoke(Revoke { subject, reason: Reason::Retired }))
     }
 
-    fn endorsed(&mut self, kind: Kind) -> Entry {
+    /// The charter in force once more, written so much after it: nobody gets a seat, and nobody has to consent.
+    pub fn plain_amendment(&self, time: Timestamp, written: u64) -> Entry {
+        let mut charter = self.charter.clone();
+        charter.previous = Some(CharterId(hashes::digest_of("charter", &self.charter)));
+        charter.epoch += 1;
+        charter.written = Timestamp(charter.written.0 + written).min(time);
+        charter.endorsers.iter_mut().for_each(|seat| seat.voting_key = PublicKey::BLANK);
+        self.endorsed(Kind::Amend(Box::new(Amend { charter, consents: vec![] })))
+    }
+
+    /// The first rotation of somebody, with nothing wrong.
+    pub fn plain_rotation(&self, person: &Person) -> Entry {
+        let rotations = vec![rotation_to(&person.node, 1, &person.key_of(1), &person.key_of(2).public())];
+        let kind = Kind::Rotate(Rotate { subject: person.node, rotations });
+        let statement = Statement { domain: DomainId(self.model.domain()), kind };
+        Entry { statement, endorsements: vec![] }
+    }
+
+    fn endorsed(&self, kind: Kind) -> Entry {
         let need = self.threshold(&kind);
         let statement = Statement { domain: DomainId(self.model.domain()), kind };
         let id = statement.endorsed();
@@ -630,7 +649,7 @@ impl History {
     pub fn plain_ticket(&mut self, number: u32, expires: Timestamp) -> TicketTerms {
         TicketTerms {
             domain: DomainId(self.model.domain()),
-            charter: frith_protocol::state::CharterId([7; 32]),
+            charter: CharterId([7; 32]),
             epoch: 1,
             height: u64::from(number),
             roles: vec!["server".into()],

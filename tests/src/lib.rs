@@ -10,6 +10,8 @@
 //! | [`histories`], [`amendments`] | random small logs, valid and not; what changes their charters |
 //! | [`ink`] | what they are signed with |
 //! | [`trial`] | one such log, judged by the model and by the engine, for the two to disagree about |
+//! | [`edges`] | both at the limits, where random logs seldom come |
+//! | [`drills`] | small cores in one process, each asked for what it must refuse |
 //! | [`survey`] | such logs by the thousand, and the least of one about which they disagree |
 //!
 //! The tests themselves are in `tests/`, one file for each of the questions that this crate asks.
@@ -18,6 +20,8 @@
 
 pub mod amendments;
 pub mod binaries;
+pub mod drills;
+pub mod edges;
 pub mod harness;
 pub mod histories;
 pub mod ink;

@@ -2,8 +2,8 @@
 
 use frith_protocol::limits;
 use frith_protocol::state::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend, TicketTerms,
-    Window,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend,
+    TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
