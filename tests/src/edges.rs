@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::histories::bad_keys;
 use crate::ink::Remembering;
 use crate::model::Model;
-use crate::people::{Dice, Person, charter, found, people};
+use crate::people::{Dice, Person, bad_keys, charter, found, people};
 use crate::trial::{Met, Trial};
 use frith_protocol::identity::{NodeId, verify};
 use frith_protocol::limits;

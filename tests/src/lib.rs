@@ -7,7 +7,7 @@
 //! | [`harness`], [`binaries`] | real nodes on free ports, and the programs that they are |
 //! | [`readme`] | the commands that the README shows |
 //! | [`people`] | identities, charters and signatures for tests |
-//! | [`histories`], [`amendments`] | random small logs, valid and not; what changes their charters |
+//! | [`histories`], [`amendments`], [`offers`] | random small logs, valid and not; what changes their charters; their blocks |
 //! | [`ink`] | what they are signed with |
 //! | [`trial`] | one such log, judged by the model and by the engine, for the two to disagree about |
 //! | [`edges`] | both at the limits, where random logs seldom come |
@@ -27,7 +27,9 @@ pub mod histories;
 pub mod ink;
 pub mod mesh;
 pub mod model;
+pub mod offers;
 pub mod people;
+mod plain;
 pub mod readme;
 pub mod survey;
 pub mod trial;

@@ -11,8 +11,8 @@ use frith_protocol::state::{Admit, Block, Charter, Entry, Grounds, Kind, Reason,
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::amend;
 use super::hashes::{Bytes32, digest, digest_of, map_root, node_id};
+use super::{amend, recover};
 
 /// SPEC 7.1, in its words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -229,7 +229,8 @@ impl Facts {
                     standing.suspension = None;
                 }
             }
-            Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+            Kind::Recover(it) => recover::apply(self, height, time, it),
+            Kind::Hold(_) => unreachable!("no history draws it yet"),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
@@ -244,7 +245,7 @@ impl Facts {
         }
     }
 
-    fn standing_mut(&mut self, node: &Bytes32) -> Option<&mut Standing> {
+    pub(super) fn standing_mut(&mut self, node: &Bytes32) -> Option<&mut Standing> {
         self.standing.get_mut(node).map(Arc::make_mut)
     }
 

@@ -12,6 +12,7 @@ mod amend;
 mod charters;
 mod facts;
 pub mod hashes;
+mod recover;
 mod rules;
 
 use std::sync::Arc;
@@ -130,7 +131,7 @@ impl Model {
         if facts.has_expired_tickets(time) {
             Arc::make_mut(&mut facts).forget_tickets(time);
         }
-        rules::judge(self, &facts, self.head.height + 1, time, entry)
+        rules::judge(self, &facts, None, self.head.height + 1, time, entry)
     }
 
     /// A header on the head with every root right, whether or not the entries are valid.
@@ -156,7 +157,7 @@ impl Model {
     }
 
     /// The state after these entries, each judged in the state just before it (SPEC 6.8).
-    fn after(&self, height: u64, time: Timestamp, entries: &[Entry]) -> Result<Facts, No> {
+    fn after(&self, base: BlockId, height: u64, time: Timestamp, entries: &[Entry]) -> Result<Facts, No> {
         let mut facts = Facts::clone(&self.facts);
         if entries.is_empty() {
             return Ok(facts);
@@ -164,7 +165,7 @@ impl Model {
         facts.forget_tickets(time);
         for entry in entries {
             rules::check_signatures(entry)?;
-            rules::judge(self, &facts, height, time, entry)?;
+            rules::judge(self, &facts, Some(base), height, time, entry)?;
             facts.apply(height, time, entry);
         }
         Ok(facts)
@@ -214,7 +215,7 @@ impl Model {
         if header.log_root.0 != self.log_root {
             return Err("6.4 log root");
         }
-        let (state, spine) = self.after(header.height, header.time, entries)?.roots();
+        let (state, spine) = self.after(header.parent, header.height, header.time, entries)?.roots();
         if header.state_root.0 != state {
             return Err("6.5 state root");
         }
@@ -250,6 +251,9 @@ fn check_body(entries: &[Entry]) -> Result<(), No> {
     if rotations > limits::BLOCK_ROTATES_MAX {
         return Err("6.7 too many rotations");
     }
+    if entries.len() > 1 && entries.iter().any(|entry| matches!(entry.statement.kind, Kind::Recover(_))) {
+        return Err("6.7 a recovery that is not alone");
+    }
     let (amends, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| is_amend(entry));
     if amends.len() > 1 {
         return Err("6.7 two amendments");
@@ -280,9 +284,9 @@ fn is_amend(entry: &Entry) -> bool {
 
 fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
-        Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => false,
+        Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) | Kind::Recover(_) => false,
         Kind::Revoke(_) | Kind::Suspend(_) => true,
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Hold(_) => unreachable!("no history draws it yet"),
     }
 }
 

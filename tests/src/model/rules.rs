@@ -2,7 +2,7 @@
 
 use frith_protocol::limits;
 use frith_protocol::state::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend,
+    Admit, Basis, BlockId, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend,
     TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
@@ -12,6 +12,7 @@ use super::facts::{Facts, Standing, day, key_place, rotations_on, ticket_place};
 use super::hashes::{
     Bytes32, commitment, digest_of, endorsement, holds, may_be_introduced, node_id, possession, rotation,
 };
+use super::recover;
 use super::{Model, No};
 
 pub(super) fn unless(holds: bool, no: No) -> Result<(), No> {
@@ -33,7 +34,8 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
     }
     match &entry.statement.kind {
         Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Recover(it) => recover::check_signatures(entry.statement.domain.0, it),
+        Kind::Hold(_) => unreachable!("no history draws it yet"),
         Kind::Rotate(rotate) => {
             let count = rotate.rotations.len();
             unless((1..=limits::ROTATIONS_PER_ENTRY_MAX).contains(&count), "4.11 how many rotations")?;
@@ -68,11 +70,13 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
 pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
     match &statement.kind {
         Kind::Amend(it) => amend::terms_id(statement.domain, it),
-        Kind::Recover(_) => unreachable!("no history draws it yet"),
-        Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => {
-            digest_of("statement", statement)
-        }
-        Kind::Hold(_) => unreachable!("no history draws it yet"),
+        Kind::Admit(_)
+        | Kind::Revoke(_)
+        | Kind::Suspend(_)
+        | Kind::Release(_)
+        | Kind::Rotate(_)
+        | Kind::Hold(_)
+        | Kind::Recover(_) => digest_of("statement", statement),
     }
 }
 
@@ -80,6 +84,7 @@ pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
 pub(super) fn judge(
     model: &Model,
     facts: &Facts,
+    base: Option<BlockId>,
     height: u64,
     time: Timestamp,
     entry: &Entry,
@@ -122,7 +127,11 @@ pub(super) fn judge(
             unless(entry.endorsements.len() >= need, "4.12 too few endorsements")?;
             check_endorsers(facts, time, &entry.endorsements)
         }
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Recover(it) => {
+            unless(entry.endorsements.is_empty(), "4.15 endorsed")?;
+            recover::check(facts, base, height, time, it)
+        }
+        Kind::Hold(_) => unreachable!("no history draws it yet"),
         Kind::Rotate(rotate) => {
             check_rotate(facts, time, rotate)?;
             unless(entry.endorsements.is_empty(), "4.11 endorsed")
