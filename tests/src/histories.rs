@@ -148,6 +148,7 @@ impl History {
         let rotates = self.dice.chance(if self.restless.is_some() { 9 } else { 1 }, 16);
         let kind = match self.dice.below(20) {
             _ if rotates => Kind::Rotate(self.rotate()),
+            _ if self.dice.chance(1, 20) => Kind::Hold(Box::new(self.hold(time))),
             _ if self.dice.chance(1, 200) => Kind::Recover(Box::new(self.recover(time))),
             0..13 => Kind::Admit(Box::new(self.admit(time))),
             13 | 14 => Kind::Suspend(self.suspend(time)),
@@ -456,13 +457,14 @@ impl History {
         self.dice.shuffle(&mut able);
         let need = self.threshold(&statement.kind);
         let subject = match &statement.kind {
-            Kind::Rotate(_) | Kind::Recover(_) if self.dice.chance(7, 8) => return Vec::new(),
-            Kind::Admit(_) | Kind::Amend(_) | Kind::Recover(_) => None,
+            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) if self.dice.chance(7, 8) => {
+                return Vec::new();
+            }
+            Kind::Admit(_) | Kind::Amend(_) | Kind::Hold(_) | Kind::Recover(_) => None,
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
             Kind::Release(release) => Some(release.subject),
             Kind::Rotate(rotate) => Some(rotate.subject),
-            Kind::Hold(_) => unreachable!("no history draws it yet"),
         };
         let mut signers: Vec<Signer> =
             able.iter().take(usize::from(need)).map(|person| Signer::current(person, &facts)).collect();
@@ -491,8 +493,7 @@ impl History {
             Kind::Suspend(_) => thresholds.contain,
             Kind::Amend(_) => thresholds.amend,
             // By nobody; or, if it is to be void, by somebody.
-            Kind::Rotate(_) | Kind::Recover(_) => 1,
-            Kind::Hold(_) => unreachable!("no history draws it yet"),
+            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => 1,
         }
     }
 

@@ -31,5 +31,6 @@ pub mod offers;
 pub mod people;
 mod plain;
 pub mod readme;
+mod records;
 pub mod survey;
 pub mod trial;

@@ -75,6 +75,7 @@ fn check_timing(charter: &Charter) -> Result<(), No> {
     let lifetimes = [t.member_lifetime_ms, t.basis_ms, t.ticket_lifetime_ms, t.proposal_lifetime_ms];
     unless(lifetimes.iter().all(|lifetime| *lifetime > 0), "3.3 a lifetime of nothing")?;
     unless(t.member_lifetime_ms <= limits::MEMBER_LIFETIME_MAX_MS, "3.3 member lifetime")?;
+    unless(t.hold_ms <= limits::HOLD_MAX_MS, "3.10 holds")?;
     let bounds = [
         t.heartbeat_ms,
         t.freshness_ms,

@@ -12,7 +12,7 @@ use frith_protocol::time::Timestamp;
 use serde::Serialize;
 
 use super::hashes::{Bytes32, digest, digest_of, map_root, node_id};
-use super::{amend, recover};
+use super::{amend, hold, recover};
 
 /// SPEC 7.1, in its words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -230,7 +230,7 @@ impl Facts {
                 }
             }
             Kind::Recover(it) => recover::apply(self, height, time, it),
-            Kind::Hold(_) => unreachable!("no history draws it yet"),
+            Kind::Hold(it) => hold::apply(self, height, it),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
@@ -265,7 +265,7 @@ impl Facts {
         };
         self.keys.insert(key_place(&keys.current), Hash(node));
         let before = self.standing.get(&node);
-        let rotated = before.and_then(|it| it.rotated);
+        let (rotated, holds) = (before.and_then(|it| it.rotated), before.and_then(|it| it.holds));
         let (suspensions, suspension) = before.map_or((0, None), |it| (it.suspensions, it.suspension));
         let standing = Standing {
             keys,
@@ -277,7 +277,7 @@ impl Facts {
             suspensions,
             suspension,
             rotated,
-            holds: None,
+            holds,
         };
         self.standing.insert(node, Arc::new(standing));
     }

@@ -12,6 +12,7 @@ mod amend;
 mod charters;
 mod facts;
 pub mod hashes;
+mod hold;
 mod recover;
 mod rules;
 
@@ -25,6 +26,7 @@ use frith_protocol::time::Timestamp;
 pub use charters::check_charter;
 pub use facts::{Facts, Gone, How, Keys, SpineItem, Standing, key_place, ticket_place};
 use hashes::{Bytes32, ZERO, digest_of, log_root, merkle_root};
+pub use hold::hold_digest;
 
 /// Why not, in a word: the same word for the same rule, so that tests can count what they have met.
 pub type No = &'static str;
@@ -245,8 +247,17 @@ fn check_body(entries: &[Entry]) -> Result<(), No> {
     }
     let denials = entries.iter().take_while(|entry| is_denial(entry)).count();
     let rotations = entries[denials..].iter().take_while(|entry| is_rotation(entry)).count();
-    if entries[denials + rotations..].iter().any(|entry| is_denial(entry) || is_rotation(entry)) {
+    let rest = &entries[denials + rotations..];
+    let grants = rest.iter().take_while(|entry| !is_record(entry)).count();
+    let records = rest[grants..].iter().take_while(|entry| is_record(entry)).count();
+    if rest.iter().any(|entry| is_denial(entry) || is_rotation(entry))
+        || !rest[grants + records..].iter().all(is_amend)
+        || records > 0 && rest[..grants].iter().any(is_amend)
+    {
         return Err("6.7 out of order");
+    }
+    if records > limits::BLOCK_HOLDS_MAX {
+        return Err("6.7 too many records");
     }
     if rotations > limits::BLOCK_ROTATES_MAX {
         return Err("6.7 too many rotations");
@@ -284,10 +295,18 @@ fn is_amend(entry: &Entry) -> bool {
 
 fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
-        Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) | Kind::Recover(_) => false,
+        Kind::Admit(_)
+        | Kind::Release(_)
+        | Kind::Amend(_)
+        | Kind::Rotate(_)
+        | Kind::Hold(_)
+        | Kind::Recover(_) => false,
         Kind::Revoke(_) | Kind::Suspend(_) => true,
-        Kind::Hold(_) => unreachable!("no history draws it yet"),
     }
+}
+
+fn is_record(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Hold(_))
 }
 
 fn is_rotation(entry: &Entry) -> bool {

@@ -12,8 +12,8 @@ use super::facts::{Facts, Standing, day, key_place, rotations_on, ticket_place};
 use super::hashes::{
     Bytes32, commitment, digest_of, endorsement, holds, may_be_introduced, node_id, possession, rotation,
 };
-use super::recover;
 use super::{Model, No};
+use super::{hold, recover};
 
 pub(super) fn unless(holds: bool, no: No) -> Result<(), No> {
     if holds { Ok(()) } else { Err(no) }
@@ -35,7 +35,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
     match &entry.statement.kind {
         Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         Kind::Recover(it) => recover::check_signatures(entry.statement.domain.0, it),
-        Kind::Hold(_) => unreachable!("no history draws it yet"),
+        Kind::Hold(it) => hold::check_signature(it),
         Kind::Rotate(rotate) => {
             let count = rotate.rotations.len();
             unless((1..=limits::ROTATIONS_PER_ENTRY_MAX).contains(&count), "4.11 how many rotations")?;
@@ -131,7 +131,10 @@ pub(super) fn judge(
             unless(entry.endorsements.is_empty(), "4.15 endorsed")?;
             recover::check(facts, base, height, time, it)
         }
-        Kind::Hold(_) => unreachable!("no history draws it yet"),
+        Kind::Hold(it) => {
+            hold::check(model.domain(), facts, height, time, it)?;
+            unless(entry.endorsements.is_empty(), "4.14 endorsed")
+        }
         Kind::Rotate(rotate) => {
             check_rotate(facts, time, rotate)?;
             unless(entry.endorsements.is_empty(), "4.11 endorsed")
