@@ -20,5 +20,9 @@ pub mod following;
 pub mod identity;
 pub mod joining;
 pub mod limits;
+#[cfg(feature = "planted")]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+mod planted;
 pub mod state;
 pub mod time;

@@ -2,15 +2,18 @@
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{Algorithm, Inception, KeySequence, NodeId, PublicKey, SecretKey, Signature};
+use frith_protocol::limits;
 use frith_protocol::state::{
-    Amend, Basis, Charter, CharterId, Consent, DomainId, Role, Seat, TermsId, Thresholds,
+    Amend, Basis, BlockId, Charter, CharterId, Consent, DomainId, Reason, Recover, Revoke, Role, Seat,
+    Suspend, TermsId, Thresholds,
 };
 use frith_protocol::time::Timestamp;
 
-use crate::histories::{History, Signer, bad_keys};
+use crate::histories::{History, Signer};
 use crate::ink;
+use crate::model::block_id;
 use crate::model::hashes::{self, digest_of};
-use crate::people::{DAY, Dice, MINUTE, Person, people};
+use crate::people::{DAY, Dice, MINUTE, Person, bad_keys, people};
 
 /// Who consents, by which keys, and what is wrong with it.
 struct Consenting {
@@ -33,6 +36,98 @@ fn role(name: &str) -> Role {
 impl History {
     /// The next charter, with whoever consents to it.
     pub(crate) fn amend(&mut self, time: Timestamp) -> Amend {
+        let mut charter = self.next_charter(time);
+
+        let flaws = [0, 0, 0, 1, 1, 2][self.dice.below(6)];
+        let of_terms = (0..flaws).filter(|_| self.dice.chance(1, 2)).count();
+        for _ in 0..of_terms {
+            self.spoil_terms(time, &mut charter);
+        }
+        let mut consenting: Vec<Consenting> = Vec::new();
+        for person in seated(&charter) {
+            let had_one = self.endorsers.iter().any(|endorser| endorser.node == person.node);
+            if !had_one || self.dice.chance(1, 2) {
+                consenting.push(self.consenting(time, person));
+            }
+        }
+        for _ in of_terms..flaws {
+            self.spoil_consents(time, &charter, &mut consenting);
+        }
+        let consents = self.signed_consents(&charter, consenting);
+        Amend { charter, consents }
+    }
+
+    /// A charter that follows, and what the recovery quorum says besides.
+    pub(crate) fn recover(&mut self, time: Timestamp) -> Recover {
+        let head = self.model.head();
+        let mut base = Basis { height: head.height, block: BlockId(block_id(head)), time: head.time };
+        let mut charter = self.next_charter(time);
+        charter.epoch += *self.dice.one_of(&[0, 0, 0, 1, 7, limits::RECOVERY_EPOCHS_MAX - 1]);
+        let gone = self.some_gone();
+        let suspended = self.some_suspended(time);
+        // Whom it revokes it does not seat, but by mistake.
+        if charter.endorsers.iter().any(|seat| gone.iter().all(|gone| gone.subject != seat.node_id()))
+            && self.dice.chance(7, 8)
+        {
+            charter.endorsers.retain(|seat| gone.iter().all(|gone| gone.subject != seat.node_id()));
+            make_lawful(&mut charter);
+            charter.endorsers.iter_mut().for_each(|seat| seat.voting_key = PublicKey([0; 32]));
+        }
+        let flaws = [0, 0, 0, 1, 1, 2][self.dice.below(6)];
+        for _ in 0..flaws {
+            match self.dice.below(8) {
+                0 | 1 => self.spoil_terms(time, &mut charter),
+                2 => charter.epoch = self.charter.epoch,
+                3 => charter.epoch = self.charter.epoch + limits::RECOVERY_EPOCHS_MAX + 1,
+                4 => base.height += 1,
+                5 => base.block = BlockId([5; 32]),
+                6 => base.time = base.time.plus(1),
+                _ => {}
+            }
+        }
+        let mut consenting: Vec<Consenting> = Vec::new();
+        for person in seated(&charter) {
+            let mut said = self.consenting(time, person);
+            said.basis = base;
+            consenting.push(said);
+        }
+        if self.dice.chance(1, 4) {
+            self.spoil_consents(time, &charter, &mut consenting);
+        }
+        let consents = self.signed_consents(&charter, consenting);
+        Recover { base, gone, suspended, charter, consents }
+    }
+
+    fn some_gone(&mut self) -> Vec<Revoke> {
+        let count = *self.dice.one_of(&[0, 0, 1, 2]);
+        let mut gone: Vec<Revoke> = (0..count)
+            .map(|_| Revoke { subject: self.anybody().node, reason: Reason::Compromised })
+            .collect();
+        gone.sort_by_key(|it| it.subject);
+        if self.dice.chance(7, 8) {
+            gone.dedup_by_key(|it| it.subject);
+            gone.retain(|it| !self.model.facts().gone.contains_key(&it.subject.0));
+        }
+        gone
+    }
+
+    fn some_suspended(&mut self, time: Timestamp) -> Vec<Suspend> {
+        let count = *self.dice.one_of(&[0, 0, 1, 2]);
+        let mut suspended: Vec<Suspend> = (0..count)
+            .map(|_| {
+                let mut suspend = self.suspend(time);
+                suspend.number += self.dice.between(0, 2);
+                suspend
+            })
+            .collect();
+        suspended.sort_by_key(|it| it.subject);
+        if self.dice.chance(7, 8) {
+            suspended.dedup_by_key(|it| it.subject);
+        }
+        suspended
+    }
+
+    fn next_charter(&mut self, time: Timestamp) -> Charter {
         let mut charter = self.charter.clone();
         charter.previous = Some(CharterId(digest_of("charter", &self.charter)));
         charter.epoch += 1;
@@ -45,26 +140,7 @@ impl History {
         }
         make_lawful(&mut charter);
         charter.endorsers.iter_mut().for_each(|seat| seat.voting_key = PublicKey([0; 32]));
-
-        let flaws = [0, 0, 0, 1, 1, 2][self.dice.below(6)];
-        let of_terms = (0..flaws).filter(|_| self.dice.chance(1, 2)).count();
-        for _ in 0..of_terms {
-            self.spoil_terms(time, &mut charter);
-        }
-        let mut consenting: Vec<Consenting> = Vec::new();
-        for seat in &charter.endorsers {
-            let Some(person) = people().iter().find(|person| person.public() == seat.inception.key) else {
-                continue;
-            };
-            let had_one = self.endorsers.iter().any(|endorser| endorser.node == person.node);
-            if !had_one || self.dice.chance(1, 2) {
-                consenting.push(self.consenting(time, person));
-            }
-        }
-        for _ in of_terms..flaws {
-            self.spoil_consents(time, &charter, &mut consenting);
-        }
-        self.signed_amend(charter, consenting)
+        charter
     }
 
     fn consenting(&mut self, time: Timestamp, person: &'static Person) -> Consenting {
@@ -100,7 +176,11 @@ impl History {
             }
             7 => self.change_roles(charter),
             8 => charter.timing.member_lifetime_ms = self.dice.between(1, 5 * DAY),
-            9 => charter.timing.basis_ms = self.dice.between(1, 60) * MINUTE,
+            9 if self.dice.chance(1, 2) => charter.timing.basis_ms = self.dice.between(1, 60) * MINUTE,
+            9 => {
+                let bound = self.dice.chance(1, 2).then_some(charter.timing.freshness_ms);
+                charter.roles.iter_mut().take(1).for_each(|role| role.freshness_ms = bound);
+            }
             10 => {
                 let (tickets, approval) = *self.dice.one_of(&[(true, true), (true, false), (false, true)]);
                 charter.admission.tickets = tickets;
@@ -250,9 +330,9 @@ impl History {
         }
     }
 
-    fn signed_amend(&mut self, charter: Charter, consenting: Vec<Consenting>) -> Amend {
+    fn signed_consents(&mut self, charter: &Charter, consenting: Vec<Consenting>) -> Vec<Consent> {
         let domain = DomainId(self.model.domain());
-        let terms = TermsId(digest_of("terms", &(domain, &charter)));
+        let terms = TermsId(digest_of("terms", &(domain, charter)));
         let mut consents: Vec<Consent> = consenting
             .into_iter()
             .map(|it| {
@@ -292,8 +372,14 @@ impl History {
             1 => consents.extend(consents.first().cloned()),
             _ => {}
         }
-        Amend { charter, consents }
+        consents
     }
+}
+
+/// Who is seated, of whom there is a key.
+fn seated(charter: &Charter) -> Vec<&'static Person> {
+    let of = |seat: &Seat| people().iter().find(|person| person.public() == seat.inception.key);
+    charter.endorsers.iter().filter_map(of).collect()
 }
 
 /// Orders what must be in order, and brings every number to where the rules want it.

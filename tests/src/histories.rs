@@ -7,15 +7,16 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{Algorithm, Inception, NodeId, PublicKey, Rotation, SecretKey, Signature};
 use frith_protocol::state::{
-    Admit, Basis, Block, BlockId, Charter, DomainId, Endorsement, Entry, Founded, Grounds, Header, Kind,
+    Admit, Basis, Block, BlockId, Charter, CharterId, DomainId, Endorsement, Entry, Founded, Grounds, Kind,
     Reason, Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
 use crate::ink;
-use crate::model::{Facts, Model, block_id, hashes};
+use crate::model::{Facts, Model, Standing, block_id, hashes};
 use crate::people::{
-    DAY, Dice, MINUTE, PEOPLE, Person, bring_keys, charter, found, people, secret_committed_to, secret_of,
+    DAY, Dice, MINUTE, PEOPLE, Person, bad_keys, bring_keys, charter, found, people, secret_committed_to,
+    secret_of,
 };
 
 /// One domain, and what its random log is drawn from.
@@ -42,47 +43,6 @@ pub struct History {
     pub tickets: Vec<TicketTerms>,
     /// Somebody who rotates again and again, in some histories.
     restless: Option<NodeId>,
-}
-
-/// A block that may follow, or may not.
-#[derive(Clone, Debug)]
-pub struct Offered {
-    /// Whether it says that heartbeats were skipped.
-    pub skipped: bool,
-    /// The header that it should have.
-    pub right: Header,
-    /// The block with the header that it has.
-    pub block: Block,
-    /// When somebody asks what is true after it.
-    pub now: Timestamp,
-}
-
-impl Offered {
-    /// The same entries with the same flaws, on the head of another model.
-    pub fn on(&self, model: &Model) -> (bool, Block) {
-        let (right, given, entries) = (&self.right, &self.block.header, self.block.entries.clone());
-        let next = model.head().height + 1;
-        let height = right.height.max(next);
-        let mut header = model.header_at(height, right.time, &entries);
-        if height > next {
-            header.parent = BlockId([9; 32]);
-        }
-        fn flaw<T: Clone + PartialEq>(to: &mut T, right: &T, given: &T) {
-            if given != right {
-                to.clone_from(given);
-            }
-        }
-        flaw(&mut header.epoch, &right.epoch, &given.epoch);
-        flaw(&mut header.height, &right.height, &given.height);
-        flaw(&mut header.parent, &right.parent, &given.parent);
-        flaw(&mut header.previous, &right.previous, &given.previous);
-        flaw(&mut header.time, &right.time, &given.time);
-        flaw(&mut header.entries_root, &right.entries_root, &given.entries_root);
-        flaw(&mut header.state_root, &right.state_root, &given.state_root);
-        flaw(&mut header.spine_root, &right.spine_root, &given.spine_root);
-        flaw(&mut header.log_root, &right.log_root, &given.log_root);
-        (self.skipped || height > next, Block { header, entries })
-    }
 }
 
 /// Who signs, as what, with which key.
@@ -133,6 +93,9 @@ impl History {
         charter.last_day = Timestamp(400 * DAY);
         charter.timing.member_lifetime_ms = dice.between(1, 5) * DAY;
         charter.timing.basis_ms = dice.between(1, 60) * MINUTE;
+        charter.timing.proposal_lifetime_ms = *dice.one_of(&[10 * MINUTE, DAY]);
+        charter.timing.silence_ms = *dice.one_of(&[2 * MINUTE, 60 * MINUTE, 14 * DAY]);
+        charter.roles[0].freshness_ms = dice.chance(1, 4).then_some(charter.timing.freshness_ms);
         match dice.below(8) {
             0 => charter.admission.tickets = false,
             1 => charter.admission.approval = false,
@@ -169,6 +132,14 @@ impl History {
         self.model.head().time.plus(after)
     }
 
+    /// A recovery from the head, for a block at `time` that has nothing else.
+    pub fn recovery(&mut self, time: Timestamp) -> Entry {
+        let kind = Kind::Recover(Box::new(self.recover(time)));
+        let statement = Statement { domain: DomainId(self.model.domain()), kind };
+        let signers = self.signers(&statement);
+        self.signed(statement, signers)
+    }
+
     /// An entry for a block at `time`.
     pub fn entry(&mut self, time: Timestamp) -> Entry {
         if !self.drawn.is_empty() && self.dice.chance(1, 24) {
@@ -177,6 +148,8 @@ impl History {
         let rotates = self.dice.chance(if self.restless.is_some() { 9 } else { 1 }, 16);
         let kind = match self.dice.below(20) {
             _ if rotates => Kind::Rotate(self.rotate()),
+            _ if self.dice.chance(1, 20) => Kind::Hold(Box::new(self.hold(time))),
+            _ if self.dice.chance(1, 200) => Kind::Recover(Box::new(self.recover(time))),
             0..13 => Kind::Admit(Box::new(self.admit(time))),
             13 | 14 => Kind::Suspend(self.suspend(time)),
             15 | 16 => Kind::Release(self.release(time)),
@@ -221,7 +194,7 @@ impl History {
         Revoke { subject: self.somebody_standing(), reason: self.reason() }
     }
 
-    fn suspend(&mut self, time: Timestamp) -> Suspend {
+    pub(crate) fn suspend(&mut self, time: Timestamp) -> Suspend {
         let subject = self.somebody_standing();
         let before = self.model.facts().standing.get(&subject.0).map_or(0, |standing| standing.suspensions);
         let until = match self.dice.below(8) {
@@ -317,17 +290,45 @@ impl History {
         let timing = self.charter.timing;
         let mut admit = Admit {
             subject: person.inception.clone(),
-            number: standing.map_or(1, |standing| standing.number + 1),
+            number: standing.as_ref().map_or(1, |standing| standing.number + 1),
             roles: self.roles(),
             window: Window { from: time, until: time.plus(timing.member_lifetime_ms.min(DAY)) },
             basis: self.basis(time),
             grounds,
         };
+        let seated = self.endorsers.iter().any(|endorser| endorser.node == person.node);
+        if let Some(standing) = standing
+            && self.dice.chance(if seated { 1 } else { 12 }, 20)
+        {
+            self.renew(time, &standing, &mut admit);
+        }
         let flaws = [0, 0, 0, 0, 0, 0, 1, 1, 2][self.dice.below(9)];
         for _ in 0..flaws {
             self.spoil(time, person, &mut admit);
         }
         admit
+    }
+
+    /// Makes it a renewal, as early as may be or as late, or a little earlier, or with one role more.
+    fn renew(&mut self, time: Timestamp, standing: &Standing, admit: &mut Admit) {
+        let Window { from, until } = standing.window;
+        let middle = from.0 + (until.0 - from.0) / 2;
+        let from = match self.dice.below(8) {
+            0 => middle.saturating_sub(1),
+            1 | 2 => middle,
+            3 => middle + 1,
+            _ => time.0,
+        };
+        let lifetime = self.charter.timing.member_lifetime_ms;
+        let lifetime = lifetime - u64::from(self.dice.chance(1, 16));
+        admit.grounds = Grounds::Renewal;
+        admit.window = Window { from: Timestamp(from), until: Timestamp(from).plus(lifetime) };
+        admit.roles.clone_from(&standing.roles);
+        match self.dice.below(8) {
+            0 => drop(admit.roles.pop()),
+            1 => admit.roles = self.charter.roles.iter().map(|role| role.name.clone()).collect(),
+            _ => {}
+        }
     }
 
     /// Roles that members usually get, as far as the charter has them.
@@ -357,7 +358,7 @@ impl History {
         }
         let terms = TicketTerms {
             domain: DomainId(self.model.domain()),
-            charter: frith_protocol::state::CharterId([number; 32]),
+            charter: CharterId([number; 32]),
             epoch: 1,
             height: self.model.head().height,
             roles,
@@ -426,7 +427,10 @@ impl History {
                 admit.grounds = Grounds::Ticket(Box::new(self.ticket(time)));
                 return;
             }
-            Grounds::Renewal => unreachable!("no history draws it yet"),
+            Grounds::Renewal => {
+                admit.grounds = Grounds::Approval;
+                return;
+            }
             Grounds::Ticket(terms) => terms,
         };
         match self.dice.below(9) {
@@ -453,13 +457,14 @@ impl History {
         self.dice.shuffle(&mut able);
         let need = self.threshold(&statement.kind);
         let subject = match &statement.kind {
-            Kind::Admit(_) | Kind::Amend(_) | Kind::Recover(_) => None,
+            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) if self.dice.chance(7, 8) => {
+                return Vec::new();
+            }
+            Kind::Admit(_) | Kind::Amend(_) | Kind::Hold(_) | Kind::Recover(_) => None,
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
             Kind::Release(release) => Some(release.subject),
-            Kind::Rotate(_) if self.dice.chance(7, 8) => return Vec::new(),
             Kind::Rotate(rotate) => Some(rotate.subject),
-            Kind::Hold(_) => unreachable!("no history draws it yet"),
         };
         let mut signers: Vec<Signer> =
             able.iter().take(usize::from(need)).map(|person| Signer::current(person, &facts)).collect();
@@ -480,7 +485,7 @@ impl History {
         signers
     }
 
-    fn threshold(&self, kind: &Kind) -> u8 {
+    pub(crate) fn threshold(&self, kind: &Kind) -> u8 {
         let thresholds = self.charter.thresholds;
         match kind {
             Kind::Admit(_) | Kind::Release(_) => thresholds.admit,
@@ -488,8 +493,7 @@ impl History {
             Kind::Suspend(_) => thresholds.contain,
             Kind::Amend(_) => thresholds.amend,
             // By nobody; or, if it is to be void, by somebody.
-            Kind::Rotate(_) | Kind::Recover(_) => 1,
-            Kind::Hold(_) => unreachable!("no history draws it yet"),
+            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => 1,
         }
     }
 
@@ -555,107 +559,14 @@ impl History {
         Entry { statement, endorsements }
     }
 
-    /// An admission by approval, with nothing wrong.
-    pub fn plain_admission(&mut self, time: Timestamp, subject: &Inception) -> Entry {
-        self.admission(time, subject, Grounds::Approval)
-    }
-
-    /// An admission by a ticket, with nothing else wrong.
-    pub fn admission_by(&mut self, time: Timestamp, subject: &Inception, terms: TicketTerms) -> Entry {
-        self.admission(time, subject, Grounds::Ticket(Box::new(terms)))
-    }
-
-    fn admission(&mut self, time: Timestamp, subject: &Inception, grounds: Grounds) -> Entry {
-        let head = self.model.head();
-        let admit = Admit {
-            subject: subject.clone(),
-            number: 1,
-            roles: vec!["server".into()],
-            window: Window { from: time, until: time.plus(DAY) },
-            basis: Basis { height: head.height, block: BlockId(block_id(head)), time: head.time },
-            grounds,
-        };
-        self.endorsed(Kind::Admit(Box::new(admit)))
-    }
-
-    /// A revocation with nothing wrong.
-    pub fn plain_revocation(&mut self, subject: NodeId) -> Entry {
-        self.endorsed(Kind::Revoke(Revoke { subject, reason: Reason::Retired }))
-    }
-
-    fn endorsed(&mut self, kind: Kind) -> Entry {
-        let need = self.threshold(&kind);
-        let statement = Statement { domain: DomainId(self.model.domain()), kind };
-        let id = statement.endorsed();
-        let mut endorsements: Vec<Endorsement> =
-            self.endorsers[..usize::from(need)].iter().map(|it| endorse(&id, it.node, 0, &it.key)).collect();
-        endorsements.sort_by_key(|endorsement| endorsement.node);
-        Entry { statement, endorsements }
-    }
-
-    /// A ticket for one use.
-    pub fn plain_ticket(&mut self, number: u32, expires: Timestamp) -> TicketTerms {
-        TicketTerms {
-            domain: DomainId(self.model.domain()),
-            charter: frith_protocol::state::CharterId([7; 32]),
-            epoch: 1,
-            height: u64::from(number),
-            roles: vec!["server".into()],
-            uses: 1,
-            expires,
-            key: people()[0].next.public(),
-        }
-    }
-
-    /// A block on the head, with header and entries right, or one of them wrong.
-    pub fn block(&mut self, time: Timestamp, entries: Vec<Entry>) -> Offered {
-        let skipped = self.dice.chance(1, 4);
-        let mut height = self.model.head().height + 1;
-        let mut time = time;
-        if skipped && self.dice.chance(1, 2) {
-            height += self.dice.between(0, 3);
-            time = time.plus(self.dice.between(0, 3));
-        }
-        let mut header = self.model.header_at(height, time, &entries);
-        if height > self.model.head().height + 1 {
-            header.parent = BlockId([9; 32]);
-        }
-        let right = header.clone();
-        if self.dice.chance(1, 10) {
-            self.spoil_header(&mut header);
-        }
-        let now = header.time.plus(self.dice.between(0, 2 * DAY));
-        Offered { skipped, right, block: Block { header, entries }, now }
-    }
-
-    fn spoil_header(&mut self, header: &mut Header) {
-        let last = self.model.last();
-        match self.dice.below(12) {
-            0 => header.epoch = *self.dice.one_of(&[0, header.epoch - 1, header.epoch + 1, u64::MAX]),
-            1 => header.height = *self.dice.one_of(&[0, header.height - 1, header.height + 1, u64::MAX]),
-            2 => header.parent = *self.dice.one_of(&[header.previous, BlockId([0; 32]), BlockId([5; 32])]),
-            3 => header.previous = *self.dice.one_of(&[header.parent, BlockId([0; 32]), last.previous]),
-            4 => {
-                let near = [0, self.model.head().time.0, last.time.0, last.time.0 + 1, u64::MAX];
-                header.time = Timestamp(*self.dice.one_of(&near));
-            }
-            5 => header.entries_root.0[self.dice.below(32)] ^= 1,
-            6 => header.entries_root = Hash::ZERO,
-            7 => header.state_root.0[self.dice.below(32)] ^= 1,
-            8 => header.state_root = last.state_root,
-            9 => header.spine_root.0[self.dice.below(32)] ^= 1,
-            10 => header.log_root.0[self.dice.below(32)] ^= 1,
-            _ => header.log_root = last.log_root,
-        }
-    }
-
     /// Adds a block that the model accepts.
     pub fn push(&mut self, block: &Arc<Block>) {
         self.model.push(block);
         let seats = |charter: &Charter, person: &Person| {
             charter.endorsers.iter().any(|seat| seat.inception.key == person.public())
         };
-        if block.entries.iter().any(|entry| matches!(entry.statement.kind, Kind::Amend(_))) {
+        let amends = |entry: &Entry| matches!(entry.statement.kind, Kind::Amend(_) | Kind::Recover(_));
+        if block.entries.iter().any(amends) {
             self.charter = self.model.facts().charter().clone();
             self.endorsers = people().iter().filter(|person| seats(&self.charter, person)).collect();
         }
@@ -663,7 +574,7 @@ impl History {
 }
 
 /// [`Rotation::new`], with whatever ink this history has.
-fn rotation_to(node: &NodeId, sequence: u32, key: &SecretKey, next: &PublicKey) -> Rotation {
+pub(crate) fn rotation_to(node: &NodeId, sequence: u32, key: &SecretKey, next: &PublicKey) -> Rotation {
     let unsigned = Signature { algorithm: Algorithm::Ed25519, bytes: [0; 64] };
     let rotation = Rotation { sequence, key: key.public(), next: next.commitment(), signature: unsigned };
     let signature = ink::sign(key, &Hash(hashes::rotation(node.0, &rotation)));
@@ -671,38 +582,11 @@ fn rotation_to(node: &NodeId, sequence: u32, key: &SecretKey, next: &PublicKey) 
 }
 
 /// [`Endorsement::sign`], likewise.
-fn endorse(subject: &Hash, node: NodeId, sequence: u32, key: &SecretKey) -> Endorsement {
+pub(crate) fn endorse(subject: &Hash, node: NodeId, sequence: u32, key: &SecretKey) -> Endorsement {
     let signature = ink::sign(key, &Hash(hashes::endorsement(subject.0, node.0, sequence)));
     Endorsement { node, sequence, key: key.public(), signature }
 }
 
 fn copy(signer: &Signer) -> Signer {
     Signer { key: signer.key.clone(), ..*signer }
-}
-
-/// Encodings that no key may have: no point, points of small order, and points encoded otherwise than they should be.
-pub fn bad_keys() -> Vec<PublicKey> {
-    let mut two_not_on_curve = [0; 32];
-    two_not_on_curve[0] = 2;
-    let mut identity = [0; 32];
-    identity[0] = 1;
-    let mut identity_with_sign = identity;
-    identity_with_sign[31] = 0x80;
-    // y = p, which is 0, encoded without being reduced; and y = p + 1, which is 1.
-    let mut unreduced = [0xff; 32];
-    unreduced[0] = 0xed;
-    unreduced[31] = 0x7f;
-    let mut unreduced_one = unreduced;
-    unreduced_one[0] = 0xee;
-    // y = p + 3 and the like are points of full order in a second encoding, where the curve has them.
-    let second_encodings = (0xef..=0xff).map(|low| {
-        let mut bytes = unreduced;
-        bytes[0] = low;
-        bytes
-    });
-    [two_not_on_curve, [0; 32], identity, identity_with_sign, unreduced, unreduced_one]
-        .into_iter()
-        .chain(second_encodings)
-        .map(PublicKey)
-        .collect()
 }

@@ -269,3 +269,30 @@ impl Dice {
         }
     }
 }
+
+/// Encodings that no key may have: no point, points of small order, and points encoded otherwise than they should be.
+pub fn bad_keys() -> Vec<PublicKey> {
+    let mut two_not_on_curve = [0; 32];
+    two_not_on_curve[0] = 2;
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let mut identity_with_sign = identity;
+    identity_with_sign[31] = 0x80;
+    // y = p, which is 0, encoded without being reduced; and y = p + 1, which is 1.
+    let mut unreduced = [0xff; 32];
+    unreduced[0] = 0xed;
+    unreduced[31] = 0x7f;
+    let mut unreduced_one = unreduced;
+    unreduced_one[0] = 0xee;
+    // y = p + 3 and the like are points of full order in a second encoding, where the curve has them.
+    let second_encodings = (0xef..=0xff).map(|low| {
+        let mut bytes = unreduced;
+        bytes[0] = low;
+        bytes
+    });
+    [two_not_on_curve, [0; 32], identity, identity_with_sign, unreduced, unreduced_one]
+        .into_iter()
+        .chain(second_encodings)
+        .map(PublicKey)
+        .collect()
+}

@@ -1,9 +1,10 @@
 //! Histories by the thousand, on all cores; and the smallest history in which model and engine still disagree, if they do.
 
+use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use std::thread;
 
 use frith_protocol::state::Entry;
@@ -11,7 +12,7 @@ use frith_protocol::state::Entry;
 use crate::trial::{Met, Step, Trial};
 
 /// How many blocks a history is drawn with; not all of them are valid.
-pub const BLOCKS: usize = 27;
+pub const BLOCKS: usize = 29;
 
 /// What so many histories were.
 #[derive(Default)]
@@ -59,9 +60,26 @@ fn entries_of(step: &Step) -> usize {
     step.drawn.len() + step.waiting.len() + of_block
 }
 
-/// What a panic says; nothing, if there is none.
-fn said_by(what: impl FnOnce()) -> Option<String> {
-    let panicked = catch_unwind(AssertUnwindSafe(what)).err()?;
+thread_local! {
+    /// Whether panics on this thread are somebody's answer, and nothing to report.
+    static HEARD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a panic says; nothing, if there is none. A disagreement is a panic, and so is a fault of the engine's own.
+pub fn said_by(what: impl FnOnce()) -> Option<String> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let usual = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !HEARD.get() {
+                usual(panic);
+            }
+        }));
+    });
+    HEARD.set(true);
+    let panicked = catch_unwind(AssertUnwindSafe(what)).err();
+    HEARD.set(false);
+    let panicked = panicked?;
     let text = panicked.downcast_ref::<String>().cloned();
     Some(text.or(panicked.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default())
 }
@@ -89,6 +107,14 @@ pub fn history(seed: u64, survey: &mut Survey) -> Result<(), Box<Disagreement>> 
         survey.twice += usize::from(epoch > 2);
     }
     Ok(())
+}
+
+/// The first of so many histories about which they disagree, and what is said of it.
+pub fn first_disagreement(seeds: std::ops::Range<u64>) -> Option<(u64, String)> {
+    seeds.into_iter().find_map(|seed| {
+        let said = said_by(|| Trial::new(seed).run(BLOCKS, &mut Met::new()));
+        said.map(|why| (seed, why))
+    })
 }
 
 /// Whether they disagree about a history of which so much is left.
@@ -119,7 +145,7 @@ impl Least {
         }
         for at in 0..self.steps.len() {
             for list in 0..3 {
-                let count = lists(&mut self.steps[at])[list].len();
+                let count = lists(&mut self.steps[at]).get(list).map_or(0, |entries| entries.len());
                 if count > 0 && self.does_without(|steps| lists(&mut steps[at])[list].clear()) {
                     any = true;
                     continue;
@@ -261,6 +287,7 @@ const MUST_BE_MET: &[&str] = &[
     "4.12 previous charter",
     "4.12 too few endorsements",
     "4.12 written",
+    "4.12 written too long ago",
     "4.3 endorsements out of order",
     "4.4 a revoked endorser",
     "4.4 a suspended endorser",
@@ -268,6 +295,11 @@ const MUST_BE_MET: &[&str] = &[
     "4.4 not the current key",
     "4.5 basis later than the block",
     "4.5 basis not below the block",
+    "4.5 a renewal for another time",
+    "4.5 a renewal of a seat",
+    "4.5 a renewal too early",
+    "4.5 a renewal too late",
+    "4.5 a role that it does not stand with",
     "4.5 basis too old",
     "4.5 no approval here",
     "4.5 no tickets here",

@@ -10,9 +10,10 @@ use frith_protocol::identity::{NodeId, Verified, verify};
 use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Kind, Parent, Rank, State, StatementId};
 use frith_protocol::time::Timestamp;
 
-use crate::histories::{History, Offered};
+use crate::histories::History;
 use crate::ink::{self, Ink, Remembering};
 use crate::model::{Facts, How, No, hashes, key_place, ticket_place};
+use crate::offers::Offered;
 use crate::people::{Person, people};
 
 type Checked = Verified<Arc<Entry>>;
@@ -26,6 +27,10 @@ fn note(met: &mut Met, what: impl Into<String>) {
 
 fn is_amend(entry: &Entry) -> bool {
     matches!(entry.statement.kind, Kind::Amend(_))
+}
+
+fn recovers(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Recover(_))
 }
 
 /// What happens between one block and the next: so much is written down that all of it can be played again, with less and less of it.
@@ -73,7 +78,15 @@ impl Trial {
         let parent = if skipped { Parent::Skipped } else { Parent::of(self.history.model.head()) };
         let block = verify(Arc::clone(block), &Remembering)?;
         if block.entries.is_empty() {
-            return self.state.check_heartbeat(parent, &block.header).map(|()| self.state.clone());
+            let checked = self.state.check_heartbeat(parent, &block.header);
+            let executed = self.state.execute(parent, &block);
+            assert_eq!(
+                checked.is_ok(),
+                executed.is_ok(),
+                "seed {}: a heartbeat, checked and executed",
+                self.seed
+            );
+            return executed;
         }
         self.state.execute(parent, &block)
     }
@@ -122,6 +135,7 @@ impl Trial {
             met,
             match verdict {
                 Err(why) => format!("block: {why}"),
+                Ok(()) if block.entries.iter().any(recovers) => "block: a valid recovery".into(),
                 Ok(()) if block.entries.is_empty() => format!("block: a valid heartbeat, skipped: {skipped}"),
                 Ok(()) => format!("block: valid, skipped: {skipped}"),
             },
@@ -170,7 +184,7 @@ impl Trial {
                 AdmittedBy::Seat => How::Seat,
                 AdmittedBy::Ticket(id) => How::Ticket(Hash(id.0)),
                 AdmittedBy::Approval => How::Approval,
-                AdmittedBy::Renewal => unreachable!("no history draws it yet"),
+                AdmittedBy::Renewal => How::Renewal,
             };
             let keys = (&theirs.keys.inception, theirs.keys.sequence, theirs.keys.current, theirs.keys.next);
             (keys, &theirs.roles, theirs.window, theirs.number, theirs.height, how)
@@ -213,7 +227,8 @@ impl Trial {
         for entry in waiting {
             let packed = block.entries.contains(entry);
             // A second amendment finds no place, and waits on.
-            let second = is_amend(entry) && block.entries.iter().any(is_amend);
+            let second = (is_amend(entry) || recovers(entry)) && block.entries.iter().any(is_amend);
+            assert!(!(packed && recovers(entry)), "seed {}: a recovery was packed", self.seed);
             assert!(
                 packed || second || named.contains(&entry.statement.id()),
                 "seed {}: {entry:?} was lost",
@@ -269,6 +284,12 @@ impl Trial {
             }
             self.steps[at].waiting.clone_from(&entries);
             self.compare_packing(time, &waiting);
+            if self.history.dice.chance(1, 16) {
+                let entry = self.history.recovery(time);
+                self.steps[at].drawn.push(entry.clone());
+                self.judge(time, &entry, met);
+                entries = vec![entry];
+            }
             if self.history.dice.chance(24, 25) {
                 entries.sort_by_key(|entry| entry.statement.rank());
             }

@@ -56,3 +56,31 @@ fn node_and_simulator_depend_on_the_protocol_and_never_on_each_other_nor_on_the_
         assert!(!tree.contains(other) && !tree.contains("frith-tests"), "{package}: {tree:?}");
     }
 }
+
+/// The features with which `frith-protocol` is built, by all that the workspace builds along these edges.
+fn features_of_the_protocol(edges: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--workspace", "--edges", edges, "--prefix", "none"])
+        .args(["--format", "{p}|{f}"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("names are text");
+    let of_protocol = text.lines().filter(|line| line.starts_with("frith-protocol "));
+    of_protocol
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|it| it.split(','))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn no_program_that_anybody_runs_has_rules_that_can_be_loosened() {
+    // All of them at once: cargo builds a crate once, with every feature that any of them asks for.
+    let built = features_of_the_protocol("normal,build");
+    assert!(!built.is_empty(), "the protocol is not in the tree");
+    assert!(!built.contains("planted"), "{built:?}");
+    let tested = features_of_the_protocol("normal,build,dev");
+    assert!(tested.contains("planted"), "the suites ask for it: {tested:?}");
+}

@@ -13,6 +13,7 @@ use super::keys::{BadKey, PublicKey, Signature};
 use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::limits;
+use crate::planted::{Bug, loosened};
 
 /// «This key signed this digest so»: to be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,12 +121,12 @@ pub fn verify<T: Stateless>(value: T, check: &dyn SignatureCheck) -> Result<Veri
     }
     let bad_key = |key: PublicKey| move |why| Fault::BadKey { key, why };
     let signers: BTreeSet<&PublicKey> = sheet.claims.iter().map(|claim| &claim.key).collect();
-    for key in &sheet.introduced {
+    for key in sheet.introduced.iter().filter(|_| !loosened(Bug::AnyKey)) {
         // A signature by a key that is no point cannot hold, so whether it is one need not be asked twice.
         let checked = if signers.contains(key) { key.check_encoding() } else { check.check_key(key) };
         checked.map_err(bad_key(*key))?;
     }
-    match check.first_bad(&sheet.claims) {
+    match check.first_bad(&sheet.claims).filter(|_| !loosened(Bug::AnySignature)) {
         None => Ok(Verified(value)),
         Some(bad) => {
             let key = sheet.claims[bad].key;

@@ -10,6 +10,7 @@ use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey};
 use crate::limits;
+use crate::planted::{Bug, loosened};
 use crate::state::{Charter, Consent, Endorsement, Subject};
 use crate::time::Timestamp;
 
@@ -183,6 +184,9 @@ impl Proposals {
     /// as may lie. So one that makes up proposals fills no more than its own places, and keeps nobody's revocation out, its own least of all.
     pub fn is_beyond_a_share(&self, endorsements: &[Endorsement], charter: &Charter) -> bool {
         let liars = usize::from(charter.faults).max(1);
+        if loosened(Bug::NoShares) {
+            return false;
+        }
         let share = (limits::PROPOSALS_UNVOUCHED_MAX / charter.size()).max(1);
         let open_of = |node: &NodeId| {
             let unvouched = |proposal: &&Proposal| {

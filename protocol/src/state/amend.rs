@@ -10,6 +10,7 @@ use crate::encoding::{self, Hash, Label, digest_of};
 use crate::fault::Fault;
 use crate::identity::{Algorithm, KeySequence, NodeId, PublicKey, SecretKey, Sheet, Signature, Stateless};
 use crate::limits;
+use crate::planted::{Bug, loosened};
 
 encoding::byte_string!(
     /// The terms of a charter: all of it but the voting keys.
@@ -107,8 +108,12 @@ impl Consent {
         let Consent { node, sequence, key, voting_key, basis, .. } = self;
         let digest = consent_digest(terms, node, *sequence, key, voting_key, basis);
         sheet.introduces(*voting_key);
-        sheet.claims(*key, digest, self.signature);
-        sheet.claims(*voting_key, digest, self.possession);
+        if !loosened(Bug::ConsentsUnsigned) {
+            sheet.claims(*key, digest, self.signature);
+        }
+        if !loosened(Bug::VotingKeysUnproven) {
+            sheet.claims(*voting_key, digest, self.possession);
+        }
     }
 }
 
@@ -166,7 +171,9 @@ impl Scene<'_> {
     /// SPEC 4.12 but for the consents: whether a charter of these terms could follow, if everybody whom it seats agreed.
     pub(super) fn judge_terms(&self, terms: &Charter) -> Result<(), Fault> {
         let law = self.law;
-        if terms.previous != Some(law.charter_id) || Some(terms.epoch) != law.charter.epoch.checked_add(1) {
+        let follows =
+            terms.previous == Some(law.charter_id) && Some(terms.epoch) == law.charter.epoch.checked_add(1);
+        if !follows && !loosened(Bug::AnyPrevious) {
             let why = "it does not follow the charter in force: its epoch or its previous charter is another";
             return Err(Fault::BadCharter { why: why.into() });
         }
@@ -185,14 +192,15 @@ impl Scene<'_> {
         if terms.written <= law.charter.written {
             return bad("it was written before the charter in force");
         }
-        if terms.written > self.time {
+        if terms.written > self.time && !loosened(Bug::WrittenLater) {
             return bad("it was written after the block");
         }
         // Whoever said yes said it then: years later, one liar shall not make a law of it.
-        if self.time.since(terms.written) > law.charter.timing.proposal_lifetime_ms {
+        let old = self.time.since(terms.written) > law.charter.timing.proposal_lifetime_ms;
+        if old && !loosened(Bug::WrittenLongAgo) {
             return bad("it was written longer ago than a proposal lives");
         }
-        if terms.last_day <= self.time {
+        if terms.last_day <= self.time && !loosened(Bug::LastDayOver) {
             return bad("its last day is over");
         }
         terms.check_terms()?;
@@ -201,17 +209,19 @@ impl Scene<'_> {
             let node = seat.node_id();
             let standing = self.standing_of(&node)?;
             let suspended = standing.suspended(self.time).is_some();
-            if !law.has_seat(&node) && (suspended || !may_sit(standing)) {
+            let effective = !suspended && may_sit(standing);
+            if !law.has_seat(&node) && !effective && !loosened(Bug::LapsedSeated) {
                 return Err(Fault::NotEffective { subject: node });
             }
             able += usize::from(!suspended);
         }
-        for key in &terms.recovery.keys {
+        for key in terms.recovery.keys.iter().filter(|_| !loosened(Bug::RecoveryKeysShared)) {
             if let Some(owner) = self.maps.keys.get(&key_slot(key)) {
                 return Err(Fault::KeyTaken { key: *key, owner: *owner });
             }
         }
         let amend = usize::from(terms.thresholds.amend);
+        let able = if loosened(Bug::CharterStrandsItself) { amend } else { able };
         if able < amend { Err(Fault::WouldStrandTheCharter { left: able, amend }) } else { Ok(()) }
     }
 
@@ -231,10 +241,11 @@ impl Scene<'_> {
             return Err(Fault::BadConsent { node, why: "it gets no seat" });
         }
         let keys = &self.standing_of(&node)?.keys;
-        if (keys.sequence, keys.current) != (sequence, key) {
+        if (keys.sequence, keys.current) != (sequence, key) && !loosened(Bug::OldKeysConsent) {
             return Err(Fault::BadConsent { node, why: "its key is not its current one" });
         }
-        if let Some(owner) = self.maps.keys.get(&key_slot(&voting_key)) {
+        let owner = self.maps.keys.get(&key_slot(&voting_key));
+        if let Some(owner) = owner.filter(|_| !loosened(Bug::VotingKeysShared)) {
             return Err(Fault::KeyTaken { key: voting_key, owner: *owner });
         }
         Ok(())
@@ -278,12 +289,12 @@ impl Scene<'_> {
         let law = self.law;
         for node in law.seats().filter(|node| charter.seat_of(node).is_none()) {
             // Whoever was revoked in its seat stands no more.
-            if self.maps.standing.contains(&node.0) {
+            if self.maps.standing.contains(&node.0) && !loosened(Bug::FormerSeatsEndless) {
                 self.change(node, |standing| standing.window = Window { until, ..standing.window });
             }
         }
         let lost = law.charter.roles.iter().any(|role| !charter.has_role(&role.name));
-        if lost {
+        if lost && !loosened(Bug::RolesComeBack) {
             let held = |roles: &[String]| roles.iter().any(|role| !charter.has_role(role));
             let of: Vec<NodeId> = self
                 .maps
@@ -298,7 +309,9 @@ impl Scene<'_> {
         }
         for seat in &charter.endorsers {
             let node = seat.node_id();
-            self.maps.keys.insert(key_slot(&seat.voting_key), node);
+            if !loosened(Bug::VotingKeysForgotten) {
+                self.maps.keys.insert(key_slot(&seat.voting_key), node);
+            }
             self.change(&node, |standing| standing.roles.clone_from(&seat.roles));
         }
         self.maps.spine.insert(charter_slot(), SpineItem::Charter(Box::new(charter.clone())));

@@ -7,6 +7,7 @@ use crate::encoding::encoded_len;
 use crate::fault::Fault;
 use crate::identity::PublicKey;
 use crate::limits;
+use crate::planted::{Bug, loosened};
 
 fn require(holds: bool, why: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(Fault::BadCharter { why: why() }) }
@@ -101,8 +102,12 @@ impl Charter {
                 )
             })
         };
-        within("amend", self.thresholds.amend, q)?;
-        within("admit", self.thresholds.admit, (f + 1).max(n.min(2)))?;
+        within("amend", self.thresholds.amend, q - usize::from(q > 1 && loosened(Bug::AmendBelowQuorum)))?;
+        within(
+            "admit",
+            self.thresholds.admit,
+            (f + 1).max(n.min(2 - usize::from(loosened(Bug::OneAdmits)))),
+        )?;
         within("revoke", self.thresholds.revoke, f + 1)?;
         within("contain", self.thresholds.contain, f + 1)?;
 
@@ -154,7 +159,7 @@ impl Charter {
         })?;
         // Each was just found to be at most a year, and f at most 255: nothing here overflows.
         let least = heartbeat_ms + skew_ms + (u64::from(self.faults) + 1) * timeout_cap_ms;
-        require(freshness_ms > least, || {
+        require(freshness_ms > least || loosened(Bug::FreshnessShort), || {
             format!(
                 "freshness_ms ({freshness_ms}) must be above heartbeat_ms + skew_ms + (f+1) · timeout_cap_ms = {least}: an idle \
                  domain with f dead leaders would go stale"
@@ -181,7 +186,7 @@ impl Charter {
         let mut seen: BTreeSet<&PublicKey> = BTreeSet::new();
         for key in seats.chain(voting).chain(&self.recovery.keys) {
             key.check().map_err(|why| Fault::BadKey { key: *key, why })?;
-            require(seen.insert(key), || format!("the key {key} occurs twice"))?;
+            require(seen.insert(key) || loosened(Bug::KeysTwice), || format!("the key {key} occurs twice"))?;
         }
         Ok(())
     }

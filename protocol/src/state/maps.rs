@@ -8,6 +8,7 @@ use super::statement::{Reason, TicketId, Window};
 use crate::encoding::{Hash, Label, digest, digest_parts};
 use crate::fault::Fault;
 use crate::identity::{Inception, KeySequence, NodeId, PublicKey, Rotation};
+use crate::planted::{Bug, loosened};
 use crate::time::Timestamp;
 
 /// What a domain holds of an identity that is not gone.
@@ -80,7 +81,7 @@ pub struct Suspension {
 impl Standing {
     /// The suspension that is in force at `time`.
     pub fn suspended(&self, time: Timestamp) -> Option<&Suspension> {
-        self.suspension.as_ref().filter(|suspension| time < suspension.until)
+        self.suspension.as_ref().filter(|it| time < it.until || loosened(Bug::SuspensionEndless))
     }
 }
 
@@ -113,7 +114,7 @@ impl Keys {
             let (theirs, expected) = (rotation.sequence.into(), u64::from(self.sequence) + 1);
             return Err(Fault::WrongNumber { subject: self.inception.node_id(), theirs, expected });
         }
-        if rotation.key.commitment() != self.next {
+        if rotation.key.commitment() != self.next && !loosened(Bug::RotatedByAThief) {
             return Err(Fault::BadRotation { why: "its key is not the one that was committed to" });
         }
         let Rotation { sequence, key: current, next, signature: _ } = *rotation;
@@ -240,7 +241,11 @@ impl Maps {
         for _ in 0..max {
             let oldest = self.tickets.iter().next().map(|(slot, _)| *slot);
             match oldest {
+                Some(_) if loosened(Bug::TicketsKept) => return,
                 Some(slot) if ticket_slot_expiry(&slot) < time => self.tickets.remove(&slot),
+                Some(slot) if ticket_slot_expiry(&slot) == time && loosened(Bug::TicketsForgottenEarly) => {
+                    self.tickets.remove(&slot)
+                }
                 Some(_) | None => return,
             };
         }

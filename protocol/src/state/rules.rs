@@ -10,11 +10,12 @@ use super::map::Key;
 use super::maps::{AdmittedBy, Gone, Keys, Maps, Rotated, Standing, Suspension, key_slot, ticket_slot};
 use super::statement::{
     Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Subject, Suspend,
-    TicketId, TicketTerms, Window, check_role_order,
+    TicketId, TicketTerms, Window, check_role_order, in_order,
 };
 use crate::fault::Fault;
 use crate::identity::{KeySequence, NodeId, PublicKey};
 use crate::limits;
+use crate::planted::{Bug, loosened};
 use crate::time::Timestamp;
 
 /// A charter in force, with what would be dear to compute anew for each entry.
@@ -151,7 +152,7 @@ impl Scene<'_> {
     /// Judges all but the endorsements. Shape is judged again, though [`Stateless::inspect`](crate::identity::Stateless) did: drafts
     /// and proposals of this very node come here without.
     pub(super) fn judge_statement(&self, statement: &Statement, facts: &Facts) -> Result<(), Fault> {
-        if statement.domain != self.law.domain {
+        if statement.domain != self.law.domain && !loosened(Bug::AnyDomain) {
             return Err(Fault::OtherDomain { theirs: statement.domain, ours: self.law.domain });
         }
         match &statement.kind {
@@ -170,10 +171,13 @@ impl Scene<'_> {
         let endorsements = &entry.endorsements[..];
         match (&entry.statement.kind, endorsements) {
             // Whoever wants to go needs nobody's leave.
-            (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => {
+            (Kind::Revoke(revoke), [own])
+                if own.node == revoke.subject || loosened(Bug::OneRevokesAnother) =>
+            {
                 self.check_current_key(&own.node, own.sequence, &own.key)
             }
             (Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_), []) => Ok(()),
+            (Kind::Rotate(_), _) if loosened(Bug::RotationEndorsed) => Ok(()),
             (Kind::Rotate(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a rotation", count: more.len(), max: 0 })
             }
@@ -191,13 +195,13 @@ impl Scene<'_> {
 
     /// SPEC 4.3, 4.4.
     pub(super) fn check_endorsers(&self, endorsements: &[Endorsement], need: usize) -> Result<(), Fault> {
-        if !endorsements.is_sorted_by(|a, b| a.node < b.node) {
+        if !in_order(endorsements) {
             return Err(Fault::NotInOrder { what: "endorsements", rule: "4.3" });
         }
         for endorsement in endorsements {
             self.check_office(&endorsement.node, endorsement.sequence, &endorsement.key)?;
         }
-        let have = endorsements.len();
+        let have = endorsements.len() + usize::from(loosened(Bug::OneShort));
         if have < need { Err(Fault::TooFewEndorsements { have, need }) } else { Ok(()) }
     }
 
@@ -209,11 +213,12 @@ impl Scene<'_> {
         key: &PublicKey,
     ) -> Result<(), Fault> {
         let node = *node;
-        if !self.law.has_seat(&node) {
+        if !self.law.has_seat(&node) && !loosened(Bug::MembersEndorse) {
             return Err(Fault::NotAnEndorser { node });
         }
         self.check_current_key(&node, sequence, key)?;
-        if self.is_suspended(&node) { Err(Fault::EndorserSuspended { node }) } else { Ok(()) }
+        let suspended = self.is_suspended(&node) && !loosened(Bug::SuspendedEndorse);
+        if suspended { Err(Fault::EndorserSuspended { node }) } else { Ok(()) }
     }
 
     fn is_suspended(&self, node: &NodeId) -> bool {
@@ -234,17 +239,20 @@ impl Scene<'_> {
         // Whoever is suspended already is missing already.
         let left = self.able() - usize::from(!self.is_suspended(subject));
         let amend = usize::from(self.law.charter.thresholds.amend);
-        if left < amend { Err(Fault::WouldStrandTheCharter { left, amend }) } else { Ok(()) }
+        let stranded = left < amend && !loosened(Bug::Stranded);
+        if stranded { Err(Fault::WouldStrandTheCharter { left, amend }) } else { Ok(()) }
     }
 
     fn check_current_key(&self, node: &NodeId, sequence: KeySequence, key: &PublicKey) -> Result<(), Fault> {
         let node = *node;
         // Whoever is gone stands no more, and nobody has a seat or is known without having stood.
         let Some(standing) = self.maps.standing.get(&node.0) else {
-            return Err(Fault::EndorserGone { node });
+            let endorses = loosened(Bug::GoneEndorse) && self.maps.gone.contains(&node.0);
+            return if endorses { Ok(()) } else { Err(Fault::EndorserGone { node }) };
         };
         let keys = &standing.keys;
-        if (keys.sequence, keys.current) != (sequence, *key) {
+        let current = (keys.sequence, keys.current) == (sequence, *key);
+        if !current && !loosened(Bug::OldKeysEndorse) {
             return Err(Fault::NotTheCurrentKey { node });
         }
         Ok(())
@@ -254,59 +262,66 @@ impl Scene<'_> {
     fn judge_admit(&self, admit: &Admit, facts: &Facts) -> Result<(), Fault> {
         let subject = facts.subject;
         let charter = &self.law.charter;
-        if self.maps.gone.contains(&subject.0) {
+        if self.maps.gone.contains(&subject.0) && !loosened(Bug::GoneReadmitted) {
             return Err(Fault::SubjectGone { subject });
         }
         let standing = self.maps.standing.get(&subject.0);
-        if standing.is_some_and(|standing| standing.suspended(self.time).is_some()) {
+        let suspended = standing.is_some_and(|standing| standing.suspended(self.time).is_some());
+        if suspended && !loosened(Bug::SuspendedReadmitted) {
             return Err(Fault::SubjectSuspended { subject });
         }
         let expected = standing.map_or(0, |standing| standing.number) + 1;
-        if admit.number != expected {
+        let used = admit.number.checked_add(1) == Some(expected);
+        if admit.number != expected && !(used && loosened(Bug::NumberReused)) {
             return Err(Fault::WrongNumber { subject, theirs: admit.number, expected });
         }
         let key = admit.subject.key;
         let [slot] = &facts.key_slots[..] else { unreachable!("the facts are of another statement") };
         match self.maps.keys.get(slot) {
-            Some(&owner) if owner != subject => return Err(Fault::KeyTaken { key, owner }),
+            Some(&owner) if owner != subject && !loosened(Bug::KeysShared) => {
+                return Err(Fault::KeyTaken { key, owner });
+            }
             Some(_) | None => {}
         }
         if standing.is_none() && self.maps.standing.len() >= limits::MEMBERS_MAX {
             return Err(Fault::DomainFull { members: self.maps.standing.len() });
         }
         check_role_order(&admit.roles)?;
-        if let Some(role) = admit.roles.iter().find(|role| !charter.has_role(role)) {
+        let unknown = admit.roles.iter().find(|role| !charter.has_role(role));
+        if let Some(role) = unknown.filter(|_| !loosened(Bug::UnknownRoles)) {
             return Err(Fault::UnknownRole { role: role.clone() });
         }
         self.judge_window(&admit.window)?;
 
         self.judge_basis(&admit.basis)?;
         match (&admit.grounds, &facts.ticket) {
-            (Grounds::Ticket(_), _) if !charter.admission.tickets => {
+            (Grounds::Ticket(_), _) if !charter.admission.tickets && !loosened(Bug::AnyGrounds) => {
                 Err(Fault::GroundsNotAllowed { grounds: "ticket" })
             }
             (Grounds::Approval, _) if !charter.admission.approval => {
                 Err(Fault::GroundsNotAllowed { grounds: "approval" })
             }
-            (Grounds::Ticket(_), _) if standing.is_some() => {
+            (Grounds::Ticket(_), _) if standing.is_some() && !loosened(Bug::TicketsForMembers) => {
                 Err(Fault::BadTicket { why: "it is for newcomers, and the subject stands already" })
             }
             (Grounds::Ticket(terms), Some((_, slot))) => self.judge_spending(terms, slot, admit),
             (Grounds::Ticket(_), None) => unreachable!("the facts are of another statement"),
             (Grounds::Approval, _) => Ok(()),
+            (Grounds::Renewal, _) if loosened(Bug::RenewedAnyhow) => self.standing_of(&subject).map(|_| ()),
             (Grounds::Renewal, _) => self.judge_renewal(admit, subject),
         }
     }
 
     pub(super) fn judge_basis(&self, basis: &Basis) -> Result<(), Fault> {
         let bad = |why| Err(Fault::BadBasis { why });
-        if basis.height >= self.height {
+        if basis.height >= self.height && !loosened(Bug::BasisAhead) {
             return bad("it is not below the block");
         }
-        if basis.time > self.time {
+        if basis.time > self.time && !loosened(Bug::BasisLater) {
             return bad("it is later than the block");
         }
-        if self.time.since(basis.time) > self.law.charter.timing.basis_ms {
+        let old = self.time.since(basis.time) > self.law.charter.timing.basis_ms;
+        if old && !loosened(Bug::BasisOld) {
             return bad("it is older than the charter allows");
         }
         Ok(())
@@ -317,10 +332,11 @@ impl Scene<'_> {
         if window.from > self.time {
             return bad("it begins after the block");
         }
-        if window.until <= self.time {
+        if window.until <= self.time && !loosened(Bug::WindowLapsed) {
             return bad("it ends before the block");
         }
-        if window.length_ms() > self.law.charter.timing.member_lifetime_ms {
+        let long = window.length_ms() > self.law.charter.timing.member_lifetime_ms;
+        if long && !loosened(Bug::WindowLong) {
             return bad("it is longer than the charter's member lifetime");
         }
         Ok(())
@@ -330,6 +346,7 @@ impl Scene<'_> {
     fn judge_spending(&self, terms: &TicketTerms, slot: &Key, admit: &Admit) -> Result<(), Fault> {
         self.judge_uses(terms, slot)?;
         match admit.roles.iter().find(|role| !terms.roles.contains(role)) {
+            Some(_) if loosened(Bug::RolesBeyondTicket) => Ok(()),
             Some(role) => Err(Fault::RoleBeyondTicket { role: role.clone() }),
             None => Ok(()),
         }
@@ -337,13 +354,13 @@ impl Scene<'_> {
 
     fn judge_uses(&self, terms: &TicketTerms, slot: &Key) -> Result<(), Fault> {
         terms.check_shape()?;
-        if terms.domain != self.law.domain {
+        if terms.domain != self.law.domain && !loosened(Bug::TicketOfAnotherDomain) {
             return Err(Fault::OtherDomain { theirs: terms.domain, ours: self.law.domain });
         }
-        if self.time > terms.expires {
+        if self.time > terms.expires && !loosened(Bug::TicketExpired) {
             return Err(Fault::TicketExpired);
         }
-        if self.uses_spent(slot) >= terms.uses {
+        if self.uses_spent(slot) >= terms.uses && !loosened(Bug::TicketSpentTwice) {
             return Err(Fault::TicketSpent { uses: terms.uses });
         }
         Ok(())
@@ -387,13 +404,14 @@ impl Scene<'_> {
     fn judge_suspend(&self, suspend: &Suspend) -> Result<(), Fault> {
         let standing = self.standing_of(&suspend.subject)?;
         let (subject, theirs, expected) = (suspend.subject, suspend.number, standing.suspensions + 1);
-        if theirs != expected {
+        if theirs != expected && !loosened(Bug::SuspensionReplayed) {
             return Err(Fault::WrongNumber { subject, theirs, expected });
         }
-        if suspend.until <= self.time {
+        if suspend.until <= self.time && !loosened(Bug::SuspensionOver) {
             return Err(Fault::BadSuspension { why: "it ends before the block" });
         }
-        if standing.suspended(self.time).is_some_and(|longer| suspend.until < longer.until) {
+        let shorter = standing.suspended(self.time).is_some_and(|longer| suspend.until < longer.until);
+        if shorter && !loosened(Bug::SuspensionShortened) {
             return Err(Fault::BadSuspension { why: "it ends before the one that is in force: release it" });
         }
         self.check_leaves_enough(&subject)
@@ -403,13 +421,13 @@ impl Scene<'_> {
     fn judge_release(&self, release: &Release) -> Result<(), Fault> {
         let standing = self.standing_of(&release.subject)?;
         let (subject, theirs, expected) = (release.subject, release.number, standing.suspensions);
-        if theirs != expected {
+        if theirs != expected && !(theirs < expected && loosened(Bug::ReleaseReplayed)) {
             return Err(Fault::WrongNumber { subject, theirs, expected });
         }
-        if standing.suspended(self.time).is_none() {
+        if standing.suspended(self.time).is_none() && !loosened(Bug::ReleaseOfAnybody) {
             return Err(Fault::BadSuspension { why: "the subject is not suspended" });
         }
-        self.judge_basis(&release.basis)
+        if loosened(Bug::ReleaseUnbased) { Ok(()) } else { self.judge_basis(&release.basis) }
     }
 
     /// SPEC 4.11.
@@ -422,12 +440,13 @@ impl Scene<'_> {
             keys = keys.rotated(rotation)?;
             let (slot, before) = (&facts.key_slots[at], &facts.key_slots[..at]);
             let owner = self.maps.keys.get(slot).copied();
-            if let Some(owner) = owner.or_else(|| before.contains(slot).then_some(subject)) {
+            let owner = owner.or_else(|| before.contains(slot).then_some(subject));
+            if let Some(owner) = owner.filter(|_| !loosened(Bug::RotatedToTakenKeys)) {
                 return Err(Fault::KeyTaken { key: rotation.key, owner });
             }
         }
         let entries = self.rotated_today(standing);
-        if entries >= limits::ROTATE_ENTRIES_PER_DAY {
+        if entries >= limits::ROTATE_ENTRIES_PER_DAY && !loosened(Bug::RotatedOften) {
             return Err(Fault::RotatedTooOften { subject, entries });
         }
         Ok(())
@@ -450,7 +469,7 @@ impl Scene<'_> {
             }
             standing.rotated = Some(rotated);
         });
-        for slot in key_slots {
+        for slot in key_slots.iter().filter(|_| !loosened(Bug::RotatedKeysForgotten)) {
             self.maps.keys.insert(*slot, *subject);
         }
     }
@@ -471,6 +490,9 @@ impl Scene<'_> {
                 let stood = self.maps.standing.get(&subject.0);
                 let key = stood.expect("a revocation is applied to whoever was judged to stand").keys.current;
                 self.maps.standing.remove(&subject.0);
+                if loosened(Bug::GoneForgotten) {
+                    return;
+                }
                 self.maps.gone.insert(subject.0, Gone { height: self.height, reason: *reason, key });
             }
             Kind::Suspend(Suspend { subject, number, until, reason }) => {
@@ -480,7 +502,10 @@ impl Scene<'_> {
                 });
             }
             Kind::Release(Release { subject, .. }) => {
-                self.change(subject, |standing| standing.suspension = None);
+                self.change(subject, |standing| {
+                    standing.suspension = None;
+                    standing.suspensions -= u64::from(loosened(Bug::ReleaseFreesNumber));
+                });
             }
             Kind::Amend(amend) => self.apply_amend(amend),
             Kind::Rotate(rotate) => self.apply_rotate(rotate, facts),
@@ -520,7 +545,9 @@ impl Scene<'_> {
                 (standing.suspensions, standing.suspension, standing.rotated, standing.holds)
             });
         let standing = Standing {
-            keys: before.map_or_else(|| Keys::of(&admit.subject), |standing| standing.keys),
+            keys: before
+                .filter(|_| !loosened(Bug::RenewalTakesKeys))
+                .map_or_else(|| Keys::of(&admit.subject), |standing| standing.keys),
             roles: admit.roles.clone(),
             window: admit.window,
             number: admit.number,

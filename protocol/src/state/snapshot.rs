@@ -17,6 +17,7 @@ use crate::encoding::{decode, encode};
 use crate::fault::Fault;
 use crate::identity::{Sheet, Stateless};
 use crate::limits;
+use crate::planted::{Bug, loosened};
 
 /// A part of a snapshot: items of the state's maps, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -138,7 +139,8 @@ impl State {
             return Err(Fault::WrongSnapshot);
         }
         let roots = maps.roots();
-        if roots.state_root() != last.state_root || roots.of(MapName::Spine) != last.spine_root {
+        let whole = roots.state_root() == last.state_root && roots.of(MapName::Spine) == last.spine_root;
+        if !whole && !loosened(Bug::AnySnapshot) {
             return Err(Fault::WrongSnapshot);
         }
         let law = match maps.spine.get(&charter_slot()) {

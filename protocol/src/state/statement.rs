@@ -13,6 +13,7 @@ use crate::identity::{
     Algorithm, Inception, KeySequence, NodeId, PublicKey, Rotation, SecretKey, Sheet, Signature, Stateless,
 };
 use crate::limits;
+use crate::planted::{Bug, loosened};
 use crate::time::Timestamp;
 
 encoding::byte_string!(
@@ -425,6 +426,11 @@ pub(super) fn check_role_order(roles: &[RoleName]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// SPEC 4.3.
+pub(super) fn in_order(endorsements: &[Endorsement]) -> bool {
+    endorsements.is_sorted_by(|a, b| a.node < b.node || a.node == b.node && loosened(Bug::SignaturesCounted))
+}
+
 /// Refuses endorsements that are not in strict order of identity, or too many, and notes their signatures.
 pub(crate) fn inspect_endorsements(
     endorsements: &[Endorsement],
@@ -435,7 +441,7 @@ pub(crate) fn inspect_endorsements(
         let count = endorsements.len();
         return Err(Fault::TooMany { what: "endorsements", count, max: limits::ENDORSERS_MAX });
     }
-    if !endorsements.is_sorted_by(|a, b| a.node < b.node) {
+    if !in_order(endorsements) {
         return Err(Fault::NotInOrder { what: "endorsements", rule: "4.3" });
     }
     for endorsement in endorsements {

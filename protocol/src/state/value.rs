@@ -12,6 +12,7 @@ use super::statement::{Endorsement, Entry, Statement, Subject, TicketTerms};
 use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey, Verified};
+use crate::planted::{Bug, loosened};
 use crate::time::Timestamp;
 
 /// The state of a domain after its newest block with entries. Heartbeats change nothing in it.
@@ -228,10 +229,14 @@ impl State {
         match self.standing(node) {
             None if self.is_gone(node) => Effective::Gone,
             None => Effective::Unknown,
-            Some(standing) if standing.suspended(now).is_some() => Effective::Suspended,
-            Some(_) if self.has_seat(node) => Effective::Yes,
+            Some(standing) if standing.suspended(now).is_some() && !loosened(Bug::SuspendedEffective) => {
+                Effective::Suspended
+            }
+            Some(_) if self.has_seat(node) && !loosened(Bug::SeatsLapse) => Effective::Yes,
             Some(standing) if now < standing.window.from => Effective::NotYet,
-            Some(standing) if standing.window.contains(now) => Effective::Yes,
+            Some(standing) if standing.window.contains(now) || loosened(Bug::LapsedEffective) => {
+                Effective::Yes
+            }
             Some(_) => Effective::Lapsed,
         }
     }

@@ -21,16 +21,21 @@ pub(super) fn terms_id(domain: DomainId, amend: &Amend) -> Bytes32 {
 
 /// What needs no state.
 pub(super) fn check_signatures(domain: DomainId, amend: &Amend) -> Result<(), No> {
-    let nodes: Vec<Bytes32> = amend.consents.iter().map(|consent| consent.node.0).collect();
+    check_terms_of(domain.0, &amend.charter, &amend.consents)
+}
+
+/// SPEC 3.8: terms, and the consents to them.
+pub(super) fn check_terms_of(domain: Bytes32, charter: &Charter, consents: &[Consent]) -> Result<(), No> {
+    let nodes: Vec<Bytes32> = consents.iter().map(|consent| consent.node.0).collect();
     unless(is_strictly_sorted(&nodes), "4.12 consents out of order")?;
-    let bound = amend.charter.endorsers.iter().any(|seat| seat.voting_key.0 != ZERO);
+    let bound = charter.endorsers.iter().any(|seat| seat.voting_key.0 != ZERO);
     unless(!bound, "3.8 terms with a voting key")?;
-    for Seat { inception, .. } in &amend.charter.endorsers {
+    for Seat { inception, .. } in &charter.endorsers {
         let proven = holds(&inception.key, &possession(inception), &inception.possession);
         unless(proven, "3.8 a possession in the terms")?;
     }
-    let terms = terms_id(domain, amend);
-    for said in &amend.consents {
+    let terms = digest_of("terms", &(DomainId(domain), charter));
+    for said in consents {
         let signed = consent(terms, said);
         unless(may_be_introduced(&said.voting_key), "1.6 voting key of a consent")?;
         unless(holds(&said.key, &signed, &said.signature), "3.8 signature of a consent")?;
@@ -39,16 +44,16 @@ pub(super) fn check_signatures(domain: DomainId, amend: &Amend) -> Result<(), No
     Ok(())
 }
 
-fn seat_of<'a>(charter: &'a Charter, node: &Bytes32) -> Option<&'a Seat> {
+pub(super) fn seat_of<'a>(charter: &'a Charter, node: &Bytes32) -> Option<&'a Seat> {
     charter.endorsers.iter().find(|seat| node_id(&seat.inception) == *node)
 }
 
 /// These terms with the voting keys that consents bind, and those that the silent keep. Whoever has neither keeps the zeros.
-fn charter_of(facts: &Facts, amend: &Amend) -> Charter {
-    let mut charter = amend.charter.clone();
+fn charter_of(facts: &Facts, terms: &Charter, consents: &[Consent]) -> Charter {
+    let mut charter = terms.clone();
     for seat in &mut charter.endorsers {
         let node = node_id(&seat.inception);
-        let fresh = amend.consents.iter().find(|consent| consent.node.0 == node);
+        let fresh = consents.iter().find(|consent| consent.node.0 == node);
         let kept = seat_of(facts.charter(), &node);
         if let Some(key) = fresh.map(|it| it.voting_key).or(kept.map(|it| it.voting_key)) {
             seat.voting_key = key;
@@ -63,19 +68,31 @@ pub(super) fn check(facts: &Facts, height: u64, time: Timestamp, amend: &Amend) 
     unless(u128::from(terms.epoch) == u128::from(now.epoch) + 1, "4.12 epoch")?;
     let previous = terms.previous.map(|id| id.0);
     unless(previous == Some(digest_of("charter", now)), "4.12 previous charter")?;
-    unless(now.written < terms.written && terms.written <= time, "4.12 written")?;
-    let age = time.0 - terms.written.0;
-    unless(age <= now.timing.proposal_lifetime_ms, "4.12 written too long ago")?;
-    unless(terms.last_day > time, "4.12 last day")?;
     for seat in &terms.endorsers {
         check_seat(facts, time, amend, &node_id(&seat.inception))?;
     }
     let mut fresh = BTreeSet::new();
     for consent in &amend.consents {
-        check_consent(facts, height, time, terms, consent)?;
+        check_consent(facts, terms, consent)?;
+        check_basis(facts, height, time, &consent.basis)?;
         unless(fresh.insert(consent.voting_key), "4.12 a voting key in two consents")?;
     }
-    check_charter(&charter_of(facts, amend))?;
+    check_law(facts, time, terms, &amend.consents)
+}
+
+/// What SPEC 4.12 asks of every charter that follows another.
+pub(super) fn check_law(
+    facts: &Facts,
+    time: Timestamp,
+    terms: &Charter,
+    consents: &[Consent],
+) -> Result<(), No> {
+    let now = facts.charter();
+    unless(now.written < terms.written && terms.written <= time, "4.12 written")?;
+    let age = time.0 - terms.written.0;
+    unless(age <= now.timing.proposal_lifetime_ms, "4.12 written too long ago")?;
+    unless(terms.last_day > time, "4.12 last day")?;
+    check_charter(&charter_of(facts, terms, consents))?;
     let free = |key: &PublicKey| !facts.keys.contains_key(&key_place(key));
     unless(terms.recovery.keys.iter().all(free), "4.12 a recovery key is somebody's")?;
     let able = terms.endorsers.iter().map(|seat| node_id(&seat.inception));
@@ -93,25 +110,22 @@ fn check_seat(facts: &Facts, time: Timestamp, amend: &Amend, node: &Bytes32) -> 
     unless(open && !standing.is_suspended(time), "4.12 a seat for who is not effective")
 }
 
-fn check_consent(
-    facts: &Facts,
-    height: u64,
-    time: Timestamp,
-    terms: &Charter,
-    consent: &Consent,
-) -> Result<(), No> {
+pub(super) fn check_consent(facts: &Facts, terms: &Charter, consent: &Consent) -> Result<(), No> {
     unless(seat_of(terms, &consent.node.0).is_some(), "4.12 consent without a seat")?;
     let standing = facts.standing.get(&consent.node.0).ok_or("4.12 consent of who does not stand")?;
     let current = standing.keys.current == consent.key && standing.keys.sequence == consent.sequence;
     unless(current, "4.12 consent not by the current key")?;
-    check_basis(facts, height, time, &consent.basis)?;
     unless(!facts.keys.contains_key(&key_place(&consent.voting_key)), "2.3 the voting key is somebody's")
 }
 
 /// SPEC 4.12: what it changes, taken to be valid.
 pub(super) fn apply(facts: &mut Facts, time: Timestamp, amend: &Amend) {
-    let (before, after) = (facts.charter().clone(), charter_of(facts, amend));
-    for consent in &amend.consents {
+    put_in_force(facts, time, &amend.charter, &amend.consents);
+}
+
+pub(super) fn put_in_force(facts: &mut Facts, time: Timestamp, terms: &Charter, consents: &[Consent]) {
+    let (before, after) = (facts.charter().clone(), charter_of(facts, terms, consents));
+    for consent in consents {
         facts.keys.insert(key_place(&consent.voting_key), Hash(consent.node.0));
     }
     for (node, standing) in &mut facts.standing {

@@ -68,10 +68,14 @@ fn check_timing(charter: &Charter) -> Result<(), No> {
         + u128::from(t.skew_ms)
         + (u128::from(charter.faults) + 1) * u128::from(t.timeout_cap_ms);
     unless(u128::from(t.freshness_ms) > least, "3.3 freshness")?;
+    for bound in charter.roles.iter().filter_map(|role| role.freshness_ms) {
+        unless(u128::from(bound) > least && bound <= t.freshness_ms, "3.3 freshness of a role")?;
+    }
     unless(t.silence_ms > t.freshness_ms, "3.3 silence")?;
     let lifetimes = [t.member_lifetime_ms, t.basis_ms, t.ticket_lifetime_ms, t.proposal_lifetime_ms];
     unless(lifetimes.iter().all(|lifetime| *lifetime > 0), "3.3 a lifetime of nothing")?;
     unless(t.member_lifetime_ms <= limits::MEMBER_LIFETIME_MAX_MS, "3.3 member lifetime")?;
+    unless(t.hold_ms <= limits::HOLD_MAX_MS, "3.10 holds")?;
     let bounds = [
         t.heartbeat_ms,
         t.freshness_ms,

@@ -11,8 +11,8 @@ use frith_protocol::state::{Admit, Block, Charter, Entry, Grounds, Kind, Reason,
 use frith_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::amend;
 use super::hashes::{Bytes32, digest, digest_of, map_root, node_id};
+use super::{amend, hold, recover};
 
 /// SPEC 7.1, in its words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,6 +73,8 @@ pub enum How {
     Ticket(Hash),
     /// By its endorsers' yes.
     Approval,
+    /// Because it stood.
+    Renewal,
 }
 
 /// Height and reason.
@@ -230,7 +232,8 @@ impl Facts {
                     standing.suspension = None;
                 }
             }
-            Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+            Kind::Recover(it) => recover::apply(self, height, time, it),
+            Kind::Hold(it) => hold::apply(self, height, it),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
@@ -245,7 +248,7 @@ impl Facts {
         }
     }
 
-    fn standing_mut(&mut self, node: &Bytes32) -> Option<&mut Standing> {
+    pub(super) fn standing_mut(&mut self, node: &Bytes32) -> Option<&mut Standing> {
         self.standing.get_mut(node).map(Arc::make_mut)
     }
 
@@ -257,7 +260,7 @@ impl Facts {
                 How::Ticket(Hash(digest_of("ticket", terms)))
             }
             Grounds::Approval => How::Approval,
-            Grounds::Renewal => unreachable!("no history draws it yet"),
+            Grounds::Renewal => How::Renewal,
         };
         let keys = match self.standing.get(&node) {
             Some(standing) => standing.keys.clone(),
@@ -265,7 +268,7 @@ impl Facts {
         };
         self.keys.insert(key_place(&keys.current), Hash(node));
         let before = self.standing.get(&node);
-        let rotated = before.and_then(|it| it.rotated);
+        let (rotated, holds) = (before.and_then(|it| it.rotated), before.and_then(|it| it.holds));
         let (suspensions, suspension) = before.map_or((0, None), |it| (it.suspensions, it.suspension));
         let standing = Standing {
             keys,
@@ -277,7 +280,7 @@ impl Facts {
             suspensions,
             suspension,
             rotated,
-            holds: None,
+            holds,
             limited: admit.window.until.0 - admit.window.from.0 < self.charter().timing.member_lifetime_ms,
         };
         self.standing.insert(node, Arc::new(standing));

@@ -12,6 +12,8 @@ mod amend;
 mod charters;
 mod facts;
 pub mod hashes;
+mod hold;
+mod recover;
 mod rules;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use frith_protocol::time::Timestamp;
 pub use charters::check_charter;
 pub use facts::{Facts, Gone, How, Keys, SpineItem, Standing, key_place, ticket_place};
 use hashes::{Bytes32, ZERO, digest_of, log_root, merkle_root};
+pub use hold::hold_digest;
 
 /// Why not, in a word: the same word for the same rule, so that tests can count what they have met.
 pub type No = &'static str;
@@ -130,7 +133,7 @@ impl Model {
         if facts.has_expired_tickets(time) {
             Arc::make_mut(&mut facts).forget_tickets(time);
         }
-        rules::judge(self, &facts, self.head.height + 1, time, entry)
+        rules::judge(self, &facts, None, self.head.height + 1, time, entry)
     }
 
     /// A header on the head with every root right, whether or not the entries are valid.
@@ -156,7 +159,7 @@ impl Model {
     }
 
     /// The state after these entries, each judged in the state just before it (SPEC 6.8).
-    fn after(&self, height: u64, time: Timestamp, entries: &[Entry]) -> Result<Facts, No> {
+    fn after(&self, base: BlockId, height: u64, time: Timestamp, entries: &[Entry]) -> Result<Facts, No> {
         let mut facts = Facts::clone(&self.facts);
         if entries.is_empty() {
             return Ok(facts);
@@ -164,7 +167,7 @@ impl Model {
         facts.forget_tickets(time);
         for entry in entries {
             rules::check_signatures(entry)?;
-            rules::judge(self, &facts, height, time, entry)?;
+            rules::judge(self, &facts, Some(base), height, time, entry)?;
             facts.apply(height, time, entry);
         }
         Ok(facts)
@@ -214,7 +217,7 @@ impl Model {
         if header.log_root.0 != self.log_root {
             return Err("6.4 log root");
         }
-        let (state, spine) = self.after(header.height, header.time, entries)?.roots();
+        let (state, spine) = self.after(header.parent, header.height, header.time, entries)?.roots();
         if header.state_root.0 != state {
             return Err("6.5 state root");
         }
@@ -244,11 +247,23 @@ fn check_body(entries: &[Entry]) -> Result<(), No> {
     }
     let denials = entries.iter().take_while(|entry| is_denial(entry)).count();
     let rotations = entries[denials..].iter().take_while(|entry| is_rotation(entry)).count();
-    if entries[denials + rotations..].iter().any(|entry| is_denial(entry) || is_rotation(entry)) {
+    let rest = &entries[denials + rotations..];
+    let grants = rest.iter().take_while(|entry| !is_record(entry)).count();
+    let records = rest[grants..].iter().take_while(|entry| is_record(entry)).count();
+    if rest.iter().any(|entry| is_denial(entry) || is_rotation(entry))
+        || !rest[grants + records..].iter().all(is_amend)
+        || records > 0 && rest[..grants].iter().any(is_amend)
+    {
         return Err("6.7 out of order");
+    }
+    if records > limits::BLOCK_HOLDS_MAX {
+        return Err("6.7 too many records");
     }
     if rotations > limits::BLOCK_ROTATES_MAX {
         return Err("6.7 too many rotations");
+    }
+    if entries.len() > 1 && entries.iter().any(|entry| matches!(entry.statement.kind, Kind::Recover(_))) {
+        return Err("6.7 a recovery that is not alone");
     }
     let (amends, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| is_amend(entry));
     if amends.len() > 1 {
@@ -280,10 +295,18 @@ fn is_amend(entry: &Entry) -> bool {
 
 fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
-        Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => false,
+        Kind::Admit(_)
+        | Kind::Release(_)
+        | Kind::Amend(_)
+        | Kind::Rotate(_)
+        | Kind::Hold(_)
+        | Kind::Recover(_) => false,
         Kind::Revoke(_) | Kind::Suspend(_) => true,
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
     }
+}
+
+fn is_record(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Hold(_))
 }
 
 fn is_rotation(entry: &Entry) -> bool {

@@ -2,16 +2,18 @@
 
 use frith_protocol::limits;
 use frith_protocol::state::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend, TicketTerms,
+    Admit, Basis, BlockId, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Suspend,
+    TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
 use super::amend;
-use super::facts::{Facts, day, key_place, rotations_on, ticket_place};
+use super::facts::{Facts, Standing, day, key_place, rotations_on, ticket_place};
 use super::hashes::{
     Bytes32, commitment, digest_of, endorsement, holds, may_be_introduced, node_id, possession, rotation,
 };
 use super::{Model, No};
+use super::{hold, recover};
 
 pub(super) fn unless(holds: bool, no: No) -> Result<(), No> {
     if holds { Ok(()) } else { Err(no) }
@@ -32,7 +34,8 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
     }
     match &entry.statement.kind {
         Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Recover(it) => recover::check_signatures(entry.statement.domain.0, it),
+        Kind::Hold(it) => hold::check_signature(it),
         Kind::Rotate(rotate) => {
             let count = rotate.rotations.len();
             unless((1..=limits::ROTATIONS_PER_ENTRY_MAX).contains(&count), "4.11 how many rotations")?;
@@ -52,8 +55,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
                 "2.1 possession does not hold",
             )?;
             match &admit.grounds {
-                Grounds::Approval => Ok(()),
-                Grounds::Renewal => unreachable!("no history draws it yet"),
+                Grounds::Approval | Grounds::Renewal => Ok(()),
                 Grounds::Ticket(terms) => {
                     unless(may_be_introduced(&terms.key), "1.6 ticket key")?;
                     unless(is_strictly_sorted(&terms.roles), "4.6 roles of the ticket out of order")?;
@@ -68,11 +70,13 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
 pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
     match &statement.kind {
         Kind::Amend(it) => amend::terms_id(statement.domain, it),
-        Kind::Recover(_) => unreachable!("no history draws it yet"),
-        Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => {
-            digest_of("statement", statement)
-        }
-        Kind::Hold(_) => unreachable!("no history draws it yet"),
+        Kind::Admit(_)
+        | Kind::Revoke(_)
+        | Kind::Suspend(_)
+        | Kind::Release(_)
+        | Kind::Rotate(_)
+        | Kind::Hold(_)
+        | Kind::Recover(_) => digest_of("statement", statement),
     }
 }
 
@@ -80,6 +84,7 @@ pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
 pub(super) fn judge(
     model: &Model,
     facts: &Facts,
+    base: Option<BlockId>,
     height: u64,
     time: Timestamp,
     entry: &Entry,
@@ -122,7 +127,14 @@ pub(super) fn judge(
             unless(entry.endorsements.len() >= need, "4.12 too few endorsements")?;
             check_endorsers(facts, time, &entry.endorsements)
         }
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Recover(it) => {
+            unless(entry.endorsements.is_empty(), "4.15 endorsed")?;
+            recover::check(facts, base, height, time, it)
+        }
+        Kind::Hold(it) => {
+            hold::check(model.domain(), facts, height, time, it)?;
+            unless(entry.endorsements.is_empty(), "4.14 endorsed")
+        }
         Kind::Rotate(rotate) => {
             check_rotate(facts, time, rotate)?;
             unless(entry.endorsements.is_empty(), "4.11 endorsed")
@@ -177,13 +189,35 @@ fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit
     unless(standing.is_some() || facts.standing.len() < limits::MEMBERS_MAX, "4.5 the domain is full")?;
     match grounds {
         Grounds::Approval => unless(charter.admission.approval, "4.5 no approval here"),
-        Grounds::Renewal => unreachable!("no history draws it yet"),
+        Grounds::Renewal => check_renewal(facts, time, roles, window, &node),
         Grounds::Ticket(terms) => {
             unless(charter.admission.tickets, "4.5 no tickets here")?;
             check_ticket(model, facts, time, roles, terms)?;
             unless(standing.is_none(), "4.6 a ticket for who stands")
         }
     }
+}
+
+/// SPEC 4.5, with grounds `Renewal`.
+fn check_renewal(
+    facts: &Facts,
+    time: Timestamp,
+    roles: &[String],
+    window: &Window,
+    node: &Bytes32,
+) -> Result<(), No> {
+    let (charter, standing) = (facts.charter(), facts.standing.get(node));
+    let Standing { window: before, roles: held, .. } =
+        &**standing.ok_or("4.5 a renewal of who does not stand")?;
+    let seated = charter.endorsers.iter().any(|seat| node_id(&seat.inception) == *node);
+    unless(!seated, "4.5 a renewal of a seat")?;
+    let silent = u128::from(before.until.0) + u128::from(charter.timing.silence_ms);
+    unless(u128::from(time.0) < silent, "4.5 a renewal too late")?;
+    unless(roles.iter().all(|role| held.contains(role)), "4.5 a role that it does not stand with")?;
+    let middle = before.from.0 + (before.until.0 - before.from.0) / 2;
+    unless(window.from.0 >= middle, "4.5 a renewal too early")?;
+    let lifetime = window.until.0 - window.from.0;
+    unless(lifetime == charter.timing.member_lifetime_ms, "4.5 a renewal for another time")
 }
 
 /// SPEC 4.6.
