@@ -130,10 +130,14 @@ pub const ANSWER_BYTES_PER_MS: u64 = 8 * 1024;
 pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Recent final blocks, heartbeats included, that a node knows by height: what the basis of a grant may name.
 pub const RECENT_BLOCKS_MAX: usize = 1024;
-/// Blocks with entries between two states that snapshots are served from.
+/// Blocks with entries between two states that snapshots are served from, at most.
 pub const CHECKPOINT_BLOCKS: usize = 64;
 /// States that a node could go back to, if the log were recovered from there.
 pub const STATES_KEPT: usize = 8;
+/// Entries between two such states, at most, in a small domain: whoever takes a snapshot executes those since.
+pub const CHECKPOINT_ENTRIES: usize = 512;
+/// How many stand for each entry between two such states, in a larger one: making a snapshot costs as much as many stand.
+pub const CHECKPOINT_MEMBERS_PER_ENTRY: usize = 4;
 /// Heights for which an endorser's journal goes back behind its head, since the table of final blocks may lose its tail.
 pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
 /// Links from charter to charter in one answer.

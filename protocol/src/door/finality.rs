@@ -59,7 +59,9 @@ impl Core {
                 if taken.complete {
                     // A snapshot that was on its way is of no use any more.
                     self.fetch = None;
-                } else {
+                }
+                // An answer that is as long as answers may be is rarely all that there is.
+                if !taken.complete || !by_gossip && self.is_a_full_answer(proven) {
                     self.ask_what_follows(from, effects);
                 }
                 Ok(())
@@ -119,6 +121,12 @@ impl Core {
                 Ok(())
             }
         }
+    }
+
+    /// Whether there may have been no room for another block.
+    fn is_a_full_answer(&self, chain: &FinalChain) -> bool {
+        let bytes: usize = chain.blocks.iter().map(|block| self.workshop.block_bytes(block)).sum();
+        bytes > limits::FOLLOW_ANSWER_BYTES_MAX - limits::BLOCK_BYTES_MAX
     }
 
     /// Where a certified chain revokes us, in a block that we cannot execute because earlier ones are missing here. Nobody sends those to
