@@ -138,6 +138,10 @@ pub const STATES_KEPT: usize = 8;
 pub const CHECKPOINT_ENTRIES: usize = 512;
 /// How many stand for each entry between two such states, in a larger one: making a snapshot costs as much as many stand.
 pub const CHECKPOINT_MEMBERS_PER_ENTRY: usize = 4;
+/// States that a node keeps on its disk to begin from: the newest, and the one before, should the newest be damaged.
+pub const BASES_KEPT: usize = 2;
+/// Bytes of blocks after such a state before another is written; as many as the state has, if that is more.
+pub const BASE_AFTER_BYTES_MIN: usize = 1024 * 1024;
 /// Heights for which an endorser's journal goes back behind its head, since the table of final blocks may lose its tail.
 pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
 /// Links from charter to charter in one answer.

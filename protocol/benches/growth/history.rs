@@ -8,7 +8,7 @@ use frith_protocol::door::{Envelope, Message};
 use frith_protocol::encoding::encoded_len;
 use frith_protocol::identity::Verified;
 use frith_protocol::limits;
-use frith_protocol::state::{Block, Entry, FinalChain};
+use frith_protocol::state::{Block, Entry, FinalChain, Role};
 
 use super::domain::{Domain, Person, verified};
 
@@ -30,8 +30,29 @@ pub(crate) struct History {
 impl History {
     /// Admits and revokes until there are `entries`, and about `living` of those admitted are left.
     pub(crate) fn of(entries: usize, living: usize, sizes: &[usize]) -> History {
+        History::in_domain(Domain::new(4), entries, living, sizes)
+    }
+
+    /// The same with admissions of more than a kilobyte each: few entries come to a long log.
+    pub(crate) fn bulky(entries: usize, living: usize) -> History {
+        let names: Vec<String> = (0..16).map(|i| format!("{i:064}")).collect();
+        let roles = names.iter().map(|name| Role {
+            name: name.clone(),
+            capabilities: Vec::new(),
+            freshness_ms: None,
+        });
+        let domain = Domain::with(4, |charter| {
+            charter.roles = roles.collect();
+            for seat in &mut charter.endorsers {
+                seat.roles.clear();
+            }
+        });
+        History::in_domain(domain, entries, living, &[])
+    }
+
+    fn in_domain(domain: Domain, entries: usize, living: usize, sizes: &[usize]) -> History {
         let mut history = History {
-            domain: Domain::new(4),
+            domain,
             entries: 0,
             at: Vec::new(),
             chains: Vec::new(),
@@ -72,7 +93,7 @@ impl History {
         for _ in 0..come {
             let person = Person::new(self.next);
             self.next += 1;
-            entries.push(self.domain.admission(self.domain.admit(&person)));
+            entries.push(self.admission(&person));
             self.living.push_back(person);
         }
         self.entries += entries.len();
@@ -84,6 +105,13 @@ impl History {
         self.domain.state = state;
         self.domain.head = block.header.clone();
         block.into_inner()
+    }
+
+    /// With every role that there is.
+    fn admission(&self, person: &Person) -> Entry {
+        let mut admit = self.domain.admit(person);
+        admit.roles = self.domain.state.charter().roles.iter().map(|role| role.name.clone()).collect();
+        self.domain.admission(admit)
     }
 
     /// Certifies the newest of `blocks`, and puts them down as they are sent.

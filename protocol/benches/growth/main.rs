@@ -7,7 +7,9 @@
 #[path = "../../tests/state/domain.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 mod domain;
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
 mod history;
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
 mod nodes;
 mod plot;
 mod weight;

@@ -15,11 +15,25 @@ use frith_protocol::time::Timestamp;
 use super::domain::{Person, check};
 use super::history::History;
 
+/// Records by table and key.
+pub(crate) type Disk = BTreeMap<(Table, Vec<u8>), Arc<[u8]>>;
+
+/// Carries a write out.
+pub(crate) fn put(disk: &mut Disk, record: &Record) {
+    match &record.value {
+        Some(value) => disk.insert((record.table, record.key.clone()), Arc::clone(value)),
+        None => disk.remove(&(record.table, record.key.clone())),
+    };
+}
+
 /// A core and its disk.
 pub(crate) struct Node {
     pub(crate) key: PublicKey,
     pub(crate) core: Core,
-    pub(crate) disk: BTreeMap<(Table, Vec<u8>), Arc<[u8]>>,
+    pub(crate) disk: Disk,
+    /// What was written since it was opened, in order.
+    pub(crate) writes: Vec<Record>,
+    person: Person,
     now: Timestamp,
 }
 
@@ -49,7 +63,7 @@ impl Node {
             .filter_map(|record| Some(((record.table, record.key.clone()), record.value.clone()?)))
             .collect();
         let core = Core::open(config(person), records, now).expect("the records are sound");
-        Node { key: person.public(), core, disk, now }
+        Node { key: person.public(), core, disk, writes: Vec::new(), person: person.clone(), now }
     }
 
     /// A member that has the charter and no block.
@@ -75,10 +89,8 @@ impl Node {
         }
         let unsettled = effects.take();
         for record in unsettled.records() {
-            match &record.value {
-                Some(value) => self.disk.insert((record.table, record.key.clone()), Arc::clone(value)),
-                None => self.disk.remove(&(record.table, record.key.clone())),
-            };
+            put(&mut self.disk, record);
+            self.writes.push(record.clone());
         }
         unsettled.settled()
     }
@@ -88,6 +100,15 @@ impl Node {
         let (_, message) = open_envelope(wire, limits::MESSAGE_BYTES_MAX).expect("it was encoded by us");
         let message = verify(message, &check()).expect("it was signed by us");
         self.input(Input::Received { from, message: Arc::new(message) })
+    }
+
+    /// The same node, opened with what is on this disk.
+    pub(crate) fn reopened(&self, disk: &Disk) -> Node {
+        let record = |((table, key), value): (&(Table, Vec<u8>), &Arc<[u8]>)| {
+            let (key, value) = (key.clone(), Some(Arc::clone(value)));
+            Record { table: *table, key, value }
+        };
+        Node::open(&self.person, disk.iter().map(record).collect(), self.now)
     }
 
     /// Bytes in these tables.

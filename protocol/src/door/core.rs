@@ -12,6 +12,7 @@ use super::epochs::KeptJournal;
 use super::holding::Holds;
 use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
+use super::pruning::LogOnDisk;
 use super::rations::{Question, Rations};
 use super::record::{Record, Table};
 use super::recovering::Recovering;
@@ -134,9 +135,8 @@ pub struct Core {
 
     /// Snapshots that are kept to be served, by the block that they are under.
     pub(super) snapshots: VecDeque<(BlockId, Vec<Arc<SnapshotChunk>>)>,
-    /// The heights of the blocks in [`Table::Final`], and how many chunks are in [`Table::Base`]: a later snapshot replaces them.
-    pub(super) stored_heights: Vec<u64>,
-    pub(super) stored_chunks: u32,
+    /// What is in [`Table::Base`] and [`Table::Final`].
+    pub(super) on_disk: LogOnDisk,
 
     pub(super) connected: BTreeSet<PublicKey>,
     pub(super) rations: Rations,

@@ -366,11 +366,12 @@ impl Core {
     /// Writes down what is final now: blocks with entries, and a heartbeat if that is the head.
     fn persist_final(&mut self, blocks: &[Verified<Arc<Block>>], proven: &FinalChain, effects: &mut Effects) {
         let Some(chain) = &self.chain else { return };
+        let height = chain.head().height;
         for block in blocks {
             let Some(held) = chain.held(block.header.height) else { continue };
             let key = block.header.height.to_be_bytes().to_vec();
             let value = Some(self.workshop.final_record(&held.block, held.proof.as_ref()));
-            self.stored_heights.push(block.header.height);
+            self.on_disk.wrote(block.header.height, value.as_ref().map_or(0, |value| value.len()));
             effects.persist(Record { table: Table::Final, key, value });
         }
         if chain.head().is_heartbeat() {
@@ -379,8 +380,8 @@ impl Core {
             let value = Some(encode(&(chain.head(), &proof)).into());
             effects.persist(Record { table: Table::Final, key, value });
         }
+        self.prune(effects);
         // What agreement needs no more is the only copy on a disk that is sure to be there, until `Final` is.
-        let height = chain.head().height;
         while self.forgotten.front().is_some_and(|(at, _)| at + limits::JOURNAL_KEPT_HEIGHTS < height) {
             let Some((_, key)) = self.forgotten.pop_front() else { break };
             effects.persist(Record { table: Table::Journal, key, value: None });

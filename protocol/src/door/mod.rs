@@ -12,6 +12,7 @@
 //! | `recovering` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
+//! | `pruning` | what of the log is kept on the disk |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
@@ -30,6 +31,7 @@ mod input;
 mod message;
 mod open;
 mod peers;
+mod pruning;
 mod rations;
 mod record;
 mod recovering;

@@ -1,11 +1,13 @@
 //! SPEC 9, where it takes a long log: what a newcomer and a returner cost, and what is kept of history.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use frith_protocol::door::{Phase, Table};
 use frith_protocol::limits;
 
 use super::history::History;
-use super::nodes::{Node, replay, sync, talk};
+use super::nodes::{Disk, Node, put, replay, sync, talk};
 
 /// More than fits one answer, and several times as many entries as stand.
 static HISTORY: LazyLock<History> = LazyLock::new(|| History::of(4_000, 300, &[]));
@@ -37,4 +39,91 @@ fn rule_9_3_an_answer_that_is_full_is_followed_by_the_next_question_at_once() {
     let mut returner = Node::at_genesis(&HISTORY, &HISTORY.living[1]);
     talk(&HISTORY, &mut server, &mut returner);
     assert_eq!(returner.core.state(), server.core.state());
+}
+
+/// So many bytes that the oldest of it is removed, again and again.
+static LONG: LazyLock<History> = LazyLock::new(|| History::bulky(4_800, 100));
+
+/// Who has taken all of it, and what it wrote meanwhile.
+fn keeper() -> Node {
+    replay(&LONG, &LONG.domain.founders[0]).0
+}
+
+/// The heights of the states on a disk, and of the blocks.
+fn on_disk(disk: &Disk) -> (BTreeSet<u64>, Vec<u64>) {
+    let height = |key: &Vec<u8>| key.first_chunk().map(|height| u64::from_be_bytes(*height));
+    let of = |table: Table| {
+        disk.keys().filter(move |(at, _)| *at == table).filter_map(move |(_, key)| height(key))
+    };
+    (of(Table::Base).collect(), of(Table::Final).collect())
+}
+
+#[test]
+fn rule_9_20_a_node_keeps_two_states_and_the_blocks_since_the_older() {
+    let keeper = keeper();
+    let (states, blocks) = on_disk(&keeper.disk);
+    assert_eq!(states.len(), limits::BASES_KEPT, "{states:?}");
+    let oldest = *states.first().unwrap();
+    let last = LONG.domain.head.height;
+    assert!(blocks.iter().copied().eq(oldest + 1..=last), "{blocks:?} beside {states:?}");
+    let (state, kept) = (keeper.stored(&[Table::Base]) / 2, keeper.stored(&[Table::Final]));
+    let whole: usize = LONG.chains.iter().map(Vec::len).sum();
+    assert!(whole > 4 * limits::BASE_AFTER_BYTES_MIN, "{whole} bytes are too few to try anything");
+    assert!(kept < 3 * limits::BASE_AFTER_BYTES_MIN + 3 * state, "{kept} bytes of {whole} are kept");
+
+    let again = keeper.reopened(&keeper.disk);
+    assert_eq!(again.core.state(), keeper.core.state());
+    assert_eq!(again.core.head(), keeper.core.head());
+    let (before, after) = (keeper.core.chain().unwrap(), again.core.chain().unwrap());
+    assert_eq!(before.checkpoint().header, after.checkpoint().header);
+    assert!(after.since(oldest).is_some(), "whoever is behind by no more is served blocks");
+    assert!(after.since(oldest - 1).is_none());
+}
+
+#[test]
+fn rule_9_20_whatever_beginning_of_its_writes_a_crash_leaves_a_node_opens_no_further_back() {
+    let keeper = keeper();
+    let mut disk = Node::at_genesis(&LONG, &LONG.domain.founders[0]).disk;
+    let (mut highest, mut tried) = (0, 0);
+    for (nth, record) in keeper.writes.iter().enumerate() {
+        put(&mut disk, record);
+        // Each step of writing a state and of removing what was before; and every block that comes between.
+        let next_is_of_the_base = |at: usize| {
+            keeper.writes.get(at).is_some_and(|next| next.table == Table::Base || next.value.is_none())
+        };
+        if !next_is_of_the_base(nth) && !next_is_of_the_base(nth + 1) {
+            continue;
+        }
+        tried += 1;
+        let again = keeper.reopened(&disk);
+        let height = again.core.head().expect("it has a state").height;
+        assert!(height >= highest, "after write {nth} it is at {height}, and was at {highest}");
+        highest = height;
+    }
+    assert!(tried > 20, "{tried} crashes are too few to try anything");
+}
+
+#[test]
+fn rule_9_20_whoever_loses_one_of_the_two_states_comes_to_the_same_head_from_the_other() {
+    let keeper = keeper();
+    let (states, _) = on_disk(&keeper.disk);
+    let without = |lost: &[u64]| {
+        let is_lost = |(table, key): &(Table, Vec<u8>)| {
+            *table == Table::Base && lost.iter().any(|height| key.starts_with(&height.to_be_bytes()))
+        };
+        let mut disk = keeper.disk.clone();
+        disk.retain(|place, _| !is_lost(place));
+        keeper.reopened(&disk)
+    };
+    let states: Vec<u64> = states.into_iter().collect();
+    for lost in &states {
+        let again = without(&[*lost]);
+        assert_eq!(again.core.state(), keeper.core.state(), "without the one at {lost}");
+    }
+    // Without both it knows that it lacks a state, and never takes the first for the newest.
+    let mut again = without(&states);
+    assert_eq!((again.core.phase(), again.core.state().is_none()), (Phase::Syncing, true));
+    let mut server = replay(&LONG, &LONG.living[0]).0;
+    talk(&LONG, &mut server, &mut again);
+    assert_eq!(again.core.state(), server.core.state());
 }
