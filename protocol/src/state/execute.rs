@@ -203,7 +203,8 @@ impl State {
         let mut packing = Packing::default();
         let mut refused = Vec::new();
         let mut waiting: Vec<_> = waiting.collect();
-        waiting.sort_by_key(|entry| entry.statement.rank());
+        // Whoever leaves by itself waits for those who are put out: it costs nobody but the leaver, and takes nobody's yes.
+        waiting.sort_by_key(|entry| (entry.statement.rank(), entry.is_departure()));
         for entry in waiting {
             let bytes = encoded_len(&***entry);
             if !packing.has_place(entry, bytes) {

@@ -1,11 +1,14 @@
 //! SPEC 9, where it takes a long log: what a newcomer and a returner cost, and what is kept of history.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use frith_protocol::door::{Phase, Table};
+use frith_protocol::joining::{Offered, Waiting};
 use frith_protocol::limits;
+use frith_protocol::state::{Entry, Kind, Reason, Revoke};
 
+use super::domain::{Person, endorsed_by, verified};
 use super::history::History;
 use super::nodes::{Disk, Node, put, replay, sync, talk};
 
@@ -126,4 +129,47 @@ fn rule_9_20_whoever_loses_one_of_the_two_states_comes_to_the_same_head_from_the
     let mut server = replay(&LONG, &LONG.living[0]).0;
     talk(&LONG, &mut server, &mut again);
     assert_eq!(again.core.state(), server.core.state());
+}
+
+#[test]
+fn rule_9_22_a_removal_finds_room_in_a_full_queue_and_in_the_next_block_whatever_the_members_did() {
+    let domain = &HISTORY.domain;
+    let now = domain.now();
+    let mut waiting = Waiting::default();
+    let offer = |waiting: &mut Waiting, entry: Entry| {
+        waiting.offer(&verified(Arc::new(entry)), &domain.state, &domain.head, now)
+    };
+    // All but one of the members leave at once, and newcomers come until there is no room.
+    let depart = |person: &Person| {
+        let kind = Kind::Revoke(Revoke { subject: person.node, reason: Reason::Unspecified });
+        endorsed_by(domain.statement(kind), &[person])
+    };
+    let (thief, leavers) = (&HISTORY.living[0], HISTORY.living.iter().skip(1));
+    let mut left = 0;
+    for leaver in leavers {
+        assert_eq!(offer(&mut waiting, depart(leaver)), Ok(Offered::Waits { instead_of: None }));
+        left += 1;
+    }
+    assert!(left > limits::BLOCK_ENTRIES_MAX, "{left} are too few to fill a block");
+    let room = limits::WAITING_ENTRIES_MAX - limits::WAITING_DENIALS_RESERVED;
+    for number in left..room {
+        let newcomer = Person::new(9_000_000 + number as u32);
+        let entry = domain.admission(domain.admit(&newcomer));
+        assert_eq!(offer(&mut waiting, entry), Ok(Offered::Waits { instead_of: None }));
+    }
+    let last = domain.admission(domain.admit(&Person::new(8_000_000)));
+    assert!(offer(&mut waiting, last).is_err(), "there is no room for a grant");
+    assert!(offer(&mut waiting, depart(thief)).is_err(), "and none for another departure");
+
+    let removal = domain.revocation(thief.node);
+    let id = removal.statement.id();
+    assert_eq!(offer(&mut waiting, removal), Ok(Offered::Waits { instead_of: None }));
+    let (block, state, refused) = domain.state.build(&domain.head, now, waiting.iter());
+    assert_eq!(refused, []);
+    assert_eq!(block.entries.len(), limits::BLOCK_ENTRIES_MAX);
+    assert_eq!(block.entries[0].statement.id(), id, "it is the first of all");
+    assert!(state.is_gone(&thief.node));
+    // Its own departure keeps nobody's removal waiting.
+    let sly = domain.revocation(HISTORY.living[1].node);
+    assert!(matches!(offer(&mut waiting, sly), Ok(Offered::Waits { instead_of: Some(_) })));
 }
