@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use frith_protocol::door::{
-    Config, Core, Effects, Event, Input, Keys, Message, Outbox, Phase, Record, Table, founding_records,
-    open_envelope,
+    Config, Core, Effects, Event, Input, Keys, Lookup, Message, Outbox, Phase, Record, Table,
+    founding_records, open_envelope,
 };
 use frith_protocol::following::PlainWorkshop;
 use frith_protocol::identity::{PublicKey, verify};
@@ -34,6 +34,7 @@ pub(crate) struct Node {
     /// What was written since it was opened, in order.
     pub(crate) writes: Vec<Record>,
     person: Person,
+    archive: bool,
     now: Timestamp,
 }
 
@@ -46,7 +47,7 @@ pub(crate) fn config(person: &Person) -> Config {
         successor: None,
         voting: Vec::new(),
     };
-    Config { keys, seed: [1; 32], workshop: Arc::new(PlainWorkshop), journal_lost: None }
+    Config { keys, seed: [1; 32], workshop: Arc::new(PlainWorkshop), archive: false, journal_lost: None }
 }
 
 /// The charter alone, as everybody stores it who follows from genesis.
@@ -57,18 +58,24 @@ fn charter(history: &History) -> Vec<Record> {
 }
 
 impl Node {
-    fn open(person: &Person, records: Vec<Record>, now: Timestamp) -> Node {
+    fn open(person: &Person, records: Vec<Record>, now: Timestamp, archive: bool) -> Node {
         let disk = records
             .iter()
             .filter_map(|record| Some(((record.table, record.key.clone()), record.value.clone()?)))
             .collect();
-        let core = Core::open(config(person), records, now).expect("the records are sound");
-        Node { key: person.public(), core, disk, writes: Vec::new(), person: person.clone(), now }
+        let config = Config { archive, ..config(person) };
+        let core = Core::open(config, records, now).expect("the records are sound");
+        Node { key: person.public(), core, disk, writes: Vec::new(), person: person.clone(), archive, now }
     }
 
     /// A member that has the charter and no block.
     pub(crate) fn at_genesis(history: &History, person: &Person) -> Node {
-        Node::open(person, charter(history), history.domain.head.time)
+        Node::open(person, charter(history), history.domain.head.time, false)
+    }
+
+    /// The same, that keeps an archive from there on.
+    pub(crate) fn archiving(history: &History, person: &Person) -> Node {
+        Node::open(person, charter(history), history.domain.head.time, true)
     }
 
     /// A newcomer that was just told that it is admitted.
@@ -77,7 +84,7 @@ impl Node {
         let height = history.domain.head.height;
         let value = Some(height.to_be_bytes().into());
         records.push(Record { table: Table::Meta, key: b"admitted".to_vec(), value });
-        let node = Node::open(person, records, history.domain.head.time);
+        let node = Node::open(person, records, history.domain.head.time, false);
         assert_eq!(node.core.phase(), Phase::Syncing);
         node
     }
@@ -92,7 +99,27 @@ impl Node {
             put(&mut self.disk, record);
             self.writes.push(record.clone());
         }
-        unsettled.settled()
+        let mut out = unsettled.settled();
+        for Lookup { to, height } in std::mem::take(&mut out.lookups) {
+            let records = self.found(height);
+            let more = self.input(Input::LookedUp { to, height, records });
+            out.sends.extend(more.sends);
+            out.events.extend(more.events);
+        }
+        out
+    }
+
+    /// What its host finds in the archive: the newest up to that height, and those above.
+    fn found(&self, height: u64) -> Vec<Arc<[u8]>> {
+        let place = |height: u64| (Table::Archive, height.to_be_bytes().to_vec());
+        let before = self.disk.range(place(0)..=place(height)).next_back();
+        let above = self.disk.range(place(height + 1)..=place(u64::MAX));
+        let mut bytes = 0;
+        let fits = |record: &&Arc<[u8]>| {
+            bytes += record.len();
+            bytes <= limits::ARCHIVE_ANSWER_BYTES_MAX
+        };
+        before.into_iter().chain(above).map(|(_, record)| record).take_while(fits).cloned().collect()
     }
 
     /// Takes what came over a wire: decodes it, checks every signature, hands it in.
@@ -108,7 +135,7 @@ impl Node {
             let (key, value) = (key.clone(), Some(Arc::clone(value)));
             Record { table: *table, key, value }
         };
-        Node::open(&self.person, disk.iter().map(record).collect(), self.now)
+        Node::open(&self.person, disk.iter().map(record).collect(), self.now, self.archive)
     }
 
     /// Bytes in these tables.
@@ -174,7 +201,11 @@ pub(crate) fn sync(history: &History, server: &mut Node, person: &Person) -> (No
 
 /// The whole log, block by block: how long that took.
 pub(crate) fn replay(history: &History, person: &Person) -> (Node, u64) {
-    let mut node = Node::at_genesis(history, person);
+    replay_at(history, Node::at_genesis(history, person))
+}
+
+/// The same at a node that is there already.
+pub(crate) fn replay_at(history: &History, mut node: Node) -> (Node, u64) {
     let from = history.living[0].public();
     let mut nanoseconds = 0;
     timed(&mut nanoseconds, || {

@@ -56,6 +56,8 @@ pub struct Config {
     pub seed: [u8; 32],
     /// Where costly pure functions are computed.
     pub workshop: Arc<dyn Workshop>,
+    /// Whether it keeps every final block, and serves what others have removed (SPEC 9.21).
+    pub archive: bool,
     /// Why the journal cannot be trusted, if the host found it missing or damaged (SPEC 8.14).
     pub journal_lost: Option<String>,
 }
@@ -135,6 +137,7 @@ pub struct Core {
 
     /// Snapshots that are kept to be served, by the block that they are under.
     pub(super) snapshots: VecDeque<(BlockId, Vec<Arc<SnapshotChunk>>)>,
+    pub(super) archive: bool,
     /// What is in [`Table::Base`] and [`Table::Final`].
     pub(super) on_disk: LogOnDisk,
 
@@ -219,6 +222,7 @@ impl Core {
                 }
                 Ok(())
             }
+            Input::LookedUp { to, height, records } => self.looked_up(to, height, &records, effects),
             Input::Tick => {
                 self.tick(effects);
                 Ok(())

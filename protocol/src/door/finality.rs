@@ -60,7 +60,7 @@ impl Core {
                     // A snapshot that was on its way is of no use any more.
                     self.fetch = None;
                 }
-                // An answer that is as long as answers may be is rarely all that there is.
+                // An answer that is as long as answers may be, or ends an epoch, is rarely all that there is.
                 if !taken.complete || !by_gossip && self.is_a_full_answer(proven) {
                     self.ask_what_follows(from, effects);
                 }
@@ -126,7 +126,8 @@ impl Core {
     /// Whether there may have been no room for another block.
     fn is_a_full_answer(&self, chain: &FinalChain) -> bool {
         let bytes: usize = chain.blocks.iter().map(|block| self.workshop.block_bytes(block)).sum();
-        bytes > limits::FOLLOW_ANSWER_BYTES_MAX - limits::BLOCK_BYTES_MAX
+        let ends = chain.blocks.last().is_some_and(|last| last.ends_its_epoch());
+        ends || bytes > limits::FOLLOW_ANSWER_BYTES_MAX - limits::BLOCK_BYTES_MAX
     }
 
     /// Where a certified chain revokes us, in a block that we cannot execute because earlier ones are missing here. Nobody sends those to
@@ -370,9 +371,10 @@ impl Core {
         for block in blocks {
             let Some(held) = chain.held(block.header.height) else { continue };
             let key = block.header.height.to_be_bytes().to_vec();
-            let value = Some(self.workshop.final_record(&held.block, held.proof.as_ref()));
-            self.on_disk.wrote(block.header.height, value.as_ref().map_or(0, |value| value.len()));
-            effects.persist(Record { table: Table::Final, key, value });
+            let value = self.workshop.final_record(&held.block, held.proof.as_ref());
+            self.on_disk.wrote(block.header.height, value.len());
+            self.keep_in_the_archive(&key, &value, effects);
+            effects.persist(Record { table: Table::Final, key, value: Some(value) });
         }
         if chain.head().is_heartbeat() {
             let proof = Proof { headers: Vec::new(), certificate: proven.certificate.clone() };

@@ -12,12 +12,13 @@
 //! | `recovering` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
-//! | `pruning` | what of the log is kept on the disk |
+//! | `pruning`, `archive` | what of the log is kept on the disk; all of it, by whoever is told to |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
 mod agreeing;
 mod amending;
+mod archive;
 mod core;
 mod drafts;
 mod effects;
@@ -43,7 +44,7 @@ mod talk;
 mod view;
 
 pub use core::{Config, Core, Keys, Phase};
-pub use effects::{Effects, Outbox, Unsettled};
+pub use effects::{Effects, Lookup, Outbox, Unsettled};
 pub use holding::Held;
 pub use input::{Alarm, Command, Error, Event, Input};
 pub use message::{Envelope, Message, Standing, Talk, open_envelope};

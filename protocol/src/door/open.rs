@@ -237,6 +237,7 @@ impl Core {
             renews_at: None,
             passed_on: None,
             snapshots: VecDeque::new(),
+            archive: config.archive,
             on_disk: LogOnDisk::default(),
             connected: BTreeSet::new(),
             rations: super::rations::Rations::default(),
@@ -291,7 +292,7 @@ impl Core {
         self.on_disk = LogOnDisk::found(bases.iter().map(of).collect(), log.sizes);
 
         // From the oldest on, since most can be served from there; from a newer one only if the way to that is broken.
-        let newest = bases.last().map_or(0, |parts| height_of(parts));
+        let newest = bases.last().map_or(0, height_of);
         let halted = self.halted.clone();
         let mut best: Option<Chain> = None;
         let from_genesis = match (&genesis, &log.first) {

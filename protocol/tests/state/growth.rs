@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use frith_protocol::door::{Phase, Table};
+use frith_protocol::encoding::decode;
+use frith_protocol::following::Proof;
 use frith_protocol::joining::{Offered, Waiting};
 use frith_protocol::limits;
-use frith_protocol::state::{Entry, Kind, Reason, Revoke};
+use frith_protocol::state::{Block, Entry, Kind, LogProof, Reason, Revoke, State};
 
 use super::domain::{Person, endorsed_by, verified};
 use super::history::History;
-use super::nodes::{Disk, Node, put, replay, sync, talk};
+use super::nodes::{Disk, Node, put, replay, replay_at, sync, talk};
 
 /// More than fits one answer, and several times as many entries as stand.
 static HISTORY: LazyLock<History> = LazyLock::new(|| History::of(4_000, 300, &[]));
@@ -54,11 +56,7 @@ fn keeper() -> Node {
 
 /// The heights of the states on a disk, and of the blocks.
 fn on_disk(disk: &Disk) -> (BTreeSet<u64>, Vec<u64>) {
-    let height = |key: &Vec<u8>| key.first_chunk().map(|height| u64::from_be_bytes(*height));
-    let of = |table: Table| {
-        disk.keys().filter(move |(at, _)| *at == table).filter_map(move |(_, key)| height(key))
-    };
-    (of(Table::Base).collect(), of(Table::Final).collect())
+    (on_disk_of(disk, Table::Base).into_iter().collect(), on_disk_of(disk, Table::Final))
 }
 
 #[test]
@@ -172,4 +170,98 @@ fn rule_9_22_a_removal_finds_room_in_a_full_queue_and_in_the_next_block_whatever
     // Its own departure keeps nobody's removal waiting.
     let sly = domain.revocation(HISTORY.living[1].node);
     assert!(matches!(offer(&mut waiting, sly), Ok(Offered::Waits { instead_of: Some(_) })));
+}
+
+/// An endorser that keeps everything.
+fn archivist() -> Node {
+    restarted(&replay_at(&LONG, Node::archiving(&LONG, &LONG.domain.founders[0])).0)
+}
+
+/// What it has in its memory of the log is what was on its disk.
+fn restarted(node: &Node) -> Node {
+    node.reopened(&node.disk)
+}
+
+#[test]
+fn rule_9_21_an_archive_serves_from_genesis_on_what_others_have_removed() {
+    let (mut archivist, mut other) = (archivist(), restarted(&keeper()));
+    let auditor = || Node::archiving(&LONG, &LONG.living[0]);
+    let mut shown = auditor();
+    let had = talk(&LONG, &mut archivist, &mut shown);
+    assert_eq!((had.snapshot_bytes, shown.core.state()), (0, archivist.core.state()));
+    let archived = |node: &Node| on_disk_of(&node.disk, Table::Archive);
+    assert_eq!(archived(&shown).len() as u64, LONG.domain.head.height, "it has every block itself now");
+
+    let mut sent_away = auditor();
+    let had = talk(&LONG, &mut other, &mut sent_away);
+    assert!(had.snapshot_bytes > 0, "who keeps no archive shows its head, and serves a snapshot");
+    assert_eq!(sent_away.core.state(), archivist.core.state());
+    assert_eq!(archived(&sent_away).first().copied().unwrap_or(u64::MAX), {
+        let base = sent_away.core.chain().unwrap().checkpoint().header.height;
+        if base == LONG.domain.head.height { u64::MAX } else { base + 1 }
+    });
+}
+
+#[test]
+fn rule_9_21_an_archive_that_begins_later_or_lacks_a_block_shows_its_head() {
+    let whole = archivist();
+    for lost in [1, 2, 7] {
+        let mut archivist = restarted(&whole);
+        archivist.disk.remove(&(Table::Archive, u64::to_be_bytes(lost).to_vec()));
+        let mut returner = Node::at_genesis(&LONG, &LONG.living[0]);
+        let had = talk(&LONG, &mut archivist, &mut returner);
+        assert!(had.snapshot_bytes > 0, "without block {lost}");
+        assert_eq!(returner.core.state(), archivist.core.state());
+    }
+}
+
+#[test]
+fn rule_9_21_whoever_asks_an_archive_is_rationed_like_whoever_asks_for_blocks() {
+    let mut archivist = archivist();
+    let mut had = 0;
+    // It forgets each time what it was sent.
+    for _ in 0..20 {
+        let mut glutton = Node::at_genesis(&LONG, &LONG.living[0]);
+        had += talk(&LONG, &mut archivist, &mut glutton).other_bytes as u64;
+    }
+    let most = limits::ANSWER_BYTES_BURST + limits::MESSAGE_BYTES_MAX as u64;
+    assert!(had > limits::ANSWER_BYTES_BURST / 2 && had < most, "it was sent {had} bytes at once");
+}
+
+#[test]
+fn rule_9_21_each_block_of_an_archive_is_proven_under_the_newest_state_and_another_body_is_not() {
+    let archivist = archivist();
+    let state = archivist.core.state().unwrap();
+    let genesis = State::genesis(&LONG.domain.founded).unwrap().1.id();
+    let blocks: Vec<Block> = archivist
+        .disk
+        .iter()
+        .filter(|((table, _), _)| *table == Table::Archive)
+        .map(|(_, value)| block_of(value))
+        .collect();
+    let mut ids = vec![genesis];
+    ids.extend(blocks.iter().map(Block::id));
+    assert_eq!(ids.len() as u64, state.log_len());
+    for (index, block) in (1..).zip(&blocks).step_by(9) {
+        let proof = LogProof::of(&ids, index).expect("it is one of them");
+        assert!(proof.holds(&block.id(), &state.log_root_after()) && block.has_its_entries());
+        let mut forged = block.clone();
+        forged.entries.pop();
+        assert!(!forged.has_its_entries());
+        forged.header.entries_root = forged.root_of_entries();
+        assert!(!proof.holds(&forged.id(), &state.log_root_after()));
+    }
+}
+
+/// A stored block without its proof.
+fn block_of(record: &[u8]) -> Block {
+    type Stored = (Arc<Block>, Option<Proof>);
+    let (block, _): Stored = decode("a stored block", record, limits::MESSAGE_BYTES_MAX).unwrap();
+    (*block).clone()
+}
+
+/// The heights of the records of a table.
+fn on_disk_of(disk: &Disk, table: Table) -> Vec<u64> {
+    let keys = disk.keys().filter(|(at, _)| *at == table).filter_map(|(_, key)| key.first_chunk());
+    keys.map(|height| u64::from_be_bytes(*height)).collect()
 }
