@@ -133,7 +133,7 @@ pub const RECENT_BLOCKS_MAX: usize = 1024;
 /// Blocks with entries between two states that snapshots are served from, at most.
 pub const CHECKPOINT_BLOCKS: usize = 64;
 /// States that a node could go back to, if the log were recovered from there.
-pub const STATES_KEPT: usize = 8;
+pub const STATES_KEPT: usize = 32;
 /// Entries between two such states, at most, in a small domain: whoever takes a snapshot executes those since.
 pub const CHECKPOINT_ENTRIES: usize = 512;
 /// How many stand for each entry between two such states, in a larger one: making a snapshot costs as much as many stand.

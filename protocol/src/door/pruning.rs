@@ -70,14 +70,10 @@ impl Core {
     /// Writes down the state that snapshots are served from, if it is time to, and removes what nobody begins from any more.
     pub(super) fn prune(&mut self, effects: &mut Effects) {
         let Some(checkpoint) = self.chain.as_ref().map(|chain| chain.checkpoint()) else { return };
-        let height = checkpoint.header.height;
-        if !self.on_disk.is_due(height) {
+        if !self.on_disk.is_due(checkpoint.header.height) {
             return;
         }
-        let Some(proof) = checkpoint.proof.as_deref() else { return };
-        let tip = Box::new(tip_of(&checkpoint.header, proof));
-        let chunks = self.workshop.snapshot(&checkpoint.state, Some(tip));
-        self.write_base(height, &chunks, effects);
+        self.write_base_of_the_checkpoint(effects);
         while self.on_disk.bases.len() > limits::BASES_KEPT {
             let Some(oldest) = self.on_disk.bases.pop_front() else { break };
             remove(Table::Base, oldest.places, effects);
@@ -103,6 +99,30 @@ impl Core {
         self.remove_blocks(u64::MAX, effects);
         remove(Table::Final, vec![HEAD_KEY.to_vec()], effects);
         self.on_disk.count();
+    }
+
+    /// Writes down the state that snapshots are served from.
+    pub(super) fn write_base_of_the_checkpoint(&mut self, effects: &mut Effects) {
+        let Some(checkpoint) = self.chain.as_ref().map(|chain| chain.checkpoint()) else { return };
+        let Some(proof) = checkpoint.proof.as_deref() else { return };
+        let height = checkpoint.header.height;
+        let tip = Box::new(tip_of(&checkpoint.header, proof));
+        let chunks = self.workshop.snapshot(&checkpoint.state, Some(tip));
+        self.write_base(height, &chunks, effects);
+    }
+
+    /// Removes all that is above `height`, since the log goes on from there in another way. Whether no state is left to begin from.
+    pub(super) fn drop_from_disk(&mut self, height: u64, effects: &mut Effects) -> bool {
+        let had_some = !self.on_disk.bases.is_empty();
+        let kept = self.on_disk.bases.partition_point(|base| base.height <= height);
+        let dropped: Vec<Base> = self.on_disk.bases.drain(kept..).collect();
+        remove(Table::Base, dropped.into_iter().flat_map(|base| base.places).collect(), effects);
+        let kept = self.on_disk.blocks.partition_point(|(at, _)| *at <= height);
+        let places = self.on_disk.blocks.drain(kept..).map(|(at, _)| at.to_be_bytes().to_vec());
+        remove(Table::Final, places.collect(), effects);
+        remove(Table::Final, vec![HEAD_KEY.to_vec()], effects);
+        self.on_disk.count();
+        had_some && self.on_disk.bases.is_empty()
     }
 
     fn write_base(&mut self, height: u64, chunks: &[Arc<SnapshotChunk>], effects: &mut Effects) {
