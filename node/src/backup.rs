@@ -124,7 +124,8 @@ fn is_kept(table: Table) -> bool {
         | Table::Waiting
         | Table::Final
         | Table::Base
-        | Table::Holds => false,
+        | Table::Holds
+        | Table::Archive => false,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Config {
     /// After how many days it rotates its key by itself; never, if that is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotate_every_days: Option<NonZeroU16>,
+    /// Whether it keeps every final block, and serves what others have removed.
+    pub archive: bool,
     /// What it logs, and how.
     pub log: LogConfig,
 }
@@ -69,6 +71,7 @@ impl Default for Config {
             peers: Vec::new(),
             mdns: false,
             rotate_every_days: None,
+            archive: false,
             log: LogConfig::default(),
         }
     }
@@ -137,6 +140,7 @@ impl Config {
             peers: peers.unwrap_or(self.peers),
             mdns: mdns.unwrap_or(self.mdns),
             rotate_every_days: self.rotate_every_days,
+            archive: self.archive,
             log: LogConfig {
                 filter: log_filter.unwrap_or(self.log.filter),
                 format: log_format.unwrap_or(self.log.format),
@@ -177,6 +181,9 @@ mdns = {mdns}
 # Rotate the key by itself every so many days. The next key must then lie in keys/, where a thief of the machine finds it.
 {rotate}
 
+# Keep every final block, and serve what others have removed. Costs disk without end, and nothing else.
+archive = {archive}
+
 [log]
 # What is worth a line: error, warn, info, debug, trace; for all, or by module (FRITH_LOG, --log).
 filter = {filter:?}
@@ -188,6 +195,7 @@ format = \"{format}\"
             external = list(&self.external),
             peers = list(&self.peers),
             mdns = self.mdns,
+            archive = self.archive,
             rotate = self.rotate_every_days.map_or("# rotate_every_days = 30".into(), |days| format!("rotate_every_days = {days}")),
             filter = self.log.filter,
         )
@@ -223,6 +231,7 @@ mod tests {
             peers: vec!["/ip6/::1/tcp/1".parse().unwrap()],
             mdns: true,
             rotate_every_days: NonZeroU16::new(30),
+            archive: true,
             log: LogConfig { filter: "warn,frith_node=\"x\"".into(), format: LogFormat::Json },
         };
         let (_dir, path) = written(&config.to_commented_toml());

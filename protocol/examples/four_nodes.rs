@@ -37,7 +37,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for keys in founders {
         let key = keys.identity.public();
         let voting = keys.voting.first().ok_or("a founder has a voting key")?.public();
-        let config = Config { keys, seed: key.0, workshop: Arc::new(PlainWorkshop), journal_lost: None };
+        let config = Config {
+            keys,
+            seed: key.0,
+            workshop: Arc::new(PlainWorkshop),
+            archive: false,
+            journal_lost: None,
+        };
         cores.insert(key, Core::open(config, founding_records(&founded, &voting), now)?);
     }
     for a in cores.keys() {

@@ -130,10 +130,20 @@ pub const ANSWER_BYTES_PER_MS: u64 = 8 * 1024;
 pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Recent final blocks, heartbeats included, that a node knows by height: what the basis of a grant may name.
 pub const RECENT_BLOCKS_MAX: usize = 1024;
-/// Blocks with entries between two states that snapshots are served from.
+/// Blocks with entries between two states that snapshots are served from, at most.
 pub const CHECKPOINT_BLOCKS: usize = 64;
 /// States that a node could go back to, if the log were recovered from there.
-pub const STATES_KEPT: usize = 8;
+pub const STATES_KEPT: usize = 32;
+/// Entries between two such states, at most, in a small domain: whoever takes a snapshot executes those since.
+pub const CHECKPOINT_ENTRIES: usize = 512;
+/// How many stand for each entry between two such states, in a larger one: making a snapshot costs as much as many stand.
+pub const CHECKPOINT_MEMBERS_PER_ENTRY: usize = 4;
+/// States that a node keeps on its disk to begin from: the newest, and the one before, should the newest be damaged.
+pub const BASES_KEPT: usize = 2;
+/// Bytes of blocks after such a state before another is written; as many as the state has, if that is more.
+pub const BASE_AFTER_BYTES_MIN: usize = 1024 * 1024;
+/// Bytes of an archive's answer, if no block of it up to the usual length has a proof of its own: such a run came in one answer.
+pub const ARCHIVE_ANSWER_BYTES_MAX: usize = 2 * FOLLOW_ANSWER_BYTES_MAX;
 /// Heights for which an endorser's journal goes back behind its head, since the table of final blocks may lose its tail.
 pub const JOURNAL_KEPT_HEIGHTS: u64 = 256;
 /// Links from charter to charter in one answer.
@@ -175,6 +185,7 @@ const _: () = assert!(WANTED_BLOCKS_MAX <= WANTED_MAX);
 const _: () = assert!((WANTED_BLOCKS_MAX + 1) * BLOCK_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(LINKS_MAX * (CHARTER_BYTES_MAX + ENTRY_BYTES_MAX) <= MESSAGE_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX <= FOLLOW_ANSWER_BYTES_MAX);
+const _: () = assert!(ARCHIVE_ANSWER_BYTES_MAX + FOLLOW_ANSWER_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(TAIL_BYTES_MAX as u64 <= ANSWER_BYTES_BURST);
 // Whoever waits for a chunk after a full burst gets it before it loses patience.
 const _: () = assert!(MESSAGE_BYTES_MAX as u64 / ANSWER_BYTES_PER_MS < SNAPSHOT_PATIENCE_MS);

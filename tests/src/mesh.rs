@@ -189,6 +189,7 @@ impl Mesh {
             keys: node.keys.clone(),
             seed: key.0,
             workshop: Arc::new(PlainWorkshop),
+            archive: false,
             journal_lost: None,
         };
         node.core = Some(Core::open(config, records.collect(), self.now).expect("the disk is whole"));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frith_protocol::door::{
-    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Message, Outbox, Phase, Router, Standing,
-    Unsettled,
+    Alarm, Core, Effects, Envelope, Error, Event, ForDomain, Input, Lookup, Message, Outbox, Phase, Router,
+    Standing, Unsettled,
 };
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::PublicKey;
@@ -181,6 +181,15 @@ impl Host {
         result
     }
 
+    /// Hands the core a piece of the archive.
+    fn look_up(&mut self, Lookup { to, height }: Lookup) -> Result<(), StoreError> {
+        let records = tokio::task::block_in_place(|| self.store.archived(height))?;
+        if let Err(error) = self.handle(Input::LookedUp { to, height, records }) {
+            tracing::debug!(%error, "nobody was answered out of the archive");
+        }
+        Ok(())
+    }
+
     /// The identity behind a key, as `frith members` names it; the key itself, if that is not known here.
     pub(super) fn name_of(&self, key: &PublicKey) -> String {
         let core = self.core();
@@ -219,6 +228,15 @@ impl Host {
 
     /// Stores what was handled, then sends what rests on it, then answers.
     pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
+        self.settle_once().await?;
+        // What was looked up in the archive meanwhile has its own effects.
+        while !self.unsettled.is_empty() {
+            self.settle_once().await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_once(&mut self) -> Result<(), StoreError> {
         let unsettled = std::mem::take(&mut self.unsettled);
         let records: Vec<_> = unsettled.iter().flat_map(|one| one.records().iter().cloned()).collect();
         let sync_all = unsettled.iter().any(Unsettled::syncs_all);
@@ -232,7 +250,10 @@ impl Host {
         }
         let mut events = Vec::new();
         for one in unsettled {
-            let Outbox { sends, publishes, events: told } = one.settled();
+            let Outbox { sends, publishes, events: told, lookups } = one.settled();
+            for lookup in lookups {
+                self.look_up(lookup)?;
+            }
             self.send(&sends);
             for message in publishes {
                 let bytes = Envelope { domain: self.domain, message }.to_bytes();

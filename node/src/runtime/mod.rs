@@ -153,7 +153,8 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     let contacts = Contacts::load(&store, &config.peers)?;
     let both = [Some(identity.clone()), successor.clone()];
     let keys = door::Keys { inception, rotations, identity, successor, voting };
-    let core_config = door::Config { keys, seed, workshop: Arc::new(PlainWorkshop), journal_lost };
+    let core_config =
+        door::Config { keys, seed, workshop: Arc::new(PlainWorkshop), archive: config.archive, journal_lost };
     let open = || Core::open(core_config, records, now());
     let core = tokio::task::block_in_place(open)
         .map_err(|why| RunError::Open { store: store.dir().display().to_string(), why })?;

@@ -24,9 +24,11 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use frith_protocol::door::{Durability, Record, Table};
 use frith_protocol::identity::NodeId;
+use frith_protocol::limits::ARCHIVE_ANSWER_BYTES_MAX;
 use frith_protocol::state::DomainId;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +66,7 @@ pub struct Store {
 pub struct Opened {
     /// The store.
     pub store: Store,
-    /// All records, in (table, key) order: what the core is opened with.
+    /// All records but the archive's, in (table, key) order: what the core is opened with.
     pub records: Vec<Record>,
     /// What was found damaged, and set aside.
     pub damage: Vec<Damage>,
@@ -191,7 +193,7 @@ impl Store {
 
         let mut records = journal.records()?;
         let stopped = Stopped::take(dir)?;
-        for table in restorable() {
+        for table in restorable().filter(|table| *table != Table::Archive) {
             let (known, read) = (damage.len(), tables.read(table, &quarantine, &mut damage)?);
             let found = (read.len() + damage.len() - known) as u64;
             let count = stopped.as_ref().map_or(0, |stopped| stopped.held(table).saturating_sub(found));
@@ -228,6 +230,14 @@ impl Store {
             tracing::warn!(error = %e, "the journal could not be rewritten; it goes on growing for now");
         }
         Ok(())
+    }
+
+    /// What follows `height` in the archive: the newest block up to there, and those above, as much as fits an answer.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn archived(&self, height: u64) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        self.tables.from(Table::Archive, &height.to_be_bytes(), ARCHIVE_ANSWER_BYTES_MAX)
     }
 
     /// Returns when everything that was ever stored is on the disk, restorable records included.

@@ -6,6 +6,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frith_protocol::door::{Record, Table};
@@ -77,6 +78,7 @@ fn tree_of(table: Table) -> &'static str {
         Table::Base => "base",
         Table::Charters => "charters",
         Table::Holds => "holds",
+        Table::Archive => "archive",
     }
 }
 
@@ -136,6 +138,27 @@ impl Tables {
             }
         }
         Ok(records)
+    }
+
+    /// What `table` holds from the newest key up to `key` on, in order, until it has `most` bytes; nothing of what does not verify, nor
+    /// of what comes after.
+    pub(super) fn from(&self, table: Table, key: &[u8], most: usize) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        let name = tree_of(table);
+        let tree = self.tree(name)?;
+        fenced(&self.path, || {
+            let first = tree.get_lt([key, &[0]].concat())?.map_or(sled::IVec::from(key), |(key, _)| key);
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for item in tree.range(first..) {
+                let (key, sealed) = item?;
+                let Ok(value) = unseal(name, &key, &sealed) else { break };
+                bytes += value.len();
+                if bytes > most {
+                    break;
+                }
+                found.push(value.into());
+            }
+            Ok(found)
+        })
     }
 
     /// How many records `table` holds.

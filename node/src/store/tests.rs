@@ -548,3 +548,26 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn an_archive_is_not_opened_with_the_rest_and_pieces_of_it_are_looked_up_by_height() {
+    let bench = Bench::new();
+    let block = |height: u64, bytes: usize| Record {
+        table: Table::Archive,
+        key: height.to_be_bytes().to_vec(),
+        value: Some(vec![height as u8; bytes].into()),
+    };
+    let large = ARCHIVE_ANSWER_BYTES_MAX / 2;
+    bench.commit(&[&[block(3, 10), block(5, 20), block(8, large), block(9, large), block(12, 30)]]);
+    let opened = bench.open();
+    assert_eq!((shown(&opened.records), opened.damage), (vec!["Meta charter=founding".to_string()], vec![]));
+    let heights = |above: u64| -> Vec<u8> {
+        opened.store.archived(above).unwrap().iter().map(|record| record[0]).collect()
+    };
+    // The newest up to there, and what follows, as much as fits.
+    assert_eq!(heights(0), [3, 5, 8]);
+    assert_eq!(heights(4), [3, 5, 8]);
+    assert_eq!(heights(5), [5, 8]);
+    assert_eq!(heights(9), [9, 12]);
+    assert_eq!(heights(u64::MAX), [12]);
+}

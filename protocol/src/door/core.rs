@@ -12,6 +12,7 @@ use super::epochs::KeptJournal;
 use super::holding::Holds;
 use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
+use super::pruning::LogOnDisk;
 use super::rations::{Question, Rations};
 use super::record::{Record, Table};
 use super::recovering::Recovering;
@@ -56,6 +57,8 @@ pub struct Config {
     pub seed: [u8; 32],
     /// Where costly pure functions are computed.
     pub workshop: Arc<dyn Workshop>,
+    /// Whether it keeps every final block, and serves what others have removed (SPEC 9.21).
+    pub archive: bool,
     /// Why the journal cannot be trusted, if the host found it missing or damaged (SPEC 8.14).
     pub journal_lost: Option<String>,
 }
@@ -138,9 +141,9 @@ pub struct Core {
 
     /// Snapshots that are kept to be served, by the block that they are under.
     pub(super) snapshots: VecDeque<(BlockId, Vec<Arc<SnapshotChunk>>)>,
-    /// The heights of the blocks in [`Table::Final`], and how many chunks are in [`Table::Base`]: a later snapshot replaces them.
-    pub(super) stored_heights: Vec<u64>,
-    pub(super) stored_chunks: u32,
+    pub(super) archive: bool,
+    /// What is in [`Table::Base`] and [`Table::Final`].
+    pub(super) on_disk: LogOnDisk,
 
     pub(super) connected: BTreeSet<PublicKey>,
     pub(super) rations: Rations,
@@ -223,6 +226,7 @@ impl Core {
                 }
                 Ok(())
             }
+            Input::LookedUp { to, height, records } => self.looked_up(to, height, &records, effects),
             Input::Tick => {
                 self.tick(effects);
                 Ok(())

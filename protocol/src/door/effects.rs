@@ -25,8 +25,20 @@ pub struct Outbox {
     pub sends: Vec<(PublicKey, Arc<Message>)>,
     /// To the domain's gossip topic.
     pub publishes: Vec<Arc<Message>>,
+    /// To the host: pieces of the archive to look up, each to come back as [`Input::LookedUp`](super::Input::LookedUp).
+    pub lookups: Vec<Lookup>,
     /// To whoever watches this node: logs, the control socket, tests.
     pub events: Vec<Event>,
+}
+
+/// A piece of [`Table::Archive`](super::Table::Archive): the newest record up to a height, and those above, until they have
+/// `limits::ARCHIVE_ANSWER_BYTES_MAX` bytes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// For whom.
+    pub to: PublicKey,
+    /// The height.
+    pub height: u64,
 }
 
 /// Effects whose records are not durable yet.
@@ -74,6 +86,10 @@ impl Effects {
 
     pub(crate) fn publish(&mut self, message: Arc<Message>) {
         self.outbox.publishes.push(message);
+    }
+
+    pub(crate) fn look_up(&mut self, lookup: Lookup) {
+        self.outbox.lookups.push(lookup);
     }
 
     pub(crate) fn tell(&mut self, event: Event) {

@@ -59,7 +59,9 @@ impl Core {
                 if taken.complete {
                     // A snapshot that was on its way is of no use any more.
                     self.fetch = None;
-                } else {
+                }
+                // An answer that is as long as answers may be, or ends an epoch, is rarely all that there is.
+                if !taken.complete || !by_gossip && self.is_a_full_answer(proven) {
                     self.ask_what_follows(from, effects);
                 }
                 Ok(())
@@ -119,6 +121,13 @@ impl Core {
                 Ok(())
             }
         }
+    }
+
+    /// Whether there may have been no room for another block.
+    fn is_a_full_answer(&self, chain: &FinalChain) -> bool {
+        let bytes: usize = chain.blocks.iter().map(|block| self.workshop.block_bytes(block)).sum();
+        let ends = chain.blocks.last().is_some_and(|last| last.ends_its_epoch());
+        ends || bytes > limits::FOLLOW_ANSWER_BYTES_MAX - limits::BLOCK_BYTES_MAX
     }
 
     /// Where a certified chain revokes us, in a block that we cannot execute because earlier ones are missing here. Nobody sends those to
@@ -358,12 +367,14 @@ impl Core {
     /// Writes down what is final now: blocks with entries, and a heartbeat if that is the head.
     fn persist_final(&mut self, blocks: &[Verified<Arc<Block>>], proven: &FinalChain, effects: &mut Effects) {
         let Some(chain) = &self.chain else { return };
+        let height = chain.head().height;
         for block in blocks {
             let Some(held) = chain.held(block.header.height) else { continue };
             let key = block.header.height.to_be_bytes().to_vec();
-            let value = Some(self.workshop.final_record(&held.block, held.proof.as_ref()));
-            self.stored_heights.push(block.header.height);
-            effects.persist(Record { table: Table::Final, key, value });
+            let value = self.workshop.final_record(&held.block, held.proof.as_ref());
+            self.on_disk.wrote(block.header.height, value.len());
+            self.keep_in_the_archive(&key, &value, effects);
+            effects.persist(Record { table: Table::Final, key, value: Some(value) });
         }
         if chain.head().is_heartbeat() {
             let proof = Proof { headers: Vec::new(), certificate: proven.certificate.clone() };
@@ -371,8 +382,8 @@ impl Core {
             let value = Some(encode(&(chain.head(), &proof)).into());
             effects.persist(Record { table: Table::Final, key, value });
         }
+        self.prune(effects);
         // What agreement needs no more is the only copy on a disk that is sure to be there, until `Final` is.
-        let height = chain.head().height;
         while self.forgotten.front().is_some_and(|(at, _)| at + limits::JOURNAL_KEPT_HEIGHTS < height) {
             let Some((_, key)) = self.forgotten.pop_front() else { break };
             effects.persist(Record { table: Table::Journal, key, value: None });

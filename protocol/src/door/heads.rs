@@ -96,6 +96,7 @@ impl Core {
         } else {
             match chain.since(height) {
                 Some(since) => Message::Final(Arc::new(since)),
+                None if self.look_up(to, height, effects) => return Ok(()),
                 None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
             }
         };

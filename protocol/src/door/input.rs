@@ -35,6 +35,15 @@ pub enum Input {
     Disconnected(PublicKey),
     /// A deadline may have passed.
     Tick,
+    /// The host looked up a piece of the archive.
+    LookedUp {
+        /// For whom.
+        to: PublicKey,
+        /// What follows which height.
+        height: u64,
+        /// What it found, in the order of heights; nothing, if nothing is there.
+        records: Vec<Arc<[u8]>>,
+    },
     /// The operator, or a program on the operator's behalf, wants something.
     Command(Command),
 }

@@ -13,12 +13,14 @@
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `anchoring` | a newer anchor for a node that has a state |
+//! | `pruning`, `archive` | what of the log is kept on the disk; all of it, by whoever is told to |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
 mod agreeing;
 mod amending;
 mod anchoring;
+mod archive;
 mod core;
 mod drafts;
 mod effects;
@@ -32,6 +34,7 @@ mod input;
 mod message;
 mod open;
 mod peers;
+mod pruning;
 mod rations;
 mod record;
 mod recovering;
@@ -44,7 +47,7 @@ mod view;
 
 pub use anchoring::anchor_records;
 pub use core::{Config, Core, Keys, Phase};
-pub use effects::{Effects, Outbox, Unsettled};
+pub use effects::{Effects, Lookup, Outbox, Unsettled};
 pub use holding::Held;
 pub use input::{Alarm, Command, Error, Event, Input};
 pub use message::{Envelope, Message, Standing, Talk, open_envelope};

@@ -9,6 +9,7 @@ use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
 use super::holding::Holds;
 use super::input::Alarm;
+use super::pruning::{Base, LogOnDisk};
 use super::record::{Record, Table};
 use super::recovering::{PROOF_KEY, WAITING_KEY};
 use super::rotating::Again;
@@ -17,7 +18,7 @@ use super::talk::record_with_block;
 use crate::agreement::{Journal, JournalRecord};
 use crate::encoding::{Hash, Malformed, decode, encode};
 use crate::fault::Fault;
-use crate::following::{Chain, Charters, Follower, Link, Proof, Workshop};
+use crate::following::{Chain, Charters, Follower, Link, NotTaken, Proof, Workshop};
 use crate::identity::{PublicKey, Signature, Verified};
 use crate::joining::{Anchor, Application, Newcomer, Proposal, Proposals, Waiting};
 use crate::limits;
@@ -119,6 +120,63 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
     })
 }
 
+/// The parts of one stored state, in order, each with its place.
+type Parts = Vec<(Vec<u8>, Arc<SnapshotChunk>)>;
+
+/// The stored states, the oldest first.
+fn stored_bases(store: &Store) -> Result<Vec<Parts>, OpenError> {
+    let mut bases: BTreeMap<u64, Parts> = BTreeMap::new();
+    for chunk in store.all::<SnapshotChunk>(Table::Base) {
+        let (place, chunk) = chunk?;
+        let header = chunk.tip.as_deref().and_then(|tip| tip.headers.first());
+        let parts = bases.entry(header.map_or(0, |header| header.height)).or_default();
+        parts.push((place, Arc::new(chunk)));
+    }
+    let mut bases: Vec<Parts> = bases.into_values().collect();
+    for parts in &mut bases {
+        parts.sort_by_key(|(_, chunk)| chunk.index);
+    }
+    Ok(bases)
+}
+
+fn height_of(parts: &Parts) -> u64 {
+    let tip = parts.first().and_then(|(_, chunk)| chunk.tip.as_deref());
+    tip.and_then(|tip| tip.headers.first()).map_or(0, |header| header.height)
+}
+
+/// The stored blocks.
+struct StoredLog {
+    /// As they were proven, the head last.
+    runs: Vec<Verified<Arc<FinalChain>>>,
+    /// The header of the lowest.
+    first: Option<Header>,
+    /// Their heights, and how many bytes each has.
+    sizes: Vec<(u64, usize)>,
+}
+
+fn stored_log(store: &Store) -> Result<StoredLog, OpenError> {
+    let mut log = StoredLog { runs: Vec::new(), first: None, sizes: Vec::new() };
+    let proven = |chain: FinalChain| Verified::of_verified_parts(Arc::new(chain));
+    let mut blocks: Vec<Arc<Block>> = Vec::new();
+    let all = store.0.iter().filter(|((table, key), _)| *table == Table::Final && key != HEAD_KEY);
+    for ((table, key), value) in all {
+        let (block, proof): (Arc<Block>, Option<Proof>) = read(*table, key, value)?;
+        log.sizes.push((block.header.height, value.len()));
+        log.first.get_or_insert_with(|| block.header.clone());
+        blocks.push(block);
+        if let Some(Proof { headers, certificate }) = proof {
+            log.runs.push(proven(FinalChain { blocks: std::mem::take(&mut blocks), headers, certificate }));
+        }
+    }
+    if let Some(value) = store.0.get(&(Table::Final, HEAD_KEY.to_vec())) {
+        let (header, proof): (Header, Proof) = read(Table::Final, HEAD_KEY, value)?;
+        let mut headers = vec![header];
+        headers.extend(proof.headers);
+        log.runs.push(proven(FinalChain { blocks: Vec::new(), headers, certificate: proof.certificate }));
+    }
+    Ok(log)
+}
+
 /// The first charter that was believed here, and the links since.
 fn open_charters(store: &Store, workshop: &dyn Workshop) -> Result<Option<Charters>, OpenError> {
     let first: Option<(DomainId, Charter)> = store.value(Table::Meta, CHARTER_KEY)?;
@@ -189,8 +247,8 @@ impl Core {
             renews_at: None,
             passed_on: None,
             snapshots: VecDeque::new(),
-            stored_heights: Vec::new(),
-            stored_chunks: 0,
+            archive: config.archive,
+            on_disk: LogOnDisk::default(),
             connected: BTreeSet::new(),
             rations: super::rations::Rations::default(),
             recovering: Box::default(),
@@ -239,67 +297,80 @@ impl Core {
         let Some(charters) = self.charters.as_deref() else { return Ok(()) };
         let first = Arc::clone(&charters.first().charter);
         let genesis = if first.epoch == 1 { Some(self.workshop.genesis(&first)?) } else { None };
-        let mut chunks: Vec<Arc<SnapshotChunk>> = Vec::new();
-        for chunk in store.all::<SnapshotChunk>(Table::Base) {
-            chunks.push(Arc::new(chunk?.1));
-        }
-        self.stored_chunks = chunks.len() as u32;
-        let mut chain = if chunks.is_empty() {
-            if self.admitted.is_some() {
-                // The snapshot was still on its way, or is damaged: it is fetched.
-                return Ok(());
+        let (bases, log) = (stored_bases(store)?, stored_log(store)?);
+        let of = |parts: &Parts| Base {
+            height: height_of(parts),
+            places: parts.iter().map(|(place, _)| place.clone()).collect(),
+            bytes: parts.iter().map(|(place, _)| store.0[&(Table::Base, place.clone())].len()).sum(),
+        };
+        self.on_disk = LogOnDisk::found(bases.iter().map(of).collect(), log.sizes);
+
+        // From the oldest on, since most can be served from there; from a newer one only if the way to that is broken.
+        let newest = bases.last().map_or(0, height_of);
+        let halted = self.halted.clone();
+        let mut best: Option<Chain> = None;
+        let from_genesis = match (&genesis, &log.first) {
+            (Some((_, header)), Some(first)) => header.id() == first.previous,
+            (Some(_), None) => bases.is_empty() && self.admitted.is_none(),
+            (None, _) => false,
+        };
+        let genesis_header = genesis.as_ref().map(|(_, header)| header.clone());
+        let mut begun =
+            genesis.filter(|_| from_genesis).map(|(state, header)| Chain::begin(state, header, None, None));
+        let mut bases = bases.iter();
+        loop {
+            if let Some(mut chain) = begun.take() {
+                self.halted = halted.clone();
+                self.replay(&mut chain, &log.runs);
+                if best.as_ref().is_none_or(|best| best.head().height < chain.head().height) {
+                    best = Some(chain);
+                }
             }
-            let Some((genesis, header)) = genesis else {
-                self.admitted = Some(0);
-                return Ok(());
-            };
-            Chain::begin(genesis, header, None, None)
-        } else {
-            let tip = chunks[0].tip.as_deref();
-            let header = tip.and_then(|tip| tip.headers.first()).cloned();
-            let Some(header) = header.or(genesis.map(|(_, header)| header)) else { return Ok(()) };
-            let Ok(state) = self.workshop.restore(self.domain, &header, &chunks) else {
-                self.admitted = Some(self.admitted.unwrap_or(header.height));
-                return Ok(());
-            };
-            let before = self.epoch_before(state.charter().epoch);
-            Chain::begin(state, header, tip.map(|tip| Arc::new(proof_of(tip))), before)
+            let reached = best.as_ref().is_some_and(|best| best.head().height >= newest);
+            let Some(parts) = bases.next().filter(|_| !reached) else { break };
+            begun = self.restored(parts, genesis_header.as_ref());
+        }
+        let Some(chain) = best else {
+            // A snapshot was still on its way; or what is here is damaged, and nothing leads on from what is left. It is fetched.
+            self.admitted = Some(self.admitted.unwrap_or(newest));
+            return Ok(());
         };
         self.admitted = None;
-
-        let mut run: Vec<Arc<Block>> = Vec::new();
-        let final_blocks =
-            store.0.iter().filter(|((table, key), _)| *table == Table::Final && key != HEAD_KEY);
-        for ((table, key), value) in final_blocks {
-            let (block, proof): (Arc<Block>, Option<Proof>) = read(*table, key, value)?;
-            self.stored_heights.push(block.header.height);
-            run.push(block);
-            let Some(Proof { headers, certificate }) = proof else { continue };
-            let blocks = std::mem::take(&mut run);
-            let proven = Verified::of_verified_parts(Arc::new(FinalChain { blocks, headers, certificate }));
-            if self.replay(&mut chain, &proven).is_none() {
-                break;
-            }
-        }
-        if let Some(value) = store.0.get(&(Table::Final, HEAD_KEY.to_vec())) {
-            let (header, proof): (Header, Proof) = read(Table::Final, HEAD_KEY, value)?;
-            let mut headers = vec![header];
-            headers.extend(proof.headers);
-            let proven = FinalChain { blocks: Vec::new(), headers, certificate: proof.certificate };
-            self.replay(&mut chain, &Verified::of_verified_parts(Arc::new(proven)));
-        }
-        chain.renew_checkpoint();
         self.chain = Some(chain);
         // Its link is in the store, or will be with the next one: the block is.
         self.adopt_charter_of_the_state();
         Ok(())
     }
 
+    /// The chain that a stored state begins; none if it is damaged.
+    fn restored(&self, parts: &Parts, genesis: Option<&Header>) -> Option<Chain> {
+        let chunks: Vec<Arc<SnapshotChunk>> = parts.iter().map(|(_, chunk)| Arc::clone(chunk)).collect();
+        let tip = chunks.first()?.tip.as_deref();
+        let header = tip.map_or(genesis, |tip| tip.headers.first())?.clone();
+        let state = self.workshop.restore(self.domain, &header, &chunks).ok()?;
+        let before = self.epoch_before(state.charter().epoch);
+        Some(Chain::begin(state, header, tip.map(|tip| Arc::new(proof_of(tip))), before))
+    }
+
+    /// Executes what follows, as far as it does.
+    fn replay(&mut self, chain: &mut Chain, runs: &[Verified<Arc<FinalChain>>]) {
+        for run in runs {
+            let is_old = run.tip().is_none_or(|tip| tip.height <= chain.head().height);
+            if !is_old && self.replay_one(chain, run).is_none() {
+                break;
+            }
+        }
+    }
+
     /// `None` if the log cannot be gone on with from here.
-    fn replay(&mut self, chain: &mut Chain, proven: &Verified<Arc<FinalChain>>) -> Option<()> {
-        use crate::following::NotTaken;
+    fn replay_one(&mut self, chain: &mut Chain, proven: &Verified<Arc<FinalChain>>) -> Option<()> {
         match chain.take(proven, &*self.workshop) {
-            Ok(_) | Err(NotTaken::Known) => Some(()),
+            Ok(_) => {
+                // Where it was moved on to before the restart.
+                chain.renew_checkpoint();
+                Some(())
+            }
+            Err(NotTaken::Known) => Some(()),
             Err(
                 NotTaken::Gap
                 | NotTaken::LaterEpoch

@@ -27,11 +27,14 @@ pub enum Table {
     Charters,
     /// Holds given and received of late: a restart must not free whom they restrain, nor give a slot twice (SPEC 5.24).
     Holds,
+    /// Every final block since this node keeps an archive, by height. The core never reads it at its start: it asks for pieces
+    /// ([`Lookup`](super::Lookup)).
+    Archive,
 }
 
 impl Table {
     /// Every table, in the order of their discriminants.
-    pub const ALL: [Table; 9] = [
+    pub const ALL: [Table; 10] = [
         Table::Meta,
         Table::Journal,
         Table::Endorsed,
@@ -41,6 +44,7 @@ impl Table {
         Table::Base,
         Table::Charters,
         Table::Holds,
+        Table::Archive,
     ];
 
     /// What must have happened to a record of this table before anything that rests on it is sent.
@@ -53,7 +57,7 @@ impl Table {
             | Table::Waiting
             | Table::Charters
             | Table::Holds => Durability::Synced,
-            Table::Final | Table::Base => Durability::Restorable,
+            Table::Final | Table::Base | Table::Archive => Durability::Restorable,
         }
     }
 }

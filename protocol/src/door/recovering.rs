@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::effects::Effects;
-use super::finality::{FORKED_KEY, HEAD_KEY};
+use super::finality::FORKED_KEY;
 use super::input::{Alarm, Error, Event};
 use super::message::Message;
 use super::record::{Record, Table};
@@ -329,12 +329,7 @@ impl Core {
             }
             charters.drop_after(of_base);
         }
-        let is_dropped = |height: &u64| *height > base.height;
-        for height in self.stored_heights.extract_if(.., |height| is_dropped(height)) {
-            let key = height.to_be_bytes().to_vec();
-            effects.persist(Record { table: Table::Final, key, value: None });
-        }
-        effects.persist(Record { table: Table::Final, key: HEAD_KEY.to_vec(), value: None });
+        let begins_anew = self.drop_from_disk(base.height, effects);
         for key in [FORKED_KEY, PROOF_KEY, WAITING_KEY] {
             effects.persist(Record { table: Table::Meta, key: key.to_vec(), value: None });
         }
@@ -348,6 +343,9 @@ impl Core {
         effects.tell(Event::Recovered { height, epoch, dropped });
         if let Some(chain) = &mut self.chain {
             chain.renew_checkpoint();
+        }
+        if begins_anew {
+            self.write_base_of_the_checkpoint(effects);
         }
         self.became_final(&taken.blocks, proven, effects);
         let jitter = self.jitter();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::core::{Core, Hall};
 use super::effects::Effects;
-use super::finality::HEAD_KEY;
 use super::input::{Error, Event};
 use super::message::{Message, Standing};
 use super::rations::Question;
@@ -106,7 +105,7 @@ impl Core {
         let newest = checkpoint.header.id();
         if head == BlockId::NONE && self.snapshots.back().is_none_or(|(id, _)| *id != newest) {
             let tip = checkpoint.proof.as_deref().map(|proof| Box::new(tip_of(&checkpoint.header, proof)));
-            let chunks = checkpoint.state.snapshot(tip).into_iter().map(Arc::new).collect();
+            let chunks = self.workshop.snapshot(&checkpoint.state, tip);
             self.snapshots.push_back((newest, chunks));
             while self.snapshots.len() > limits::SNAPSHOTS_KEPT {
                 self.snapshots.pop_front();
@@ -188,22 +187,9 @@ impl Core {
         chunks: &[Arc<SnapshotChunk>],
         effects: &mut Effects,
     ) {
-        // The new base before the old blocks go: whoever is killed in between has a base that does not fit and fetches another, or blocks that
-        // it knows already; never the old base without the removals since.
-        for chunk in chunks {
-            let key = chunk.index.to_be_bytes().to_vec();
-            let value = Some(self.workshop.chunk_record(chunk));
-            effects.persist(Record { table: Table::Base, key, value });
-        }
-        let of = chunks.len() as u32;
-        for index in of..std::mem::replace(&mut self.stored_chunks, of) {
-            effects.persist(Record { table: Table::Base, key: index.to_be_bytes().to_vec(), value: None });
-        }
-        for height in std::mem::take(&mut self.stored_heights) {
-            let key = height.to_be_bytes().to_vec();
-            effects.persist(Record { table: Table::Final, key, value: None });
-        }
-        effects.persist(Record { table: Table::Final, key: HEAD_KEY.to_vec(), value: None });
+        // The new base before the old blocks go: whoever is killed in between has the old base with all its blocks, or a whole new one; never the
+        // old base without the removals since.
+        self.begin_on_disk(header.height, chunks, effects);
         // There may be somebody gone in it whom the state that it replaces did not know as such.
         effects.sync_all();
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);

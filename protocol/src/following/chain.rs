@@ -83,6 +83,8 @@ pub struct Chain {
     before: Option<Before>,
     /// How many blocks with entries came since; at least `CHECKPOINT_BLOCKS` if a new one is due for another reason.
     since_checkpoint: usize,
+    /// How many entries those have.
+    entries_since_checkpoint: usize,
 }
 
 /// A state to serve snapshots from.
@@ -165,6 +167,7 @@ impl Chain {
             older: VecDeque::new(),
             before,
             since_checkpoint: 0,
+            entries_since_checkpoint: 0,
         }
     }
 
@@ -322,6 +325,7 @@ impl Chain {
                 }
             }
             self.since_checkpoint += 1;
+            self.entries_since_checkpoint += block.entries.len();
         }
         self.keep_descendants_of_the_head();
     }
@@ -547,7 +551,11 @@ impl Chain {
         let proven = |proof: Option<&Proof>| proof.map_or(1, |proof| proof.certificate.ballot.epoch);
         let behind = self.checkpoint.state.charter().epoch < epoch
             || proven(self.checkpoint.proof.as_deref()) < proven(self.proof.as_deref());
-        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS && !behind {
+        let entries = self.checkpoint.state.member_count() / limits::CHECKPOINT_MEMBERS_PER_ENTRY;
+        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS
+            && self.entries_since_checkpoint < entries.max(limits::CHECKPOINT_ENTRIES)
+            && !behind
+        {
             return;
         }
         let Some(header) = self.tail.get(last).map(|held| held.block.header.clone()) else { return };
@@ -559,7 +567,7 @@ impl Chain {
             Some(_) | None => self.proof_of_tail(last),
         };
         let Some(proof) = proof else { return };
-        self.since_checkpoint = 0;
+        (self.since_checkpoint, self.entries_since_checkpoint) = (0, 0);
         self.keep_older();
         *self.checkpoint = Checkpoint { header, proof: Some(Arc::new(proof)), state: self.state.clone() };
     }

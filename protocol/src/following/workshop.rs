@@ -59,6 +59,11 @@ pub trait Workshop: Send + Sync {
         encode(&(&**block, proof.map(|proof| &**proof))).into()
     }
 
+    /// [`State::snapshot`].
+    fn snapshot(&self, state: &State, tip: Option<Box<FinalChain>>) -> Vec<Arc<SnapshotChunk>> {
+        state.snapshot(tip).into_iter().map(Arc::new).collect()
+    }
+
     /// A part of a snapshot as it is stored.
     fn chunk_record(&self, chunk: &Arc<SnapshotChunk>) -> Arc<[u8]> {
         encode(&**chunk).into()

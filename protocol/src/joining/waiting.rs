@@ -52,7 +52,7 @@ pub enum Offered {
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
     entries: BTreeMap<Slot, (StatementId, Verified<Arc<Entry>>)>,
-    denials: usize,
+    removals: usize,
     /// The last answer of [`Waiting::any_valid`], and for which block; none once the queue has changed.
     answered: Cell<Option<(BlockId, bool)>>,
 }
@@ -91,33 +91,42 @@ impl Waiting {
     ) -> Result<Offered, Fault> {
         let at = slot(entry);
         let time = now.max(head.time.plus(1));
-        if self.entries.get(&at).is_some_and(|(id, _)| *id == entry.statement.id()) {
+        // No departure, which waits for all removals, may keep out the removal of whoever departs: it may even be of the same words.
+        let goes_sooner = |waiting: &Entry| entry.is_removal() && waiting.is_departure();
+        let same = |id: &StatementId| *id == entry.statement.id();
+        if self.entries.get(&at).is_some_and(|(id, waiting)| same(id) && !goes_sooner(waiting)) {
             return Ok(Offered::Already);
         }
         state.judge(head, time, entry)?;
         // What lies there may have expired since: it must not keep its own successor out.
         let instead_of = match self.entries.get(&at) {
-            Some((_, waiting)) if state.judge(head, time, waiting).is_ok() => return Ok(Offered::Already),
-            Some((id, _)) => Some(*id),
+            Some((_, waiting)) if !goes_sooner(waiting) && state.judge(head, time, waiting).is_ok() => {
+                return Ok(Offered::Already);
+            }
+            Some((id, waiting)) => {
+                self.removals -= usize::from(waiting.is_removal());
+                Some(*id)
+            }
             None => None,
         };
         if instead_of.is_some() {
+            self.removals += usize::from(entry.is_removal());
             self.entries.insert(at, (entry.statement.id(), entry.clone()));
             self.answered.set(None);
             return Ok(Offered::Waits { instead_of });
         }
-        let (count, max) = if entry.statement.is_denial() {
+        let (count, max) = if entry.is_removal() {
             (self.entries.len(), limits::WAITING_ENTRIES_MAX)
         } else {
             (
-                self.entries.len() - self.denials,
+                self.entries.len() - self.removals,
                 limits::WAITING_ENTRIES_MAX - limits::WAITING_DENIALS_RESERVED,
             )
         };
         if count >= max {
             return Err(Fault::TooMany { what: "entries that wait for a block", count, max });
         }
-        self.denials += usize::from(entry.statement.is_denial());
+        self.removals += usize::from(entry.is_removal());
         self.entries.insert(at, (entry.statement.id(), entry.clone()));
         self.answered.set(None);
         Ok(Offered::Waits { instead_of: None })
@@ -135,7 +144,7 @@ impl Waiting {
         self.entries.retain(|_, (_, entry)| match state.judge(head, time, entry) {
             Ok(()) => true,
             Err(fault) => {
-                self.denials -= usize::from(entry.statement.is_denial());
+                self.removals -= usize::from(entry.is_removal());
                 dropped.push((entry.clone(), fault));
                 false
             }

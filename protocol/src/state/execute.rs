@@ -218,7 +218,8 @@ impl State {
         let mut refused = Vec::new();
         let mut waiting: Vec<_> = waiting.collect();
         if !loosened(Bug::PackedAsItComes) {
-            waiting.sort_by_key(|entry| entry.statement.rank());
+            // Whoever leaves by itself waits for those who are put out: it costs nobody but the leaver, and takes nobody's yes.
+            waiting.sort_by_key(|entry| (entry.statement.rank(), entry.is_departure()));
         }
         for entry in waiting {
             let bytes = encoded_len(&***entry);

@@ -106,6 +106,28 @@ impl<V> Map<V> {
         }
     }
 
+    /// A map of these items, whose keys rise: without looking for the place of each.
+    pub(super) fn of_rising(items: impl Iterator<Item = (Key, V)>) -> Self {
+        // The branches to the right of which the newest leaf lies, the uppermost first, each without its right side.
+        let mut open: Vec<(u8, Arc<Node<V>>)> = Vec::new();
+        let close = |(bit, left), right| Arc::new(Node::Branch { bit, left, right, hash: OnceLock::new() });
+        let mut newest: Option<(Key, Arc<Node<V>>)> = None;
+        let mut len = 0;
+        for (key, value) in items {
+            len += 1;
+            let leaf = Arc::new(Node::leaf(key, value));
+            let Some((before, mut left)) = newest.replace((key, leaf)) else { continue };
+            let bit = first_difference(&before, &key).expect("keys that rise are different");
+            while let Some(branch) = open.pop_if(|(below, _)| *below > bit) {
+                left = close(branch, left);
+            }
+            open.push((bit, left));
+        }
+        let root =
+            newest.map(|(_, leaf)| open.into_iter().rev().fold(leaf, |right, branch| close(branch, right)));
+        Map { root, len }
+    }
+
     /// Puts `value` under `key`, whatever was there.
     pub(super) fn insert(&mut self, key: Key, value: V) {
         let difference = self.nearest(&key).map(|(found, _)| first_difference(found, &key));
@@ -329,6 +351,8 @@ mod tests {
             if round % 100 == 0 {
                 assert!(map.iter().eq(model.iter()), "round {round}");
                 assert_eq!(map.root(), rebuilt(&model).root(), "round {round}");
+                let risen = Map::of_rising(model.iter().map(|(key, value)| (*key, *value)));
+                assert_eq!((map.root(), map.len()), (risen.root(), risen.len()), "round {round}");
                 copies.push((map.clone(), map.root(), model.clone()));
             }
         }

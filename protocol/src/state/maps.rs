@@ -170,11 +170,6 @@ pub enum MapName {
     Spine,
 }
 
-impl MapName {
-    pub(super) const ALL: [MapName; 5] =
-        [MapName::Standing, MapName::Gone, MapName::Keys, MapName::Tickets, MapName::Spine];
-}
-
 /// The roots of the five maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Roots(pub(super) [Hash; 5]);

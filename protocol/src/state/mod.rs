@@ -47,6 +47,7 @@ pub use map::MapProof;
 pub use maps::{
     AdmittedBy, Gone, HoldsRecorded, Keys, MapName, Roots, Rotated, SpineItem, Standing, Suspension,
 };
+pub use merkle::LogProof;
 pub use proof::StateProof;
 pub(crate) use proof::{charter_proof, charter_proven};
 pub use recover::Recover;

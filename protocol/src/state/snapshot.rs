@@ -119,19 +119,18 @@ impl State {
         if !items().is_sorted_by(|a, b| (a.map, a.key) < (b.map, b.key)) {
             return Err(Fault::NotInOrder { what: "the items of a snapshot", rule: "7.4" });
         }
-        let mut maps = Maps::default();
-        let mut beside = None;
-        for item in items() {
-            match MapName::ALL.get(usize::from(item.map)) {
-                Some(MapName::Standing) => put(&mut maps.standing, item)?,
-                Some(MapName::Gone) => put(&mut maps.gone, item)?,
-                Some(MapName::Keys) => put(&mut maps.keys, item)?,
-                Some(MapName::Tickets) => put(&mut maps.tickets, item)?,
-                Some(MapName::Spine) => put(&mut maps.spine, item)?,
-                None if item.map == BESIDE && item.key == [0; 32] => beside = Some(value::<Beside>(item)?),
-                None => return Err(Fault::WrongSnapshot),
-            }
+        let of = |map: u8| items().filter(move |item| item.map == map);
+        if items().last().is_none_or(|last| (last.map, last.key) != (BESIDE, [0; 32])) {
+            return Err(Fault::WrongSnapshot);
         }
+        let beside = of(BESIDE).next().map(value::<Beside>).transpose()?;
+        let maps = Maps {
+            standing: map_of(of(MapName::Standing as u8))?,
+            gone: map_of(of(MapName::Gone as u8))?,
+            keys: map_of(of(MapName::Keys as u8))?,
+            tickets: map_of(of(MapName::Tickets as u8))?,
+            spine: map_of(of(MapName::Spine as u8))?,
+        };
         let Beside { last, log_before } = beside.ok_or(Fault::WrongSnapshot)?;
         // Whoever sent the chunks wrote `last` and the frontier: nothing is done with either before the tip vouches for it.
         let is_tip = *tip == last || tip.is_heartbeat() && tip.previous == last.id();
@@ -165,9 +164,12 @@ fn items<V: Serialize>(name: MapName, map: &Map<V>) -> impl Iterator<Item = Snap
     })
 }
 
-fn put<V: Serialize + DeserializeOwned>(map: &mut Map<V>, item: &SnapshotItem) -> Result<(), Fault> {
-    map.insert(item.key, value(item)?);
-    Ok(())
+/// The map of these items, which are in the order of their keys.
+fn map_of<'a, V: Serialize + DeserializeOwned>(
+    items: impl Iterator<Item = &'a SnapshotItem>,
+) -> Result<Map<V>, Fault> {
+    let items: Vec<_> = items.map(|item| Ok((item.key, value(item)?))).collect::<Result<_, Fault>>()?;
+    Ok(Map::of_rising(items.into_iter()))
 }
 
 fn value<V: Serialize + DeserializeOwned>(item: &SnapshotItem) -> Result<V, Fault> {

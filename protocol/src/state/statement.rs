@@ -450,6 +450,21 @@ pub(crate) fn inspect_endorsements(
     Ok(())
 }
 
+impl Entry {
+    /// Whether somebody leaves by its own word alone (SPEC 4.7). As many as there are members may do so at once.
+    pub fn is_departure(&self) -> bool {
+        match (&self.statement.kind, &self.endorsements[..]) {
+            (Kind::Revoke(revoke), [alone]) => alone.node == revoke.subject,
+            (_, _) => false,
+        }
+    }
+
+    /// Whether it takes away what its subject would keep: such always find room (SPEC 9.22).
+    pub fn is_removal(&self) -> bool {
+        self.statement.is_denial() && !self.is_departure()
+    }
+}
+
 impl Stateless for Entry {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
         self.statement.inspect(sheet)?;

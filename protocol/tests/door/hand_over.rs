@@ -79,6 +79,7 @@ fn open_with(mesh: &mut Mesh, key: PublicKey, lost: Option<String>) {
         keys: node.keys.clone(),
         seed: key.0,
         workshop: Arc::new(PlainWorkshop),
+        archive: false,
         journal_lost: lost,
     };
     node.core = Some(Core::open(config, records, now).unwrap());

@@ -227,6 +227,7 @@ impl Mesh {
             keys: node.keys.clone(),
             seed: key.0,
             workshop: Arc::new(PlainWorkshop),
+            archive: false,
             journal_lost: None,
         };
         node.core = Some(Core::open(config, records, self.now).unwrap());

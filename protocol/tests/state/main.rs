@@ -6,8 +6,17 @@ mod blocks;
 mod bytes;
 mod charters;
 mod domain;
+mod growth;
+#[path = "../../benches/growth/history.rs"]
+#[allow(dead_code, reason = "shared with the bench, which uses all of it")]
+mod history;
+
 mod holds;
 mod keys;
+#[path = "../../benches/growth/nodes.rs"]
+#[allow(dead_code, reason = "shared with the bench, which uses all of it")]
+mod nodes;
+
 mod proofs;
 mod recovery;
 mod renewals;

@@ -72,7 +72,8 @@ impl Program {
 
     /// Puts what the core sends into letters.
     fn send(&self, shared: &mut Shared, outbox: Outbox, actions: &mut Actions<Program>) {
-        let Outbox { sends, publishes, events } = outbox;
+        // No simulated node keeps an archive.
+        let Outbox { sends, publishes, events, lookups: _ } = outbox;
         let lie = shared.lies.get(&self.node).copied();
         let robs = lie == Some(Lie::GraveRobber);
         let told = |shared: &Shared, message: Arc<Message>| {
@@ -144,6 +145,7 @@ impl Actor for Program {
             keys: shared.keys[node.index()].clone(),
             seed: shared.seeds[node.index()],
             workshop: Arc::clone(&shared.workshop) as Arc<dyn Workshop>,
+            archive: false,
             journal_lost,
         };
         let core = Core::open(config, records, timestamp(now)).map_err(|e| e.to_string())?;

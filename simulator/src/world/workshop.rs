@@ -22,6 +22,8 @@ type Beginning = Result<(State, Header), Fault>;
 const KEPT: usize = 4_096;
 /// How many parts of snapshots: they are large, and newcomers take the newest.
 const CHUNKS_KEPT: usize = 64;
+/// How many whole ones: nodes write down the newest at about the same time, under as many certificates as there are endorsers.
+const MADE_KEPT: usize = 16;
 
 /// The state (by its newest block with entries), the parent if it is known, and the block's whole body. Never the block's id alone: two
 /// bodies of one id may differ in their endorsements (SPEC 6.9).
@@ -104,6 +106,7 @@ struct Shelves {
     proofs: Shelf<usize, (Arc<FinalChain>, Arc<Proof>)>,
     ids: Shelf<usize, (Arc<FinalChain>, Arc<[BlockId]>)>,
     final_records: Shelf<(usize, usize), (Proven, Stored)>,
+    made: Shelf<(BlockId, Hash), Vec<Arc<SnapshotChunk>>, MADE_KEPT>,
     chunk_records: Shelf<usize, (Arc<SnapshotChunk>, Stored), CHUNKS_KEPT>,
     asked: u64,
     computed: u64,
@@ -181,6 +184,11 @@ impl Workshop for SharedWorkshop {
     fn final_record(&self, block: &Arc<Block>, proof: Option<&Arc<Proof>>) -> Arc<[u8]> {
         let make = || ((Arc::clone(block), proof.cloned()), PlainWorkshop.final_record(block, proof));
         self.shelves().final_records.get_or((place(block), proof.map_or(0, place)), make).1
+    }
+
+    fn snapshot(&self, state: &State, tip: Option<Box<FinalChain>>) -> Vec<Arc<SnapshotChunk>> {
+        let key = (state.last_id(), digest_of(Label::Record, &tip));
+        self.shelves().made.get_or(key, || PlainWorkshop.snapshot(state, tip))
     }
 
     fn chunk_record(&self, chunk: &Arc<SnapshotChunk>) -> Arc<[u8]> {

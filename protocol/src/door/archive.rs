@@ -1,0 +1,88 @@
+//! Blocks that were removed elsewhere: kept by whoever is told to, and served by height (SPEC 9.21).
+//!
+//! A core has no disk, and an archive does not fit its memory: it asks its host for a piece, and goes on when that has come.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::effects::{Effects, Lookup};
+use super::input::Error;
+use super::message::{Message, Standing};
+use super::record::{Record, Table};
+use crate::encoding::decode;
+use crate::following::Proof;
+use crate::identity::PublicKey;
+use crate::limits;
+use crate::state::{Block, BlockId, FinalChain};
+
+impl Core {
+    /// Asks the host for what follows `height`, if this node keeps an archive. False if it keeps none.
+    pub(super) fn look_up(&self, to: PublicKey, height: u64, effects: &mut Effects) -> bool {
+        if self.archive {
+            effects.look_up(Lookup { to, height });
+        }
+        self.archive
+    }
+
+    /// The host found this.
+    pub(super) fn looked_up(
+        &mut self,
+        to: PublicKey,
+        height: u64,
+        records: &[Arc<[u8]>],
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        if !self.connected.contains(&to) || self.standing_of(&to) < Standing::Suspended {
+            return Err(Error::Untimely("whoever asked is not there any more"));
+        }
+        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        let genesis = self.charters.as_deref().and_then(|charters| charters.of_epoch(1)?.since);
+        let message = match run_above(height, records, genesis.map(|(_, id)| id)) {
+            Some(run) => Message::Final(Arc::new(run)),
+            None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
+        };
+        // Reading costs, too, whether or not there is an answer in it.
+        self.rations.sent(to, records.iter().map(|record| record.len()).sum(), self.now);
+        effects.send(to, Arc::new(message));
+        Ok(())
+    }
+
+    pub(super) fn keep_in_the_archive(&self, key: &[u8], value: &Arc<[u8]>, effects: &mut Effects) {
+        if self.archive {
+            let (key, value) = (key.to_vec(), Some(Arc::clone(value)));
+            effects.persist(Record { table: Table::Archive, key, value });
+        }
+    }
+}
+
+/// What follows `height` of these records, of which the first may be of a block up to there: as much as fits an answer and is of one
+/// epoch, up to a block with a proof. None if it does not follow without a gap.
+fn run_above(height: u64, records: &[Arc<[u8]>], genesis: Option<BlockId>) -> Option<FinalChain> {
+    let mut before = genesis;
+    let mut run: Vec<Arc<Block>> = Vec::new();
+    let mut bytes = 0;
+    let mut proven: Option<(usize, Proof)> = None;
+    for record in records {
+        let (block, proof): (Arc<Block>, Option<Proof>) =
+            decode("a block of the archive", record, limits::MESSAGE_BYTES_MAX).ok()?;
+        if block.header.height <= height {
+            before = Some(block.id());
+            continue;
+        }
+        bytes += record.len();
+        let fits = proven.is_none() && bytes <= limits::ARCHIVE_ANSWER_BYTES_MAX
+            || bytes <= limits::FOLLOW_ANSWER_BYTES_MAX;
+        let same_epoch = run.first().is_none_or(|first| first.header.epoch == block.header.epoch);
+        if !fits || !same_epoch || Some(block.header.previous) != before {
+            break;
+        }
+        before = Some(block.id());
+        run.push(block);
+        if let Some(proof) = proof {
+            proven = Some((run.len(), proof));
+        }
+    }
+    let (len, Proof { headers, certificate }) = proven?;
+    run.truncate(len);
+    Some(FinalChain { blocks: run, headers, certificate })
+}

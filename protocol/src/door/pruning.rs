@@ -1,0 +1,153 @@
+//! What of the log is kept on the disk: two states to begin from, the blocks since the older of them, and no more (SPEC 9.20).
+//!
+//! Why two: whoever loses the newer, by a crash in the middle of it or by a bad disk, comes to the same head from the older.
+//!
+//! **Invariant:** blocks go only after a state above them was written, in one order of writes. So whatever beginning of it a crash leaves,
+//! there is a whole state, and every block that follows it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::effects::Effects;
+use super::finality::HEAD_KEY;
+use super::record::{Record, Table};
+use crate::following::tip_of;
+use crate::limits;
+use crate::state::SnapshotChunk;
+
+/// A state on the disk.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    /// The height of the block that it is after.
+    pub(super) height: u64,
+    /// Where its parts lie.
+    pub(super) places: Vec<Vec<u8>>,
+    /// How many bytes they have.
+    pub(super) bytes: usize,
+}
+
+/// The log as it lies on the disk.
+#[derive(Debug, Default)]
+pub(super) struct LogOnDisk {
+    /// The older first.
+    bases: VecDeque<Base>,
+    /// Blocks with entries by height, and how many bytes each has.
+    blocks: VecDeque<(u64, usize)>,
+    /// How many bytes those above the newest base have.
+    since: usize,
+}
+
+impl LogOnDisk {
+    /// As it was found.
+    pub(super) fn found(bases: Vec<Base>, blocks: Vec<(u64, usize)>) -> LogOnDisk {
+        let mut found = LogOnDisk { bases: bases.into(), blocks: blocks.into(), since: 0 };
+        found.count();
+        found
+    }
+
+    fn count(&mut self) {
+        let base = self.bases.back().map_or(0, |base| base.height);
+        let above = self.blocks.iter().rev().take_while(|(height, _)| *height > base);
+        self.since = above.map(|(_, bytes)| *bytes).sum();
+    }
+
+    /// A block was written.
+    pub(super) fn wrote(&mut self, height: u64, bytes: usize) {
+        self.blocks.push_back((height, bytes));
+        self.since += bytes;
+    }
+
+    /// Whether the state after the block at `height` is to be written: a state costs what it weighs, so not before as much of the log was.
+    fn is_due(&self, height: u64) -> bool {
+        let newest = self.bases.back();
+        let weight = newest.map_or(0, |base| base.bytes).max(limits::BASE_AFTER_BYTES_MIN);
+        self.since >= weight && height > newest.map_or(0, |base| base.height)
+    }
+}
+
+impl Core {
+    /// Writes down the state that snapshots are served from, if it is time to, and removes what nobody begins from any more.
+    pub(super) fn prune(&mut self, effects: &mut Effects) {
+        let Some(checkpoint) = self.chain.as_ref().map(|chain| chain.checkpoint()) else { return };
+        if !self.on_disk.is_due(checkpoint.header.height) {
+            return;
+        }
+        self.write_base_of_the_checkpoint(effects);
+        while self.on_disk.bases.len() > limits::BASES_KEPT {
+            let Some(oldest) = self.on_disk.bases.pop_front() else { break };
+            remove(Table::Base, oldest.places, effects);
+        }
+        if self.on_disk.bases.len() == limits::BASES_KEPT {
+            let from = self.on_disk.bases.front().map_or(0, |base| base.height);
+            self.remove_blocks(from, effects);
+        }
+    }
+
+    /// Puts a state that came from others in the place of all that was there.
+    pub(super) fn begin_on_disk(
+        &mut self,
+        height: u64,
+        chunks: &[Arc<SnapshotChunk>],
+        effects: &mut Effects,
+    ) {
+        let before = std::mem::take(&mut self.on_disk.bases);
+        self.write_base(height, chunks, effects);
+        let mut places: Vec<Vec<u8>> = before.into_iter().flat_map(|base| base.places).collect();
+        places.retain(|place| self.on_disk.bases.iter().all(|base| !base.places.contains(place)));
+        remove(Table::Base, places, effects);
+        self.remove_blocks(u64::MAX, effects);
+        remove(Table::Final, vec![HEAD_KEY.to_vec()], effects);
+        self.on_disk.count();
+    }
+
+    /// Writes down the state that snapshots are served from.
+    pub(super) fn write_base_of_the_checkpoint(&mut self, effects: &mut Effects) {
+        let Some(checkpoint) = self.chain.as_ref().map(|chain| chain.checkpoint()) else { return };
+        let Some(proof) = checkpoint.proof.as_deref() else { return };
+        let height = checkpoint.header.height;
+        let tip = Box::new(tip_of(&checkpoint.header, proof));
+        let chunks = self.workshop.snapshot(&checkpoint.state, Some(tip));
+        self.write_base(height, &chunks, effects);
+    }
+
+    /// Removes all that is above `height`, since the log goes on from there in another way. Whether no state is left to begin from.
+    pub(super) fn drop_from_disk(&mut self, height: u64, effects: &mut Effects) -> bool {
+        let had_some = !self.on_disk.bases.is_empty();
+        let kept = self.on_disk.bases.partition_point(|base| base.height <= height);
+        let dropped: Vec<Base> = self.on_disk.bases.drain(kept..).collect();
+        remove(Table::Base, dropped.into_iter().flat_map(|base| base.places).collect(), effects);
+        let kept = self.on_disk.blocks.partition_point(|(at, _)| *at <= height);
+        let places = self.on_disk.blocks.drain(kept..).map(|(at, _)| at.to_be_bytes().to_vec());
+        remove(Table::Final, places.collect(), effects);
+        remove(Table::Final, vec![HEAD_KEY.to_vec()], effects);
+        self.on_disk.count();
+        had_some && self.on_disk.bases.is_empty()
+    }
+
+    fn write_base(&mut self, height: u64, chunks: &[Arc<SnapshotChunk>], effects: &mut Effects) {
+        let mut base = Base { height, places: Vec::new(), bytes: 0 };
+        for chunk in chunks {
+            let place = [&height.to_be_bytes()[..], &chunk.index.to_be_bytes()].concat();
+            let value = self.workshop.chunk_record(chunk);
+            base.bytes += value.len();
+            base.places.push(place.clone());
+            effects.persist(Record { table: Table::Base, key: place, value: Some(value) });
+        }
+        self.on_disk.bases.push_back(base);
+        self.on_disk.count();
+    }
+
+    /// Removes the blocks up to that height.
+    fn remove_blocks(&mut self, height: u64, effects: &mut Effects) {
+        let old = self.on_disk.blocks.partition_point(|(at, _)| *at <= height);
+        let places = self.on_disk.blocks.drain(..old).map(|(at, _)| at.to_be_bytes().to_vec());
+        remove(Table::Final, places.collect(), effects);
+    }
+}
+
+fn remove(table: Table, places: Vec<Vec<u8>>, effects: &mut Effects) {
+    for key in places {
+        effects.persist(Record { table, key, value: None });
+    }
+}
