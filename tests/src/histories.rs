@@ -457,6 +457,7 @@ impl History {
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
             Kind::Release(release) => Some(release.subject),
+            Kind::Accuse(_) => unreachable!("no history draws it yet"),
             Kind::Rotate(_) if self.dice.chance(7, 8) => return Vec::new(),
             Kind::Rotate(rotate) => Some(rotate.subject),
             Kind::Hold(_) => unreachable!("no history draws it yet"),
@@ -488,7 +489,7 @@ impl History {
             Kind::Suspend(_) => thresholds.contain,
             Kind::Amend(_) => thresholds.amend,
             // By nobody; or, if it is to be void, by somebody.
-            Kind::Rotate(_) | Kind::Recover(_) => 1,
+            Kind::Rotate(_) | Kind::Accuse(_) | Kind::Recover(_) => 1,
             Kind::Hold(_) => unreachable!("no history draws it yet"),
         }
     }

@@ -521,7 +521,7 @@ impl Core {
                 let seated = state.has_seat(&self.me);
                 match self.effective_here(state, &self.me, self.now) {
                     Effective::Gone if !seated => Phase::Gone,
-                    Effective::Gone | Effective::Suspended => Phase::Restrained,
+                    Effective::Gone | Effective::Suspended | Effective::Convicted => Phase::Restrained,
                     Effective::Yes | Effective::Unknown | Effective::NotYet | Effective::Lapsed if seated => {
                         Phase::Endorsing
                     }

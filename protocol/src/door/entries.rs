@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::identity::{PublicKey, Verified};
 use crate::joining::{Offered, Retry};
 use crate::limits;
-use crate::state::{Admit, Entry, Kind, Statement, StatementId};
+use crate::state::{Admit, Contradiction, ConvictedKey, Conviction, Entry, Kind, Statement, StatementId};
 
 impl Core {
     /// Somebody hands us an entry for a block; `None`: we ourselves.
@@ -89,6 +89,7 @@ impl Core {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Amend(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => current == Some(*from),
         }
@@ -118,6 +119,14 @@ impl Core {
                 let same = of_epoch.charter.previous == amend.charter.previous;
                 of_epoch.since.filter(|_| same).map(|(height, _)| height)
             }
+            Kind::Accuse(accuse) => match &accuse.contradiction {
+                Contradiction::Ballots(first, _) => {
+                    let standing = state.standing(&accuse.subject)?;
+                    let of_it = |it: &&Conviction| it.key == ConvictedKey::Voting(first.voter);
+                    standing.convictions.iter().find(of_it).map(|conviction| conviction.height)
+                }
+                Contradiction::Rotations(..) => state.gone_since(&accuse.subject).map(|gone| gone.height),
+            },
             Kind::Rotate(rotate) => {
                 let standing = state.standing(&rotate.subject)?;
                 let last = rotate.rotations.last()?.sequence;
@@ -200,8 +209,9 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::GroundsNotAllowed { .. }
         | Fault::BadKey { .. }
         | Fault::NotAllowed { .. } => Some(Retry::Never),
-        // It may be released; tomorrow it may rotate again; later it may renew; a hold lapses.
+        // It may be released, or an amendment free it; tomorrow it may rotate again; later it may renew; a hold lapses.
         Fault::SubjectSuspended { .. }
+        | Fault::SubjectConvicted { .. }
         | Fault::Held { .. }
         | Fault::RotatedTooOften { .. }
         | Fault::RenewedTooEarly { .. } => Some(Retry::Later),
@@ -209,6 +219,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         Fault::NotAnEndorser { .. }
         | Fault::EndorserGone { .. }
         | Fault::EndorserSuspended { .. }
+        | Fault::EndorserConvicted { .. }
         | Fault::NotTheCurrentKey { .. }
         | Fault::TooFewEndorsements { .. } => Some(Retry::NewerBasis),
         Fault::BadWindow { .. }
@@ -221,6 +232,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::NotInOrder { .. }
         | Fault::SubjectUnknown { .. }
         | Fault::BadSuspension { .. }
+        | Fault::BadAccusation { .. }
         | Fault::BadHold { .. }
         | Fault::WouldStrandTheCharter { .. }
         | Fault::NotEffective { .. }

@@ -55,7 +55,7 @@ impl Core {
             return Standing::Stranger;
         }
         match self.effective_here(state, &node, self.now) {
-            Effective::Suspended => Standing::Suspended,
+            Effective::Suspended | Effective::Convicted => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
             Effective::Lapsed if state.renewable_until(&node).is_some_and(|end| self.now < end) => {

@@ -225,6 +225,7 @@ fn number_of(statement: &Statement) -> Option<u64> {
         | Kind::Release(_)
         | Kind::Amend(_)
         | Kind::Rotate(_)
+        | Kind::Accuse(_)
         | Kind::Hold(_)
         | Kind::Recover(_) => None,
     }

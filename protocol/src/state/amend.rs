@@ -200,11 +200,11 @@ impl Scene<'_> {
         for seat in &terms.endorsers {
             let node = seat.node_id();
             let standing = self.standing_of(&node)?;
-            let suspended = standing.suspended(self.time).is_some();
-            if !law.has_seat(&node) && (suspended || !may_sit(standing)) {
+            let restrained = standing.restrained(self.time);
+            if !law.has_seat(&node) && (restrained || !may_sit(standing)) {
                 return Err(Fault::NotEffective { subject: node });
             }
-            able += usize::from(!suspended);
+            able += usize::from(!restrained);
         }
         for key in &terms.recovery.keys {
             if let Some(owner) = self.maps.keys.get(&key_slot(key)) {
@@ -269,6 +269,8 @@ impl Scene<'_> {
 
     pub(super) fn apply_amend(&mut self, amend: &Amend) {
         let charter = self.seated(&amend.charter, &amend.consents);
+        let voters = self.voters();
+        self.close_epoch(&amend.charter, &amend.consents, voters);
         self.adopt(charter.expect("an entry is applied after it was judged"));
     }
 

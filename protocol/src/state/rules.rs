@@ -9,8 +9,8 @@ use super::charter::{Charter, CharterId, DomainId, Seat};
 use super::map::Key;
 use super::maps::{AdmittedBy, Gone, Keys, Maps, Rotated, Standing, Suspension, key_slot, ticket_slot};
 use super::statement::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Subject, Suspend,
-    TicketId, TicketTerms, Window, check_role_order,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate, Statement, Subject,
+    Suspend, TicketId, TicketTerms, Window, check_role_order,
 };
 use crate::fault::Fault;
 use crate::identity::{KeySequence, NodeId, PublicKey};
@@ -63,7 +63,7 @@ impl Law {
             Kind::Release(_) => self.charter.thresholds.admit,
             Kind::Amend(_) => self.charter.thresholds.amend,
             // They prove themselves; or whoever holds the recovery keys does.
-            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => 0,
+            Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => 0,
         })
     }
 
@@ -84,6 +84,7 @@ impl Law {
                 suspension: None,
                 rotated: None,
                 holds: None,
+                convictions: Vec::new(),
             };
             maps.standing.insert(node.0, standing);
         }
@@ -122,6 +123,7 @@ impl Facts {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Amend(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => Facts { subject, key_slots: Vec::new(), ticket: None },
         }
@@ -160,6 +162,7 @@ impl Scene<'_> {
             Kind::Release(release) => self.judge_release(release),
             Kind::Amend(amend) => self.judge_amend(amend),
             Kind::Rotate(rotate) => self.judge_rotate(rotate, facts),
+            Kind::Accuse(accuse) => self.judge_accuse(accuse),
             Kind::Hold(hold) => self.judge_hold(hold),
             Kind::Recover(recover) => self.judge_recover(recover),
         }
@@ -172,9 +175,12 @@ impl Scene<'_> {
             (Kind::Revoke(revoke), [own]) if own.node == revoke.subject => {
                 self.check_current_key(&own.node, own.sequence, &own.key)
             }
-            (Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_), []) => Ok(()),
+            (Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_), []) => Ok(()),
             (Kind::Rotate(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a rotation", count: more.len(), max: 0 })
+            }
+            (Kind::Accuse(_), more) => {
+                Err(Fault::TooMany { what: "endorsements of an accusation", count: more.len(), max: 0 })
             }
             (Kind::Hold(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a hold", count: more.len(), max: 0 })
@@ -212,26 +218,33 @@ impl Scene<'_> {
             return Err(Fault::NotAnEndorser { node });
         }
         self.check_current_key(&node, sequence, key)?;
-        if self.is_suspended(&node) { Err(Fault::EndorserSuspended { node }) } else { Ok(()) }
+        if self.is_suspended(&node) {
+            return Err(Fault::EndorserSuspended { node });
+        }
+        if self.is_restrained(&node) { Err(Fault::EndorserConvicted { node }) } else { Ok(()) }
     }
 
     fn is_suspended(&self, node: &NodeId) -> bool {
         self.maps.standing.get(&node.0).is_some_and(|standing| standing.suspended(self.time).is_some())
     }
 
+    fn is_restrained(&self, node: &NodeId) -> bool {
+        self.maps.standing.get(&node.0).is_some_and(|standing| standing.restrained(self.time))
+    }
+
     /// How many endorsers could endorse now.
     fn able(&self) -> usize {
-        let able = |seat: &&NodeId| self.maps.standing.contains(&seat.0) && !self.is_suspended(seat);
+        let able = |seat: &&NodeId| self.maps.standing.contains(&seat.0) && !self.is_restrained(seat);
         self.law.seats().filter(able).count()
     }
 
-    /// Whether enough endorsers remain to amend the charter when `subject` is restrained (SPEC 4.7, 4.9).
-    fn check_leaves_enough(&self, subject: &NodeId) -> Result<(), Fault> {
+    /// Whether enough endorsers remain to amend the charter when `subject` is restrained (SPEC 4.7, 4.9, 4.13).
+    pub(super) fn check_leaves_enough(&self, subject: &NodeId) -> Result<(), Fault> {
         if !self.law.has_seat(subject) {
             return Ok(());
         }
-        // Whoever is suspended already is missing already.
-        let left = self.able() - usize::from(!self.is_suspended(subject));
+        // Whoever is restrained already is missing already.
+        let left = self.able() - usize::from(!self.is_restrained(subject));
         let amend = usize::from(self.law.charter.thresholds.amend);
         if left < amend { Err(Fault::WouldStrandTheCharter { left, amend }) } else { Ok(()) }
     }
@@ -259,6 +272,9 @@ impl Scene<'_> {
         let standing = self.maps.standing.get(&subject.0);
         if standing.is_some_and(|standing| standing.suspended(self.time).is_some()) {
             return Err(Fault::SubjectSuspended { subject });
+        }
+        if standing.is_some_and(Standing::is_convicted) {
+            return Err(Fault::SubjectConvicted { subject });
         }
         let expected = standing.map_or(0, |standing| standing.number) + 1;
         if admit.number != expected {
@@ -466,12 +482,7 @@ impl Scene<'_> {
     pub(super) fn apply(&mut self, statement: &Statement, facts: &Facts) {
         match &statement.kind {
             Kind::Admit(admit) => self.apply_admit(admit, facts),
-            Kind::Revoke(Revoke { subject, reason }) => {
-                let stood = self.maps.standing.get(&subject.0);
-                let key = stood.expect("a revocation is applied to whoever was judged to stand").keys.current;
-                self.maps.standing.remove(&subject.0);
-                self.maps.gone.insert(subject.0, Gone { height: self.height, reason: *reason, key });
-            }
+            Kind::Revoke(Revoke { subject, reason }) => self.remove(subject, *reason),
             Kind::Suspend(Suspend { subject, number, until, reason }) => {
                 let suspension = Suspension { until: *until, height: self.height, reason: *reason };
                 self.change(subject, |standing| {
@@ -483,9 +494,18 @@ impl Scene<'_> {
             }
             Kind::Amend(amend) => self.apply_amend(amend),
             Kind::Rotate(rotate) => self.apply_rotate(rotate, facts),
+            Kind::Accuse(accuse) => self.apply_accuse(accuse),
             Kind::Hold(hold) => self.apply_hold(hold),
             Kind::Recover(recover) => self.apply_recover(recover),
         }
+    }
+
+    /// For good.
+    pub(super) fn remove(&mut self, subject: &NodeId, reason: Reason) {
+        let stood = self.maps.standing.get(&subject.0);
+        let key = stood.expect("only whoever was judged to stand is removed").keys.current;
+        self.maps.standing.remove(&subject.0);
+        self.maps.gone.insert(subject.0, Gone { height: self.height, reason, key });
     }
 
     pub(super) fn change(&mut self, subject: &NodeId, change: impl FnOnce(&mut Standing)) {
@@ -529,6 +549,8 @@ impl Scene<'_> {
             suspension,
             rotated,
             holds,
+            // Whoever is convicted is not admitted anew.
+            convictions: Vec::new(),
         };
         self.maps.standing.insert(subject.0, standing);
     }

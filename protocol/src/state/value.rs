@@ -57,6 +57,8 @@ pub enum Effective {
     Lapsed,
     /// Its rights rest.
     Suspended,
+    /// They rest because one of its keys is proven to have lied (SPEC 4.13).
+    Convicted,
     /// It is gone for ever.
     Gone,
 }
@@ -228,6 +230,7 @@ impl State {
         match self.standing(node) {
             None if self.is_gone(node) => Effective::Gone,
             None => Effective::Unknown,
+            Some(standing) if standing.is_convicted() => Effective::Convicted,
             Some(standing) if standing.suspended(now).is_some() => Effective::Suspended,
             Some(_) if self.has_seat(node) => Effective::Yes,
             Some(standing) if now < standing.window.from => Effective::NotYet,

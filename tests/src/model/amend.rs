@@ -125,5 +125,6 @@ pub(super) fn apply(facts: &mut Facts, time: Timestamp, amend: &Amend) {
         }
         standing.roles.retain(|role| after.roles.iter().any(|known| known.name == *role));
     }
+    facts.set_previous_voters(&before);
     facts.set_charter(after);
 }

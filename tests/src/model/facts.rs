@@ -37,6 +37,8 @@ pub struct Standing {
     pub rotated: Option<(u64, u64, u32)>,
     /// The newest `Hold` of its own: the height of its block, its day, the slots of that day.
     pub holds: Option<(u64, u64, u8)>,
+    /// Its convictions: none, since no history draws an `Accuse` yet.
+    pub convictions: Vec<()>,
 }
 
 impl Standing {
@@ -84,11 +86,13 @@ pub struct Gone {
     pub key: PublicKey,
 }
 
-/// What the spine holds: under "charter", the charter.
+/// What the spine holds: under "charter", the charter; under "previous voters", those of the one before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum SpineItem {
-    /// The one kind that there is now.
+    /// The charter.
     Charter(Charter),
+    /// Voting keys and whose they were.
+    Voters(Vec<(PublicKey, Hash)>),
 }
 
 /// Everything that is under the state root.
@@ -161,6 +165,7 @@ impl Facts {
                 suspension: None,
                 rotated: None,
                 holds: None,
+                convictions: Vec::new(),
             };
             facts.standing.insert(node, Arc::new(standing));
             facts.keys.insert(key_place(&seat.inception.key), Hash(node));
@@ -171,8 +176,10 @@ impl Facts {
 
     /// The charter in force.
     pub fn charter(&self) -> &Charter {
-        let SpineItem::Charter(charter) = &*self.spine[&charter_place()];
-        charter
+        match &*self.spine[&charter_place()] {
+            SpineItem::Charter(charter) => charter,
+            SpineItem::Voters(_) => unreachable!("they have a place of their own"),
+        }
     }
 
     /// Puts another in its place.
@@ -191,6 +198,13 @@ impl Facts {
     /// Whether there is a ticket to forget.
     pub fn has_expired_tickets(&self, time: Timestamp) -> bool {
         self.tickets.keys().next().is_some_and(|place| place[..8] < time.0.to_be_bytes()[..])
+    }
+
+    /// SPEC 7.1.
+    pub(super) fn set_previous_voters(&mut self, charter: &Charter) {
+        let voters =
+            charter.endorsers.iter().map(|seat| (seat.voting_key, Hash(node_id(&seat.inception)))).collect();
+        self.spine.insert(digest("spine", b"previous voters"), Arc::new(SpineItem::Voters(voters)));
     }
 
     /// SPEC 4.6: what a block with entries does first.
@@ -227,7 +241,7 @@ impl Facts {
                     standing.suspension = None;
                 }
             }
-            Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+            Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
@@ -275,6 +289,7 @@ impl Facts {
             suspension,
             rotated,
             holds: None,
+            convictions: Vec::new(),
         };
         self.standing.insert(node, Arc::new(standing));
     }

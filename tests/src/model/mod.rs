@@ -281,7 +281,7 @@ fn is_amend(entry: &Entry) -> bool {
 fn is_denial(entry: &Entry) -> bool {
     match &entry.statement.kind {
         Kind::Admit(_) | Kind::Release(_) | Kind::Amend(_) | Kind::Rotate(_) => false,
-        Kind::Revoke(_) | Kind::Suspend(_) => true,
+        Kind::Revoke(_) | Kind::Suspend(_) | Kind::Accuse(_) => true,
         Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
     }
 }

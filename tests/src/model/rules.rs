@@ -32,7 +32,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
     }
     match &entry.statement.kind {
         Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
         Kind::Rotate(rotate) => {
             let count = rotate.rotations.len();
             unless((1..=limits::ROTATIONS_PER_ENTRY_MAX).contains(&count), "4.11 how many rotations")?;
@@ -68,7 +68,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
 pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
     match &statement.kind {
         Kind::Amend(it) => amend::terms_id(statement.domain, it),
-        Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Accuse(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
         Kind::Admit(_) | Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) | Kind::Rotate(_) => {
             digest_of("statement", statement)
         }
@@ -122,7 +122,7 @@ pub(super) fn judge(
             unless(entry.endorsements.len() >= need, "4.12 too few endorsements")?;
             check_endorsers(facts, time, &entry.endorsements)
         }
-        Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
+        Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => unreachable!("no history draws it yet"),
         Kind::Rotate(rotate) => {
             check_rotate(facts, time, rotate)?;
             unless(entry.endorsements.is_empty(), "4.11 endorsed")
