@@ -24,7 +24,7 @@ use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signatu
 use crate::joining::{Draft, Newcomer, Proposals, Renewal, Waiting};
 use crate::limits;
 use crate::state::{
-    Block, BlockId, DomainId, Effective, Endorsement, Kind, SnapshotChunk, StatementId, TicketId,
+    Block, BlockId, DomainId, Effective, Endorsement, Entry, Kind, SnapshotChunk, StatementId, TicketId,
 };
 use crate::time::Timestamp;
 
@@ -116,6 +116,8 @@ pub struct Core {
     pub(super) promised: BTreeMap<StatementId, BTreeSet<PublicKey>>,
     /// Entries to pass on to every endorser, unless they are in a block by then.
     pub(super) relays: BTreeMap<StatementId, Timestamp>,
+    /// Proofs of contradictions that no block can take yet, by whom they convict.
+    pub(super) proofs: BTreeMap<NodeId, Verified<Arc<Entry>>>,
     /// Final blocks to publish, unless somebody else did by then: by id.
     pub(super) publications: BTreeMap<BlockId, (Timestamp, Arc<Message>)>,
 
@@ -384,7 +386,7 @@ impl Core {
         let allowed = match standing {
             Standing::Gone => matches!(message, Message::Talk(_)),
             Standing::Suspended => {
-                standing >= message.needs() || matches!(message, Message::Talk(_)) && self.is_seated(&from)
+                standing >= message.needs() || message.is_of_a_seat() && self.is_seated(&from)
             }
             Standing::Stranger | Standing::Lapsed | Standing::Member | Standing::Endorser => {
                 standing >= message.needs()

@@ -25,10 +25,16 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<(), Error> {
         let statement = entry.statement.id();
-        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        if self.chain.is_none() {
+            return Err(Error::Untimely("there is no state yet"));
+        }
         if self.hall.is_none() {
             return Err(Error::Untimely("this node does not make blocks"));
         }
+        if let (Kind::Rotate(rotate), Some(_)) = (&entry.statement.kind, from) {
+            self.compare_rotations(rotate, effects);
+        }
+        let Some(chain) = &self.chain else { return Ok(()) };
         match self.waiting.offer(entry, chain.state(), chain.head(), self.now) {
             Ok(Offered::Waits { instead_of }) => {
                 if let Some(dead) = instead_of {
@@ -45,6 +51,12 @@ impl Core {
             }
             Ok(Offered::Already) => {
                 self.promise_to(statement, from);
+                Ok(())
+            }
+            Err(fault) if self.keep_proof(entry, &fault, effects) => {
+                if from.is_none() {
+                    self.pass_on_proof(entry, effects);
+                }
                 Ok(())
             }
             Err(fault) => {
@@ -171,6 +183,7 @@ impl Core {
             let statement = entry.statement.id();
             self.relays.remove(&statement);
             effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
+            self.keep_proof(&entry, &fault, effects);
             // One of its endorsers may have lost its office; the others may be enough for a new entry.
             if let Some(proposal) = self.proposals.get_mut(&entry.statement.endorsed()) {
                 proposal.met = false;

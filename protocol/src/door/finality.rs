@@ -160,6 +160,8 @@ impl Core {
             Alarm::DoesNotExecute { .. }
             | Alarm::JournalLost { .. }
             | Alarm::Contradiction { .. }
+            | Alarm::Convicted { .. }
+            | Alarm::RotatedTwice { .. }
             | Alarm::HoldsContradict { .. }
             | Alarm::RecoveryShown { .. }
             | Alarm::RecoveryForgets { .. }
@@ -244,6 +246,7 @@ impl Core {
             self.sift_waiting(effects);
             self.look_after_renewal(effects);
         }
+        self.offer_proofs(effects);
         // After a heartbeat, too: a suspension may have lapsed, and who endorsed before may endorse again.
         self.retry_proposals(effects);
         self.renew_consents(effects);
@@ -295,7 +298,11 @@ impl Core {
             // Before the first ballot of the next epoch, the last block of this one (SPEC 8.19).
             Kind::Amend(_) | Kind::Suspend(_) => effects.sync_all(),
             Kind::Accuse(accuse) => match &accuse.contradiction {
-                Contradiction::Ballots(..) => effects.sync_all(),
+                Contradiction::Ballots(first, _) => {
+                    effects.sync_all();
+                    let (node, key) = (accuse.subject, first.voter);
+                    effects.tell(Event::Alarm(Alarm::Convicted { node, key, height }));
+                }
                 Contradiction::Rotations(..) => {
                     effects.sync_all();
                     self.send_off(accuse.subject, height, proof, effects);

@@ -80,6 +80,11 @@ impl Waiting {
         self.entries.values().find(|(id, _)| id == statement).map(|(_, entry)| entry)
     }
 
+    /// The rotations of `subject`, if they wait.
+    pub fn rotate_of(&self, subject: &NodeId) -> Option<&Verified<Arc<Entry>>> {
+        self.entries.get(&Slot::Rotate(*subject)).map(|(_, entry)| entry)
+    }
+
     /// Takes an entry that would be valid next, in `state` after `head` at `now`.
     ///
     /// # Errors
