@@ -158,10 +158,14 @@ impl Finished {
             line("", format!("the links alone take {links} ms at the median: {percent} % of that"));
         }
         let suspended = if a.suspended > 0 { format!(", {} suspended", a.suspended) } else { String::new() };
+        let convicted = if a.convicted > 0 { format!(", {} convicted", a.convicted) } else { String::new() };
         let epoch = if a.epoch > 1 { format!(", epoch {}", a.epoch) } else { String::new() };
         line(
             "log",
-            format!("{} entries in {} blocks; {} gone{suspended}{epoch}", a.entries, r.blocks, a.gone),
+            format!(
+                "{} entries in {} blocks; {} gone{suspended}{convicted}{epoch}",
+                a.entries, r.blocks, a.gone
+            ),
         );
         let all = if r.converged {
             "every live member has the newest state"

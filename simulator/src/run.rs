@@ -60,6 +60,8 @@ pub struct Aside {
     pub epoch: u64,
     /// How many identities are suspended at the end.
     pub suspended: u64,
+    /// How many were convicted, or removed by a proof.
+    pub convicted: u64,
     /// The longest time that a domain was without a new final block.
     pub silence_ms: u64,
     /// How many faults happened.
@@ -165,6 +167,7 @@ fn conclude(
         gone: sum(|outcome| outcome.gone),
         epoch: outcomes.iter().map(|outcome| outcome.epoch).min().unwrap_or(1),
         suspended: sum(|outcome| outcome.suspended),
+        convicted: sum(|outcome| outcome.convicted),
         silence_ms: outcomes.iter().map(|outcome| outcome.silence_us.div_ceil(1_000)).max().unwrap_or(0),
         faults: sum(|outcome| outcome.faults),
         lost: sum(|outcome| outcome.counters.lost),
@@ -231,6 +234,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         converged,
         gone,
         suspended,
+        convicted,
         epoch,
         join_p50_ms_at_most,
         join_p99_ms_at_most,
@@ -264,6 +268,9 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
     }
     if let Some(wanted) = suspended.filter(|wanted| u64::from(*wanted) != aside.suspended) {
         wrong.push(format!("{} identities are suspended; {wanted} should be", aside.suspended));
+    }
+    if let Some(wanted) = convicted.filter(|wanted| u64::from(*wanted) != aside.convicted) {
+        wrong.push(format!("{} identities were convicted; {wanted} should be", aside.convicted));
     }
     let mut at_most = |what: &str, is: Option<u64>, most: &Option<u64>| {
         if let Some(most) = most

@@ -222,7 +222,7 @@ fn rule_4_13_one_key_is_convicted_once_whatever_else_it_signed() {
         by_ballots(&domain, liar.node, signed(BallotKind::Dummy, BLOCK), signed(BallotKind::Finalise, BLOCK));
     assert_eq!(domain.judge(&another), Ok(()));
     let first = of_liar(&domain, &liar);
-    domain.advance(&[first.clone()]);
+    domain.advance(std::slice::from_ref(&first));
     for entry in [&another, &first] {
         assert!(why(&domain, entry).contains("convicted already"));
     }
@@ -329,7 +329,7 @@ fn rule_4_13_two_rotations_of_one_sequence_end_an_identity() {
     let to_come = by_rotations(&domain, member.node, ours, theirs);
     assert_eq!(domain.judge(&to_come), Ok(()), "by the key that it is committed to");
     domain.advance(&[domain.rotate(member.node, vec![ours])]);
-    domain.advance(&[to_come.clone()]);
+    domain.advance(std::slice::from_ref(&to_come));
     assert_eq!(says(&domain, &member.node), Effective::Gone);
     let gone = domain.state.gone_since(&member.node).expect("it is gone");
     assert_eq!((gone.height, gone.reason, gone.key), (3, Reason::Misbehaved, member.next.public()));

@@ -434,6 +434,8 @@ pub struct Expect {
     pub epoch: Option<u64>,
     /// How many identities are suspended at the end, over all domains.
     pub suspended: Option<u32>,
+    /// How many identities were convicted of a contradiction, over all domains, whatever came of it since.
+    pub convicted: Option<u32>,
     /// The median join takes at most this long.
     pub join_p50_ms_at_most: Option<u64>,
     /// 99 of 100 joins do.

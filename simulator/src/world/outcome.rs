@@ -35,6 +35,8 @@ pub struct Outcome {
     pub epoch: u64,
     /// How many are suspended.
     pub suspended: u64,
+    /// How many were convicted, or removed by a proof.
+    pub convicted: u64,
     /// The longest time without a new final block.
     pub silence_us: u64,
     /// How many blocks are final, heartbeats included.
@@ -85,6 +87,7 @@ impl Outcome {
             gone: 0,
             epoch: 1,
             suspended: 0,
+            convicted: 0,
             silence_us: 0,
             blocks: 0,
             entries: 0,

@@ -90,7 +90,7 @@ pub struct Gone {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum SpineItem {
     /// The charter.
-    Charter(Charter),
+    Charter(Box<Charter>),
     /// Voting keys and whose they were.
     Voters(Vec<(PublicKey, Hash)>),
 }
@@ -184,7 +184,7 @@ impl Facts {
 
     /// Puts another in its place.
     pub(super) fn set_charter(&mut self, charter: Charter) {
-        self.spine.insert(charter_place(), Arc::new(SpineItem::Charter(charter)));
+        self.spine.insert(charter_place(), Arc::new(SpineItem::Charter(Box::new(charter))));
     }
 
     /// What a block with entries changes, taken to be valid.
