@@ -30,6 +30,8 @@ pub enum Fault {
     EndorserGone { node: NodeId },
     #[error("endorser {node:?} is suspended (SPEC 4.4)")]
     EndorserSuspended { node: NodeId },
+    #[error("endorser {node:?} is convicted: a key of it contradicted itself (SPEC 4.4, 4.13)")]
+    EndorserConvicted { node: NodeId },
     #[error("{node:?} signed with a key that is not its current one (SPEC 4.4)")]
     NotTheCurrentKey { node: NodeId },
     #[error("{have} endorsements, and {need} are needed (SPEC 4.5, 4.7)")]
@@ -39,6 +41,10 @@ pub enum Fault {
     SubjectGone { subject: NodeId },
     #[error("{subject:?} is suspended (SPEC 4.5)")]
     SubjectSuspended { subject: NodeId },
+    #[error("{subject:?} is convicted: a key of it contradicted itself (SPEC 4.5, 4.13)")]
+    SubjectConvicted { subject: NodeId },
+    #[error("the accusation does not hold: {why} (SPEC 4.13)")]
+    BadAccusation { why: &'static str },
     #[error("the suspension does not fit: {why} (SPEC 4.9, 4.10)")]
     BadSuspension { why: &'static str },
     #[error("{subject:?} is unknown here (SPEC 4.7)")]
@@ -126,6 +132,7 @@ impl Fault {
             | Fault::NotAnEndorser { .. }
             | Fault::EndorserGone { .. }
             | Fault::EndorserSuspended { .. }
+            | Fault::EndorserConvicted { .. }
             | Fault::NotTheCurrentKey { .. }
             | Fault::TooFewEndorsements { .. }
             | Fault::BadSignature { .. }
@@ -136,6 +143,8 @@ impl Fault {
             | Fault::OtherDomain { .. }
             | Fault::SubjectGone { .. }
             | Fault::SubjectSuspended { .. }
+            | Fault::SubjectConvicted { .. }
+            | Fault::BadAccusation { .. }
             | Fault::BadSuspension { .. }
             | Fault::SubjectUnknown { .. }
             | Fault::WrongNumber { .. }

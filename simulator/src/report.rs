@@ -159,12 +159,13 @@ impl Finished {
             line("", format!("the links alone take {links} ms at the median: {percent} % of that"));
         }
         let suspended = if a.suspended > 0 { format!(", {} suspended", a.suspended) } else { String::new() };
+        let convicted = if a.convicted > 0 { format!(", {} convicted", a.convicted) } else { String::new() };
         let renewals = if a.renewals > 0 { format!(", {} renewed", a.renewals) } else { String::new() };
         let epoch = if a.epoch > 1 { format!(", epoch {}", a.epoch) } else { String::new() };
         line(
             "log",
             format!(
-                "{} entries in {} blocks; {} gone{suspended}{renewals}{epoch}",
+                "{} entries in {} blocks; {} gone{suspended}{convicted}{renewals}{epoch}",
                 a.entries, r.blocks, a.gone
             ),
         );

@@ -60,6 +60,8 @@ pub struct Aside {
     pub epoch: u64,
     /// How many identities are suspended at the end.
     pub suspended: u64,
+    /// How many were convicted, or removed by a proof.
+    pub convicted: u64,
     /// How many identities are effective members at the end.
     pub effective: u64,
     /// How many renewals are final.
@@ -171,6 +173,7 @@ fn conclude(
         gone: sum(|outcome| outcome.gone),
         epoch: outcomes.iter().map(|outcome| outcome.epoch).min().unwrap_or(1),
         suspended: sum(|outcome| outcome.suspended),
+        convicted: sum(|outcome| outcome.convicted),
         effective: sum(|outcome| outcome.effective),
         renewals: sum(|outcome| outcome.renewals),
         stale: sum(|outcome| outcome.stale),
@@ -241,6 +244,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         converged,
         gone,
         suspended,
+        convicted,
         effective,
         renewals_at_least,
         stale,
@@ -278,6 +282,9 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
     }
     if let Some(wanted) = suspended.filter(|wanted| u64::from(*wanted) != aside.suspended) {
         wrong.push(format!("{} identities are suspended; {wanted} should be", aside.suspended));
+    }
+    if let Some(wanted) = convicted.filter(|wanted| u64::from(*wanted) != aside.convicted) {
+        wrong.push(format!("{} identities were convicted; {wanted} should be", aside.convicted));
     }
     if let Some(wanted) = effective.filter(|wanted| u64::from(*wanted) != aside.effective) {
         wrong.push(format!("{} identities are effective members; {wanted} should be", aside.effective));

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
 use frith_protocol::door::Message;
 use frith_protocol::encoding::Hash;
-use frith_protocol::identity::{BatchCheck, Inception, NodeId, PublicKey, SecretKey, Signature, verify};
+use frith_protocol::identity::{
+    BatchCheck, Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, verify,
+};
 use frith_protocol::state::{
-    AdmissionPolicy, Admit, Basis, Block, BlockId, Charter, DomainId, Endorsement, Entry, Founded, Grounds,
-    Header, Kind, Reason, Recovery, Release, Revoke, Role, Seat, State, Statement, Suspend, Thresholds,
-    Timing, Window,
+    Accuse, AdmissionPolicy, Admit, Basis, Block, BlockId, Charter, Contradiction, DomainId, Endorsement,
+    Entry, Founded, Grounds, Header, Kind, Reason, Recovery, Release, Revoke, Role, Seat, State, Statement,
+    Suspend, Thresholds, Timing, Window,
 };
 use frith_protocol::time::Timestamp;
 use frith_simulator::engine::{Instant, NodeIndex};
@@ -171,6 +173,7 @@ fn history(endorsers: BTreeSet<NodeId>) -> History {
         contain: 2,
         amend: 3,
         quorum: 3,
+        faulty: [inception(1).node_id()].into(),
     })
 }
 
@@ -204,6 +207,26 @@ fn suspend(whom: u8, number: u64, until: u64, by: &[u8]) -> Entry {
 fn release(whom: u8, number: u64, by: &[u8]) -> Entry {
     let basis = Basis { height: 0, block: BlockId::NONE, time: Timestamp::ZERO };
     entry(Kind::Release(Release { subject: inception(whom).node_id(), number, basis }), by)
+}
+
+/// By whatever proof: the oracle takes the log's word that it is one, and asks who may be accused at all.
+fn accuse(whom: u8, by: &[u8]) -> Entry {
+    let subject = inception(whom).node_id();
+    let rotation = Rotation::new(&subject, 1, &key(whom), &key(1).public());
+    let ballot = Ballot {
+        domain: DomainId::default(),
+        epoch: 1,
+        iteration: 1,
+        kind: BallotKind::Vote,
+        block: block(1),
+    };
+    let voting = key(whom + 50);
+    let vote = Vote { ballot, voter: voting.public(), proof: voting.sign(&ballot.digest()) };
+    let contradiction = match whom {
+        9 => Contradiction::Rotations(rotation, rotation),
+        _ => Contradiction::Ballots(vote.clone(), vote),
+    };
+    entry(Kind::Accuse(Box::new(Accuse { subject, contradiction })), by)
 }
 
 /// The header of a block after `header`, a millisecond later.
@@ -314,6 +337,36 @@ fn a_suspension_or_release_that_is_one_endorser_short_or_of_another_number_break
     assert_eq!(then(release(9, 1, &[1, 2])), [Invariant::S1]);
     assert_eq!(then(release(9, 2, &[1, 2, 3])), [Invariant::S1]);
     assert_eq!(told(&[&[release(1, 0, &[2, 3, 4])]]), [Invariant::S1], "nobody suspended it");
+}
+
+#[test]
+fn a_conviction_of_whoever_may_lie_breaks_nothing_and_of_anybody_else_s7() {
+    assert_eq!(told(&[&[accuse(1, &[])]]), []);
+    assert_eq!(told(&[&[accuse(2, &[])]]), [Invariant::S7]);
+    assert_eq!(told(&[&[accuse(1, &[2])]]), [Invariant::S1], "somebody endorsed it");
+    assert_eq!(told(&[&[revoke(1, &[2, 3])], &[accuse(1, &[])]]), [Invariant::S1], "it was gone");
+    let out: &[&[Entry]] = &[&[admit(9, 1, &[2, 3, 4])], &[accuse(9, &[])], &[admit(9, 1, &[2, 3, 4])]];
+    assert_eq!(told(out), [Invariant::S7, Invariant::S2], "two rotations remove whoever made them");
+}
+
+#[test]
+fn an_endorsement_or_a_renewal_of_whoever_is_convicted_breaks_s1() {
+    assert_eq!(told(&[&[accuse(1, &[])], &[admit(9, 1, &[1, 2, 3])]]), [Invariant::S1]);
+    assert_eq!(told(&[&[accuse(1, &[])], &[admit(1, 1, &[2, 3, 4])]]), [Invariant::S1]);
+    assert_eq!(told(&[&[accuse(1, &[])], &[admit(9, 1, &[2, 3, 4])]]), []);
+}
+
+#[test]
+fn a_convicted_one_whose_rights_do_not_rest_breaks_s2() {
+    let mut history = history(endorsers());
+    let (state, header) = genesis();
+    history.enters(NOW, A, &Block { header: next(&header), entries: vec![accuse(1, &[])] });
+    history.treats(NOW, A, Timestamp(98), |_| false);
+    assert_eq!(history.violations(), []);
+    history.treats(NOW, A, Timestamp(98), |subject| *subject == inception(1).node_id());
+    history.compare(NOW, A, &state);
+    let broke: Vec<_> = history.violations().iter().map(|violation| violation.invariant).collect();
+    assert_eq!(broke, [Invariant::S2, Invariant::S2]);
 }
 
 #[test]

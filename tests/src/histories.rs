@@ -464,6 +464,7 @@ impl History {
             Kind::Revoke(revoke) => Some(revoke.subject),
             Kind::Suspend(suspend) => Some(suspend.subject),
             Kind::Release(release) => Some(release.subject),
+            Kind::Accuse(_) => unreachable!("no history draws it yet"),
             Kind::Rotate(rotate) => Some(rotate.subject),
         };
         let mut signers: Vec<Signer> =
@@ -493,7 +494,7 @@ impl History {
             Kind::Suspend(_) => thresholds.contain,
             Kind::Amend(_) => thresholds.amend,
             // By nobody; or, if it is to be void, by somebody.
-            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => 1,
+            Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => 1,
         }
     }
 

@@ -199,6 +199,7 @@ fn amendments(core: &Core) -> Vec<(u64, &Entry, &Charter)> {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Rotate(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_) => None,
         })
         .collect();

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use frith_protocol::agreement::{Ballot, BallotKind};
 use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Block, Charter, Effective, Entry, Grounds, Header, Kind, Reason, Release, Revoke,
-    Rotate, State, Statement, StatementId, Subject, Suspend, TicketTerms,
+    Admit, AdmittedBy, Block, Charter, Contradiction, ConvictedKey, Conviction, Effective, Entry, Grounds,
+    Header, Kind, Reason, Release, Revoke, Rotate, State, Statement, StatementId, Subject, Suspend,
+    TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
@@ -81,7 +83,8 @@ pub(super) fn over(core: &Core, proposal: &Proposal, now: Timestamp) -> Option<S
         }
         // They are never proposed.
         Subject::Statement(Statement {
-            kind: Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_), ..
+            kind: Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_),
+            ..
         }) => decided(),
     }
 }
@@ -123,6 +126,7 @@ pub(super) fn effective_word(effective: Effective) -> &'static str {
         Effective::NotYet => "not yet",
         Effective::Lapsed => "lapsed",
         Effective::Suspended => "suspended",
+        Effective::Convicted => "convicted",
         Effective::Gone => "gone",
     }
 }
@@ -276,7 +280,7 @@ impl Host {
         // As the log has it; `stale` says whether that can still be relied on.
         let standing = match state.effective(&node, now) {
             Effective::Gone => Standing::Gone,
-            Effective::Suspended => Standing::Suspended,
+            Effective::Suspended | Effective::Convicted => Standing::Suspended,
             Effective::Yes if core.held(&node, now).is_some() => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
@@ -351,10 +355,21 @@ impl Host {
                 ));
             }
             because.extend(holds_in_words(self.core(), state, node, now));
+            for Conviction { key: ConvictedKey::Voting(key), height } in &standing.convictions {
+                because.push(format!(
+                    "Convicted at height {height}: its voting key {} contradicted itself, which nobody had to endorse. It has no \
+                     rights, but for its vote, until the charter is amended without it, or with a fresh voting key of its own.",
+                    key.short()
+                ));
+            }
             match state.effective(&node, now) {
                 Effective::Lapsed => because.push(lapsed_in_words(state, node, standing.window.until, now)),
                 Effective::NotYet => because.push("Its admission has not begun.".into()),
-                Effective::Yes | Effective::Unknown | Effective::Gone | Effective::Suspended => {}
+                Effective::Yes
+                | Effective::Unknown
+                | Effective::Gone
+                | Effective::Suspended
+                | Effective::Convicted => {}
             }
         }
         if let Some(gone) = state.gone_since(&node) {
@@ -379,12 +394,19 @@ impl Host {
             }
         }
         if let Some(gone) = state.gone_since(&node) {
-            because.push(format!(
-                "Revoked for good at height {}{}; {}.",
-                gone.height,
-                reason_words(gone.reason),
-                endorsers_at(gone.height, "revocation")
-            ));
+            let by_proof = entries.iter().any(|(at, entry)| *at == gone.height && entry.kind == "accusation");
+            because.push(match by_proof {
+                true => format!(
+                    "Removed for good at height {}: two rotations of one number prove that its keys have two owners.",
+                    gone.height
+                ),
+                false => format!(
+                    "Revoked for good at height {}{}; {}.",
+                    gone.height,
+                    reason_words(gone.reason),
+                    endorsers_at(gone.height, "revocation")
+                ),
+            });
         }
         if because.is_empty() {
             because.push("It was never admitted.".into());
@@ -416,6 +438,7 @@ fn kind_of(subject: &Subject) -> &'static str {
         Subject::Statement(Statement { kind: Kind::Release(_), .. }) => "release",
         Subject::Statement(Statement { kind: Kind::Amend(_), .. }) | Subject::Terms(_) => "amendment",
         Subject::Statement(Statement { kind: Kind::Rotate(_), .. }) => "rotation",
+        Subject::Statement(Statement { kind: Kind::Accuse(_), .. }) => "accusation",
         Subject::Statement(Statement { kind: Kind::Hold(_), .. }) => "hold",
         Subject::Statement(Statement { kind: Kind::Recover(_), .. }) => "recovery",
         Subject::Ticket(_) => "ticket",
@@ -495,6 +518,31 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
                 format!("the key of {} is now {}, number {}", name(subject), last.key, last.sequence)
             }
         },
+        Kind::Accuse(accuse) => {
+            let subject = name(&accuse.subject);
+            match &accuse.contradiction {
+                Contradiction::Ballots(first, second) => format!(
+                    "{subject} contradicted itself in iteration {} of epoch {}: it signed {} and {}",
+                    first.ballot.iteration,
+                    first.ballot.epoch,
+                    ballot_words(&first.ballot),
+                    ballot_words(&second.ballot)
+                ),
+                Contradiction::Rotations(first, _) => {
+                    format!("{subject} rotated twice as number {}: its keys have two owners", first.sequence)
+                }
+            }
+        }
+    }
+}
+
+fn ballot_words(ballot: &Ballot) -> String {
+    let block = ballot.block.short();
+    match ballot.kind {
+        BallotKind::Propose => format!("a proposal of {block}"),
+        BallotKind::Vote => format!("a vote for {block}"),
+        BallotKind::Dummy => "that it had given up".into(),
+        BallotKind::Finalise => format!("that {block} is final"),
     }
 }
 
@@ -553,6 +601,7 @@ fn entry_view(entry: &Entry) -> EntryView {
             | Kind::Release(_)
             | Kind::Amend(_)
             | Kind::Rotate(_)
+            | Kind::Accuse(_)
             | Kind::Recover(_) => entry.endorsements.iter().map(|endorsement| endorsement.node).collect(),
         },
     }

@@ -534,9 +534,19 @@ fn in_words(alarm: &Alarm) -> String {
             "this endorser's journal is lost ({why}): it signs nothing more, so that it cannot contradict itself; the others go on \
              as long as a quorum is left; the next `frith amend` that it endorses gives it a fresh voting key"
         ),
-        Alarm::Contradiction { key, iteration } => {
-            format!("an endorser contradicted itself in iteration {iteration}: voting key {key}")
-        }
+        Alarm::Contradiction { key, iteration } => format!(
+            "an endorser contradicted itself in iteration {iteration}: voting key {key}; the proof is on its way into the log, and \
+             nobody need do anything for that"
+        ),
+        Alarm::Convicted { node, key, height } => format!(
+            "endorser {node} is convicted at height {height}: its voting key {key} contradicted itself; it keeps its vote and \
+             nothing else; find out what happened on that machine, then `frith amend` without it, or with a fresh voting key of its \
+             own (node/README.md, «An endorser is convicted»)"
+        ),
+        Alarm::RotatedTwice { node, sequence } => format!(
+            "{node} rotated twice as number {sequence}: its keys have two owners; the proof is on its way into the log, and it will \
+             be gone for good: let its owner join anew"
+        ),
         Alarm::HoldsContradict { node, day, slot } => format!(
             "{node} gave slot {slot} of day {day} to two holds that differ, so neither counts: it lies, or runs twice, or was restored \
              from a backup; suspend or revoke it (`frith suspend {node}`)"

@@ -40,6 +40,18 @@ pub struct Ballot {
 }
 
 impl Ballot {
+    /// Whether no honest endorser signs both (SPEC 8.15): this closed list, and nothing else.
+    pub fn contradicts(&self, other: &Ballot) -> bool {
+        use BallotKind::{Dummy, Finalise, Propose, Vote};
+        let place = |ballot: &Ballot| (ballot.domain, ballot.epoch, ballot.iteration);
+        place(self) == place(other)
+            && match (self.kind, other.kind) {
+                (Dummy, Finalise) | (Finalise, Dummy) => true,
+                (Dummy, Propose | Vote | Dummy) | (Propose | Vote, Dummy) => false,
+                (Propose | Vote | Finalise, Propose | Vote | Finalise) => self.block != other.block,
+            }
+    }
+
     /// What a voting key signs.
     pub fn digest(&self) -> Hash {
         digest_of(Label::Ballot, &(crate::encoding::VERSION, crate::identity::Algorithm::Ed25519, self))

@@ -84,20 +84,11 @@ impl<V: Voter, P: Value> Round<V, P> {
 
     fn contradicted_by(&self, vote: &Vote<V, P>) -> Option<Vote<V, P>> {
         use BallotKind::{Dummy, Finalise, Propose, Vote as Real};
-        let Ballot { kind, block, .. } = vote.ballot;
-        let against: &[BallotKind] = match kind {
-            Propose | Real => &[Propose, Real, Finalise],
-            Finalise => &[Propose, Real, Finalise, Dummy],
-            Dummy => &[Finalise],
-        };
-        against.iter().find_map(|&other| {
-            let (theirs, proof) = self.ballots.get(&(other, vote.voter))?;
-            // A dummy names no block, and a finalise always does: they differ.
-            (*theirs != block).then(|| Vote {
-                ballot: Ballot { kind: other, block: *theirs, ..vote.ballot },
-                voter: vote.voter,
-                proof: proof.clone(),
-            })
+        [Propose, Real, Finalise, Dummy].into_iter().find_map(|kind| {
+            let (block, proof) = self.ballots.get(&(kind, vote.voter))?;
+            let ballot = Ballot { kind, block: *block, ..vote.ballot };
+            let said = || Vote { ballot, voter: vote.voter, proof: proof.clone() };
+            ballot.contradicts(&vote.ballot).then(said)
         })
     }
 

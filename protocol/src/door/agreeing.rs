@@ -206,6 +206,7 @@ impl Core {
 
     fn carry_out(&mut self, epoch: u64, outputs: Outputs, effects: &mut Effects) {
         let mut finalised = false;
+        let mut lies = Vec::new();
         for output in outputs {
             match output {
                 Output::Persist(record) => Self::persist_journal(epoch, record, effects),
@@ -265,13 +266,15 @@ impl Core {
                         self.retire_voting_keys(effects);
                     }
                 }
-                Output::Contradiction { first, second: _ } => {
-                    effects.tell(Event::Alarm(Alarm::Contradiction {
-                        key: first.voter,
-                        iteration: first.ballot.iteration,
-                    }))
+                Output::Contradiction { first, second } => {
+                    let (key, iteration) = (first.voter, first.ballot.iteration);
+                    effects.tell(Event::Alarm(Alarm::Contradiction { key, iteration }));
+                    lies.push((first, second));
                 }
             }
+        }
+        for (first, second) in lies {
+            self.accuse_voter(first, second, effects);
         }
         if finalised {
             // What waits may have changed, and the next leader may have something to propose.

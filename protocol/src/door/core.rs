@@ -26,7 +26,7 @@ use crate::joining::{Anchor, Draft, Newcomer, Proposals, Renewal, Waiting};
 use crate::limits;
 use crate::planted::{Bug, loosened};
 use crate::state::{
-    Block, BlockId, DomainId, Effective, Endorsement, Kind, SnapshotChunk, StatementId, TicketId,
+    Block, BlockId, DomainId, Effective, Endorsement, Entry, Kind, SnapshotChunk, StatementId, TicketId,
 };
 use crate::time::Timestamp;
 
@@ -120,6 +120,8 @@ pub struct Core {
     pub(super) promised: BTreeMap<StatementId, BTreeSet<PublicKey>>,
     /// Entries to pass on to every endorser, unless they are in a block by then.
     pub(super) relays: BTreeMap<StatementId, Timestamp>,
+    /// Proofs of contradictions that no block can take yet, by whom they convict.
+    pub(super) proofs: BTreeMap<NodeId, Verified<Arc<Entry>>>,
     /// Final blocks to publish, unless somebody else did by then: by id.
     pub(super) publications: BTreeMap<BlockId, (Timestamp, Arc<Message>)>,
 
@@ -392,7 +394,7 @@ impl Core {
         let allowed = match standing {
             Standing::Gone => matches!(message, Message::Talk(_)),
             Standing::Suspended => {
-                standing >= message.needs() || matches!(message, Message::Talk(_)) && self.is_seated(&from)
+                standing >= message.needs() || message.is_of_a_seat() && self.is_seated(&from)
             }
             Standing::Stranger | Standing::Lapsed | Standing::Member | Standing::Endorser => {
                 standing >= message.needs() || loosened(Bug::StrangersServed)
@@ -534,7 +536,7 @@ impl Core {
                 let seated = state.has_seat(&self.me);
                 match self.effective_here(state, &self.me, self.now) {
                     Effective::Gone if !seated => Phase::Gone,
-                    Effective::Gone | Effective::Suspended => Phase::Restrained,
+                    Effective::Gone | Effective::Suspended | Effective::Convicted => Phase::Restrained,
                     Effective::Yes | Effective::Unknown | Effective::NotYet | Effective::Lapsed if seated => {
                         Phase::Endorsing
                     }

@@ -140,12 +140,18 @@ impl Core {
             return never(Fault::NotAllowed { what: "a draft of anything but an admission" });
         };
         if let Err(fault) = self.check_may_endorse() {
-            // A seat that has no state yet, or has halted, may come round; one that is suspended may be released; the log of one that has rotated
+            // A seat that has no state yet, or has halted, may come round; one that is suspended may be released, and one that is convicted brought back by
+            // an amendment; the log of one that has rotated
             // catches up.
             let retry = match self.phase() {
                 Phase::Syncing | Phase::Halted | Phase::Endorsing => Retry::Later,
                 Phase::Restrained
-                    if matches!(fault, Fault::EndorserSuspended { .. } | Fault::Held { .. }) =>
+                    if matches!(
+                        fault,
+                        Fault::EndorserSuspended { .. }
+                            | Fault::EndorserConvicted { .. }
+                            | Fault::Held { .. }
+                    ) =>
                 {
                     Retry::Later
                 }
@@ -188,11 +194,11 @@ impl Core {
         match (&admit.grounds, &draft.shown) {
             (Grounds::Ticket(terms), Some(shown)) if charter.admission.tickets => {
                 let need = usize::from(charter.thresholds.admit);
-                // A ticket whose countersigner lost its office is void (SPEC 5.1): no newer draft makes it good. One that is suspended may be
-                // released.
+                // A ticket whose countersigner lost its office is void (SPEC 5.1): no newer draft makes it good. One that is suspended or
+                // convicted may come back.
                 match state.check_endorsers(time, &shown.countersignatures, need) {
                     Ok(()) => {}
-                    Err(fault @ Fault::EndorserSuspended { .. }) => {
+                    Err(fault @ (Fault::EndorserSuspended { .. } | Fault::EndorserConvicted { .. })) => {
                         return Judged::Decline(fault.to_string(), Retry::Later);
                     }
                     Err(fault) => return never(fault),

@@ -51,7 +51,7 @@ impl Core {
                 Kind::Suspend(suspend) => suspend.until,
                 Kind::Amend(_) => self.now.plus(charter.timing.proposal_lifetime_ms),
                 // Nobody endorses them.
-                Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => self.now,
+                Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => self.now,
             },
         }
     }
@@ -65,12 +65,16 @@ impl Core {
         match self.phase() {
             Phase::Endorsing => self.check_own_key(),
             Phase::Restrained => {
-                let gone = self.state().is_some_and(|state| state.is_gone(&self.me));
                 let node = self.me;
                 if let Some(Held { until, .. }) = self.held(&node, self.now) {
                     return Err(Fault::Held { subject: node, until });
                 }
-                Err(if gone { Fault::EndorserGone { node } } else { Fault::EndorserSuspended { node } })
+                let standing = self.state().and_then(|state| state.standing(&node));
+                Err(match standing {
+                    None => Fault::EndorserGone { node },
+                    Some(standing) if standing.is_convicted() => Fault::EndorserConvicted { node },
+                    Some(_) => Fault::EndorserSuspended { node },
+                })
             }
             Phase::Joining | Phase::Syncing | Phase::Following | Phase::Gone | Phase::Halted => {
                 Err(Fault::NotAnEndorser { node: self.me })
@@ -104,6 +108,9 @@ impl Core {
             Subject::Statement(Statement { kind: Kind::Recover(_), .. }) => Err(Fault::NotAllowed {
                 what: "a recovery as a proposal: its quorum signs it, and nobody else",
             }),
+            Subject::Statement(Statement { kind: Kind::Accuse(_), .. }) => {
+                Err(Fault::NotAllowed { what: "an accusation as a proposal: it needs nobody's endorsement" })
+            }
             Subject::Statement(statement) => {
                 self.check_not_held(statement)?;
                 if let Some(basis) = statement.basis() {
@@ -416,6 +423,7 @@ fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
             | Kind::Release(_)
             | Kind::Amend(_)
             | Kind::Rotate(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => None,
         },

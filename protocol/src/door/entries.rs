@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::identity::{PublicKey, Verified};
 use crate::joining::{Offered, Retry};
 use crate::limits;
-use crate::state::{Admit, Entry, Kind, Statement, StatementId};
+use crate::state::{Admit, Contradiction, ConvictedKey, Conviction, Entry, Kind, Statement, StatementId};
 
 impl Core {
     /// Somebody hands us an entry for a block; `None`: we ourselves.
@@ -25,10 +25,16 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<(), Error> {
         let statement = entry.statement.id();
-        let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        if self.chain.is_none() {
+            return Err(Error::Untimely("there is no state yet"));
+        }
         if self.hall.is_none() {
             return Err(Error::Untimely("this node does not make blocks"));
         }
+        if let (Kind::Rotate(rotate), Some(_)) = (&entry.statement.kind, from) {
+            self.compare_rotations(rotate, effects);
+        }
+        let Some(chain) = &self.chain else { return Ok(()) };
         match self.waiting.offer(entry, chain.state(), chain.head(), self.now) {
             Ok(Offered::Waits { instead_of }) => {
                 if let Some(dead) = instead_of {
@@ -45,6 +51,12 @@ impl Core {
             }
             Ok(Offered::Already) => {
                 self.promise_to(statement, from);
+                Ok(())
+            }
+            Err(fault) if self.keep_proof(entry, &fault, effects) => {
+                if from.is_none() {
+                    self.pass_on_proof(entry, effects);
+                }
                 Ok(())
             }
             Err(fault) => {
@@ -89,6 +101,7 @@ impl Core {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Amend(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => current == Some(*from),
         }
@@ -118,6 +131,14 @@ impl Core {
                 let same = of_epoch.charter.previous == amend.charter.previous;
                 of_epoch.since.filter(|_| same).map(|(height, _)| height)
             }
+            Kind::Accuse(accuse) => match &accuse.contradiction {
+                Contradiction::Ballots(first, _) => {
+                    let standing = state.standing(&accuse.subject)?;
+                    let of_it = |it: &&Conviction| it.key == ConvictedKey::Voting(first.voter);
+                    standing.convictions.iter().find(of_it).map(|conviction| conviction.height)
+                }
+                Contradiction::Rotations(..) => state.gone_since(&accuse.subject).map(|gone| gone.height),
+            },
             Kind::Rotate(rotate) => {
                 let standing = state.standing(&rotate.subject)?;
                 let last = rotate.rotations.last()?.sequence;
@@ -162,6 +183,7 @@ impl Core {
             let statement = entry.statement.id();
             self.relays.remove(&statement);
             effects.persist(Record { table: Table::Waiting, key: statement.0.to_vec(), value: None });
+            self.keep_proof(&entry, &fault, effects);
             // One of its endorsers may have lost its office; the others may be enough for a new entry.
             if let Some(proposal) = self.proposals.get_mut(&entry.statement.endorsed()) {
                 proposal.met = false;
@@ -200,8 +222,9 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::GroundsNotAllowed { .. }
         | Fault::BadKey { .. }
         | Fault::NotAllowed { .. } => Some(Retry::Never),
-        // It may be released; tomorrow it may rotate again; later it may renew; a hold lapses.
+        // It may be released, or an amendment free it; tomorrow it may rotate again; later it may renew; a hold lapses.
         Fault::SubjectSuspended { .. }
+        | Fault::SubjectConvicted { .. }
         | Fault::Held { .. }
         | Fault::RotatedTooOften { .. }
         | Fault::RenewedTooEarly { .. } => Some(Retry::Later),
@@ -209,6 +232,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         Fault::NotAnEndorser { .. }
         | Fault::EndorserGone { .. }
         | Fault::EndorserSuspended { .. }
+        | Fault::EndorserConvicted { .. }
         | Fault::NotTheCurrentKey { .. }
         | Fault::TooFewEndorsements { .. } => Some(Retry::NewerBasis),
         Fault::BadWindow { .. }
@@ -221,6 +245,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::NotInOrder { .. }
         | Fault::SubjectUnknown { .. }
         | Fault::BadSuspension { .. }
+        | Fault::BadAccusation { .. }
         | Fault::BadHold { .. }
         | Fault::WouldStrandTheCharter { .. }
         | Fault::NotEffective { .. }

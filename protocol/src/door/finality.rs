@@ -12,7 +12,7 @@ use crate::encoding::encode;
 use crate::following::{NotTaken, Proof, chain_below};
 use crate::identity::{NodeId, PublicKey, Verified};
 use crate::limits;
-use crate::state::{Block, FinalChain, Kind, Rank};
+use crate::state::{Block, Contradiction, FinalChain, Kind, Rank};
 
 impl Core {
     /// A peer sent, or gossip brought, a final chain.
@@ -136,7 +136,7 @@ impl Core {
         if self.chain.as_ref().is_some_and(|chain| chain.state().has_seat(&self.me)) {
             return None;
         }
-        let revokes = |kind: &Kind| matches!(kind, Kind::Revoke(revoke) if revoke.subject == self.me);
+        let revokes = |kind: &Kind| kind.removes() == Some(self.me);
         // The certificate is of the header: the entries must be those that it names.
         let revokes_us = |block: &&Arc<Block>| {
             block.entries.iter().any(|entry| revokes(&entry.statement.kind)) && block.has_its_entries()
@@ -169,6 +169,8 @@ impl Core {
             Alarm::DoesNotExecute { .. }
             | Alarm::JournalLost { .. }
             | Alarm::Contradiction { .. }
+            | Alarm::Convicted { .. }
+            | Alarm::RotatedTwice { .. }
             | Alarm::HoldsContradict { .. }
             | Alarm::RecoveryShown { .. }
             | Alarm::RecoveryForgets { .. }
@@ -253,6 +255,7 @@ impl Core {
             self.sift_waiting(effects);
             self.look_after_renewal(effects);
         }
+        self.offer_proofs(effects);
         // After a heartbeat, too: a suspension may have lapsed, and who endorsed before may endorse again.
         self.retry_proposals(effects);
         self.renew_consents(effects);
@@ -303,6 +306,17 @@ impl Core {
             }
             // Before the first ballot of the next epoch, the last block of this one (SPEC 8.19).
             Kind::Amend(_) | Kind::Suspend(_) => effects.sync_all(),
+            Kind::Accuse(accuse) => match &accuse.contradiction {
+                Contradiction::Ballots(first, _) => {
+                    effects.sync_all();
+                    let (node, key) = (accuse.subject, first.voter);
+                    effects.tell(Event::Alarm(Alarm::Convicted { node, key, height }));
+                }
+                Contradiction::Rotations(..) => {
+                    effects.sync_all();
+                    self.send_off(accuse.subject, height, proof, effects);
+                }
+            },
             Kind::Rotate(rotate) if rotate.subject == self.me => {
                 self.adopt_rotation(effects);
                 self.endorse_again(effects);

@@ -143,6 +143,33 @@ impl Message {
         }
     }
 
+    /// Whether a seat is enough to say it, with rights that rest: agreement; and of a charter to come, or no fresh voting key of whoever lied
+    /// would come into it (SPEC 5.8).
+    pub(super) fn is_of_a_seat(&self) -> bool {
+        match self {
+            Message::Talk(_) => true,
+            Message::Circulate(circulated) => matches!(circulated.subject, Subject::Terms(_)),
+            Message::Unsupported { .. }
+            | Message::AskHead
+            | Message::Head { .. }
+            | Message::AskCharter(_)
+            | Message::Charter(_)
+            | Message::AskEndorsement(_)
+            | Message::Answer(_)
+            | Message::Submit(_)
+            | Message::Refused { .. }
+            | Message::Follow { .. }
+            | Message::Same
+            | Message::Final(_)
+            | Message::AskSnapshot { .. }
+            | Message::Snapshot(_)
+            | Message::AskLinks { .. }
+            | Message::Links(_)
+            | Message::KeyHistory(_)
+            | Message::Hold(_) => false,
+        }
+    }
+
     /// Its name, for logs and faults.
     pub fn name(&self) -> &'static str {
         match self {

@@ -11,12 +11,14 @@
 //! | `holding` | holds: given, received, acted upon |
 //! | `recovering` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
+//! | `accusing` | what becomes of a contradiction that somebody shows |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `anchoring` | a newer anchor for a node that has a state |
 //! | `pruning`, `archive` | what of the log is kept on the disk; all of it, by whoever is told to |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
 //! | `router` | the cores of one node, one per domain |
 
+mod accusing;
 mod agreeing;
 mod amending;
 mod anchoring;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::accusing::LIE_KEY;
 use super::anchoring::ANCHOR_KEY;
 use super::core::{Config, Core, Given, seeded};
 use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
@@ -239,6 +240,7 @@ impl Core {
             drafts_ahead: Vec::new(),
             promised: BTreeMap::new(),
             relays: BTreeMap::new(),
+            proofs: BTreeMap::new(),
             publications: BTreeMap::new(),
             rotation_again: None,
             rotated_before: false,
@@ -439,6 +441,13 @@ impl Core {
         for proposal in store.all::<Proposal>(Table::Proposals) {
             // One that no longer fits its limits lapses with the rest.
             let Ok(()) = self.proposals.insert(proposal?.1) else { continue };
+        }
+        let proofs =
+            store.0.iter().filter(|((table, key), _)| *table == Table::Meta && key.starts_with(LIE_KEY));
+        for ((table, key), value) in proofs {
+            let entry: Arc<Entry> = read(*table, key, value)?;
+            let Some(subject) = entry.statement.subject() else { continue };
+            self.proofs.insert(subject, Verified::of_verified_parts(entry));
         }
         let Some(chain) = &self.chain else { return Ok(()) };
         for entry in store.all::<Arc<Entry>>(Table::Waiting) {

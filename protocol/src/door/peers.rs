@@ -56,8 +56,8 @@ impl Core {
         }
         match self.effective_here(state, &node, self.now) {
             // A suspension prolongs nothing: whoever would be a stranger without it is one with it.
-            Effective::Suspended if self.is_over(&node) => Standing::Stranger,
-            Effective::Suspended => Standing::Suspended,
+            Effective::Suspended | Effective::Convicted if self.is_over(&node) => Standing::Stranger,
+            Effective::Suspended | Effective::Convicted => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
             Effective::Lapsed if state.renewable_until(&node).is_some_and(|end| self.now < end) => {

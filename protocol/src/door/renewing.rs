@@ -30,7 +30,8 @@ impl Core {
         let standing = state.standing(&self.me)?;
         // No renewal is valid while our rights rest.
         let rests = standing.suspended(self.now).map_or(Timestamp::ZERO, |suspension| suspension.until);
-        Some(begins(standing).max(rests)).filter(|at| self.now < end && *at < end)
+        let ever = !standing.is_convicted() && self.now < end;
+        Some(begins(standing).max(rests)).filter(|at| ever && *at < end)
     }
 
     /// When a renewal needs a tick. Without a connection there is nobody to ask, and the next one that opens is asked.
@@ -226,6 +227,7 @@ fn number_of(statement: &Statement) -> Option<u64> {
         | Kind::Release(_)
         | Kind::Amend(_)
         | Kind::Rotate(_)
+        | Kind::Accuse(_)
         | Kind::Hold(_)
         | Kind::Recover(_) => None,
     }

@@ -210,6 +210,7 @@ impl Core {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Amend(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => false,
         };

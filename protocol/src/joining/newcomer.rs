@@ -541,6 +541,7 @@ impl Newcomer {
                 | Kind::Release(_)
                 | Kind::Amend(_)
                 | Kind::Rotate(_)
+                | Kind::Accuse(_)
                 | Kind::Hold(_)
                 | Kind::Recover(_) => false,
             })

@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 enum Slot {
     Revoke(NodeId),
     Suspend(NodeId),
+    Accuse(NodeId),
     Rotate(NodeId),
     Release(NodeId),
     Admit(NodeId),
@@ -32,6 +33,7 @@ fn slot(entry: &Entry) -> Slot {
         // Of the second none ever waits: it is no entry for a block that is voted for.
         Kind::Amend(_) | Kind::Recover(_) => Slot::Amend,
         Kind::Rotate(rotate) => Slot::Rotate(rotate.subject),
+        Kind::Accuse(accuse) => Slot::Accuse(accuse.subject),
         Kind::Hold(hold) => Slot::Hold(hold.by, hold.day(), hold.slot),
     }
 }
@@ -76,6 +78,11 @@ impl Waiting {
     /// The entry of this statement, if it waits.
     pub fn get(&self, statement: &StatementId) -> Option<&Verified<Arc<Entry>>> {
         self.entries.values().find(|(id, _)| id == statement).map(|(_, entry)| entry)
+    }
+
+    /// The rotations of `subject`, if they wait.
+    pub fn rotate_of(&self, subject: &NodeId) -> Option<&Verified<Arc<Entry>>> {
+        self.entries.get(&Slot::Rotate(*subject)).map(|(_, entry)| entry)
     }
 
     /// Takes an entry that would be valid next, in `state` after `head` at `now`.

@@ -208,12 +208,12 @@ impl Scene<'_> {
         for seat in &terms.endorsers {
             let node = seat.node_id();
             let standing = self.standing_of(&node)?;
-            let suspended = standing.suspended(self.time).is_some();
-            let effective = !suspended && may_sit(standing);
+            let restrained = standing.restrained(self.time);
+            let effective = !restrained && may_sit(standing);
             if !law.has_seat(&node) && !effective && !loosened(Bug::LapsedSeated) {
                 return Err(Fault::NotEffective { subject: node });
             }
-            able += usize::from(!suspended);
+            able += usize::from(!restrained);
         }
         for key in terms.recovery.keys.iter().filter(|_| !loosened(Bug::RecoveryKeysShared)) {
             if let Some(owner) = self.maps.keys.get(&key_slot(key)) {
@@ -280,6 +280,8 @@ impl Scene<'_> {
 
     pub(super) fn apply_amend(&mut self, amend: &Amend) {
         let charter = self.seated(&amend.charter, &amend.consents);
+        let voters = self.voters();
+        self.close_epoch(&amend.charter, &amend.consents, voters);
         self.adopt(charter.expect("an entry is applied after it was judged"));
     }
 

@@ -36,6 +36,25 @@ pub struct Standing {
     pub holds: Option<HoldsRecorded>,
     /// Whether its newest `Admit` gave it less than a whole lifetime: operators limited it, and it cannot renew (SPEC 4.5).
     pub limited: bool,
+    /// Its keys that contradicted themselves, in the order in which that was proven, until what ends each (SPEC 4.13).
+    pub convictions: Vec<Conviction>,
+}
+
+/// A key of which it is proven that it signed what no honest owner signs (SPEC 4.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Conviction {
+    /// Which.
+    pub key: ConvictedKey,
+    /// The height of the block with the proof.
+    pub height: u64,
+}
+
+/// Discriminants are under the state root: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConvictedKey {
+    /// A voting key: until an `Amend` that leaves its owner without a seat, or gives it a fresh one.
+    Voting(PublicKey),
 }
 
 /// When the log last took over rotations of an identity.
@@ -79,6 +98,16 @@ pub struct Suspension {
 }
 
 impl Standing {
+    /// Whether its rights rest at `time`: it is suspended, or convicted.
+    pub fn restrained(&self, time: Timestamp) -> bool {
+        self.suspended(time).is_some() || self.is_convicted()
+    }
+
+    /// Whether a key of it is convicted. Neither time nor a `Release` ends that.
+    pub fn is_convicted(&self) -> bool {
+        !self.convictions.is_empty()
+    }
+
     /// The suspension that is in force at `time`.
     pub fn suspended(&self, time: Timestamp) -> Option<&Suspension> {
         self.suspension.as_ref().filter(|it| time < it.until || loosened(Bug::SuspensionEndless))
@@ -152,6 +181,8 @@ pub struct Gone {
 pub enum SpineItem {
     /// The charter in force.
     Charter(Box<Charter>),
+    /// The voting keys of the charter before, each with whose it was, but for those that were convicted under it.
+    Voters(Vec<(PublicKey, NodeId)>),
 }
 
 /// One of the state's maps. Discriminants are wire format: append only.
@@ -220,7 +251,20 @@ pub(super) fn charter_slot() -> Key {
     digest(Label::Spine, b"charter").0
 }
 
+/// Where the voters of the charter before lie in [`MapName::Spine`].
+pub(super) fn previous_voters_slot() -> Key {
+    digest(Label::Spine, b"previous voters").0
+}
+
 impl Maps {
+    /// The voting keys of the charter before, as far as they can still be convicted, each with whose it was.
+    pub(super) fn previous_voters(&self) -> &[(PublicKey, NodeId)] {
+        match self.spine.get(&previous_voters_slot()) {
+            Some(SpineItem::Voters(voters)) => voters,
+            Some(SpineItem::Charter(_)) | None => &[],
+        }
+    }
+
     pub(super) fn roots(&self) -> Roots {
         Roots([
             self.standing.root(),

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `charter`, `charter_check` | the law of a domain, and which laws are refused |
+//! | `accuse` | keys that contradicted themselves: the proof, and what becomes of their owner |
 //! | `amend` | the next charter: its terms, the consents to them, and what it changes |
 //! | `recover` | the log gone on with although no quorum finalises anything any more |
 //! | `statement`, `block` | what is signed and what is ordered |
@@ -17,6 +18,7 @@
 //!
 //! Knows nothing of how blocks come to be final, nor of peers.
 
+mod accuse;
 mod amend;
 mod block;
 mod charter;
@@ -34,6 +36,7 @@ mod snapshot;
 mod statement;
 mod value;
 
+pub use accuse::{Accuse, Contradiction, SignedBallot};
 pub(crate) use amend::inspect_consents;
 pub use amend::{Amend, Consent, Terms, TermsId};
 pub use block::{Block, BlockId, FinalChain, Header};
@@ -45,7 +48,8 @@ pub use execute::Parent;
 pub use hold::{Hold, HoldTerms};
 pub use map::MapProof;
 pub use maps::{
-    AdmittedBy, Gone, HoldsRecorded, Keys, MapName, Roots, Rotated, SpineItem, Standing, Suspension,
+    AdmittedBy, ConvictedKey, Conviction, Gone, HoldsRecorded, Keys, MapName, Roots, Rotated, SpineItem,
+    Standing, Suspension,
 };
 pub use merkle::LogProof;
 pub use proof::StateProof;

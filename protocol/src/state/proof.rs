@@ -65,7 +65,8 @@ pub(crate) fn charter_proven(proof: &StateProof, header: &Header) -> Result<Char
         return Err(Fault::BadProof);
     }
     let item = proof.check(&header.state_root, &charter_slot())?.ok_or(Fault::BadProof)?;
-    let SpineItem::Charter(charter) = decode("the charter of a proof", item, 2 * limits::CHARTER_BYTES_MAX)?;
+    let item = decode("the charter of a proof", item, 2 * limits::CHARTER_BYTES_MAX)?;
+    let SpineItem::Charter(charter) = item else { return Err(Fault::BadProof) };
     charter.check()?;
     Ok(*charter)
 }

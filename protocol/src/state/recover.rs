@@ -82,6 +82,7 @@ impl Block {
                 | Kind::Release(_)
                 | Kind::Amend(_)
                 | Kind::Rotate(_)
+                | Kind::Accuse(_)
                 | Kind::Hold(_),
             )
             | None => None,
@@ -195,6 +196,8 @@ impl Scene<'_> {
     pub(super) fn apply_recover(&mut self, recover: &Recover) {
         self.deny(recover);
         let charter = self.seated(&recover.charter, &recover.consents);
+        // The epoch before may be one of a dropped branch, in which others voted by these keys or none.
+        self.close_epoch(&recover.charter, &recover.consents, Vec::new());
         self.adopt(charter.expect("an entry is applied after it was judged"));
     }
 }

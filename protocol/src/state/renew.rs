@@ -25,6 +25,9 @@ impl Scene<'_> {
         if standing.suspended(self.time).is_some() {
             return Err(Fault::SubjectSuspended { subject: *subject });
         }
+        if standing.is_convicted() {
+            return Err(Fault::SubjectConvicted { subject: *subject });
+        }
         if self.law.has_seat(subject) {
             return bad("the subject has a seat in the charter, which never lapses");
         }

@@ -9,8 +9,8 @@ use super::charter::{Charter, CharterId, DomainId, Seat};
 use super::map::Key;
 use super::maps::{AdmittedBy, Gone, Keys, Maps, Rotated, Standing, Suspension, key_slot, ticket_slot};
 use super::statement::{
-    Admit, Basis, Endorsement, Entry, Grounds, Kind, Release, Revoke, Rotate, Statement, Subject, Suspend,
-    TicketId, TicketTerms, Window, check_role_order, in_order,
+    Admit, Basis, Endorsement, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate, Statement, Subject,
+    Suspend, TicketId, TicketTerms, Window, check_role_order, in_order,
 };
 use crate::fault::Fault;
 use crate::identity::{KeySequence, NodeId, PublicKey};
@@ -64,7 +64,7 @@ impl Law {
             Kind::Release(_) => self.charter.thresholds.admit,
             Kind::Amend(_) => self.charter.thresholds.amend,
             // They prove themselves; or whoever holds the recovery keys does.
-            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) => 0,
+            Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => 0,
         })
     }
 
@@ -86,6 +86,7 @@ impl Law {
                 rotated: None,
                 holds: None,
                 limited: false,
+                convictions: Vec::new(),
             };
             maps.standing.insert(node.0, standing);
         }
@@ -124,6 +125,7 @@ impl Facts {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Amend(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => Facts { subject, key_slots: Vec::new(), ticket: None },
         }
@@ -162,6 +164,7 @@ impl Scene<'_> {
             Kind::Release(release) => self.judge_release(release),
             Kind::Amend(amend) => self.judge_amend(amend),
             Kind::Rotate(rotate) => self.judge_rotate(rotate, facts),
+            Kind::Accuse(accuse) => self.judge_accuse(accuse),
             Kind::Hold(hold) => self.judge_hold(hold),
             Kind::Recover(recover) => self.judge_recover(recover),
         }
@@ -176,10 +179,13 @@ impl Scene<'_> {
             {
                 self.check_current_key(&own.node, own.sequence, &own.key)
             }
-            (Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_), []) => Ok(()),
+            (Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_), []) => Ok(()),
             (Kind::Rotate(_), _) if loosened(Bug::RotationEndorsed) => Ok(()),
             (Kind::Rotate(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a rotation", count: more.len(), max: 0 })
+            }
+            (Kind::Accuse(_), more) => {
+                Err(Fault::TooMany { what: "endorsements of an accusation", count: more.len(), max: 0 })
             }
             (Kind::Hold(_), more) => {
                 Err(Fault::TooMany { what: "endorsements of a hold", count: more.len(), max: 0 })
@@ -217,27 +223,34 @@ impl Scene<'_> {
             return Err(Fault::NotAnEndorser { node });
         }
         self.check_current_key(&node, sequence, key)?;
-        let suspended = self.is_suspended(&node) && !loosened(Bug::SuspendedEndorse);
-        if suspended { Err(Fault::EndorserSuspended { node }) } else { Ok(()) }
+        if self.is_suspended(&node) && !loosened(Bug::SuspendedEndorse) {
+            return Err(Fault::EndorserSuspended { node });
+        }
+        let convicted = self.maps.standing.get(&node.0).is_some_and(Standing::is_convicted);
+        if convicted { Err(Fault::EndorserConvicted { node }) } else { Ok(()) }
     }
 
     fn is_suspended(&self, node: &NodeId) -> bool {
         self.maps.standing.get(&node.0).is_some_and(|standing| standing.suspended(self.time).is_some())
     }
 
+    fn is_restrained(&self, node: &NodeId) -> bool {
+        self.maps.standing.get(&node.0).is_some_and(|standing| standing.restrained(self.time))
+    }
+
     /// How many endorsers could endorse now.
     fn able(&self) -> usize {
-        let able = |seat: &&NodeId| self.maps.standing.contains(&seat.0) && !self.is_suspended(seat);
+        let able = |seat: &&NodeId| self.maps.standing.contains(&seat.0) && !self.is_restrained(seat);
         self.law.seats().filter(able).count()
     }
 
-    /// Whether enough endorsers remain to amend the charter when `subject` is restrained (SPEC 4.7, 4.9).
-    fn check_leaves_enough(&self, subject: &NodeId) -> Result<(), Fault> {
+    /// Whether enough endorsers remain to amend the charter when `subject` is restrained (SPEC 4.7, 4.9, 4.13).
+    pub(super) fn check_leaves_enough(&self, subject: &NodeId) -> Result<(), Fault> {
         if !self.law.has_seat(subject) {
             return Ok(());
         }
-        // Whoever is suspended already is missing already.
-        let left = self.able() - usize::from(!self.is_suspended(subject));
+        // Whoever is restrained already is missing already.
+        let left = self.able() - usize::from(!self.is_restrained(subject));
         let amend = usize::from(self.law.charter.thresholds.amend);
         let stranded = left < amend && !loosened(Bug::Stranded);
         if stranded { Err(Fault::WouldStrandTheCharter { left, amend }) } else { Ok(()) }
@@ -269,6 +282,9 @@ impl Scene<'_> {
         let suspended = standing.is_some_and(|standing| standing.suspended(self.time).is_some());
         if suspended && !loosened(Bug::SuspendedReadmitted) {
             return Err(Fault::SubjectSuspended { subject });
+        }
+        if standing.is_some_and(Standing::is_convicted) {
+            return Err(Fault::SubjectConvicted { subject });
         }
         let expected = standing.map_or(0, |standing| standing.number) + 1;
         let used = admit.number.checked_add(1) == Some(expected);
@@ -486,15 +502,7 @@ impl Scene<'_> {
     pub(super) fn apply(&mut self, statement: &Statement, facts: &Facts) {
         match &statement.kind {
             Kind::Admit(admit) => self.apply_admit(admit, facts),
-            Kind::Revoke(Revoke { subject, reason }) => {
-                let stood = self.maps.standing.get(&subject.0);
-                let key = stood.expect("a revocation is applied to whoever was judged to stand").keys.current;
-                self.maps.standing.remove(&subject.0);
-                if loosened(Bug::GoneForgotten) {
-                    return;
-                }
-                self.maps.gone.insert(subject.0, Gone { height: self.height, reason: *reason, key });
-            }
+            Kind::Revoke(Revoke { subject, reason }) => self.remove(subject, *reason),
             Kind::Suspend(Suspend { subject, number, until, reason }) => {
                 let suspension = Suspension { until: *until, height: self.height, reason: *reason };
                 self.change(subject, |standing| {
@@ -509,9 +517,21 @@ impl Scene<'_> {
             }
             Kind::Amend(amend) => self.apply_amend(amend),
             Kind::Rotate(rotate) => self.apply_rotate(rotate, facts),
+            Kind::Accuse(accuse) => self.apply_accuse(accuse),
             Kind::Hold(hold) => self.apply_hold(hold),
             Kind::Recover(recover) => self.apply_recover(recover),
         }
+    }
+
+    /// For good.
+    pub(super) fn remove(&mut self, subject: &NodeId, reason: Reason) {
+        let stood = self.maps.standing.get(&subject.0);
+        let key = stood.expect("only whoever was judged to stand is removed").keys.current;
+        self.maps.standing.remove(&subject.0);
+        if loosened(Bug::GoneForgotten) {
+            return;
+        }
+        self.maps.gone.insert(subject.0, Gone { height: self.height, reason, key });
     }
 
     pub(super) fn change(&mut self, subject: &NodeId, change: impl FnOnce(&mut Standing)) {
@@ -559,6 +579,8 @@ impl Scene<'_> {
             holds,
             // By the charter of this block: a later one that gives longer lifetimes makes nobody limited.
             limited: admit.window.length_ms() < self.law.charter.timing.member_lifetime_ms,
+            // Whoever is convicted is not admitted anew.
+            convictions: Vec::new(),
         };
         self.maps.standing.insert(subject.0, standing);
     }

@@ -146,7 +146,7 @@ impl State {
             Some(SpineItem::Charter(charter)) if charter.epoch > 1 || charter.founds() == domain => {
                 Law::new(domain, (**charter).clone())
             }
-            Some(SpineItem::Charter(_)) | None => return Err(Fault::WrongSnapshot),
+            Some(SpineItem::Charter(_) | SpineItem::Voters(_)) | None => return Err(Fault::WrongSnapshot),
         };
         Ok(State(Arc::new(Inner::new(Arc::new(law), maps, roots, last, log_before))))
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::accuse::{Accuse, Contradiction};
 use super::amend::{Amend, Terms};
 use super::block::BlockId;
 use super::charter::{CharterId, DomainId, RoleName};
@@ -67,10 +68,32 @@ pub enum Kind {
     Amend(Box<Amend>),
     /// This identity's key is now another.
     Rotate(Rotate),
+    /// A key of this identity contradicted itself.
+    Accuse(Box<Accuse>),
     /// An endorser held somebody: for the record.
     Hold(Box<Hold>),
     /// The log goes on from that block, under this charter.
     Recover(Box<Recover>),
+}
+
+impl Kind {
+    /// Whom it removes for good, if it does.
+    pub fn removes(&self) -> Option<NodeId> {
+        match self {
+            Kind::Revoke(revoke) => Some(revoke.subject),
+            Kind::Accuse(accuse) => match &accuse.contradiction {
+                Contradiction::Rotations(..) => Some(accuse.subject),
+                Contradiction::Ballots(..) => None,
+            },
+            Kind::Admit(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Rotate(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => None,
+        }
+    }
 }
 
 /// «This identity is a member, with these roles, in this window.» Renews and changes roles, too.
@@ -245,6 +268,7 @@ impl Statement {
             | Kind::Suspend(_)
             | Kind::Release(_)
             | Kind::Rotate(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => Hash(self.id().0),
             Kind::Amend(amend) => Hash(amend.terms(self.domain).id().0),
@@ -260,6 +284,7 @@ impl Statement {
             Kind::Release(release) => Some(release.subject),
             Kind::Amend(_) | Kind::Recover(_) => None,
             Kind::Rotate(rotate) => Some(rotate.subject),
+            Kind::Accuse(accuse) => Some(accuse.subject),
             Kind::Hold(hold) => Some(hold.subject),
         }
     }
@@ -273,6 +298,7 @@ impl Statement {
             | Kind::Suspend(_)
             | Kind::Amend(_)
             | Kind::Rotate(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => None,
         }
@@ -286,7 +312,7 @@ impl Statement {
     /// Where it goes in a block (SPEC 6.7).
     pub fn rank(&self) -> Rank {
         match &self.kind {
-            Kind::Revoke(_) | Kind::Suspend(_) => Rank::Denial,
+            Kind::Revoke(_) | Kind::Suspend(_) | Kind::Accuse(_) => Rank::Denial,
             Kind::Rotate(_) => Rank::Rotation,
             Kind::Admit(_) | Kind::Release(_) => Rank::Grant,
             Kind::Hold(_) => Rank::Record,
@@ -301,6 +327,7 @@ impl Stateless for Statement {
             Kind::Admit(admit) => admit.inspect(sheet),
             Kind::Amend(amend) => amend.inspect(self.domain, sheet),
             Kind::Rotate(rotate) => rotate.inspect(sheet),
+            Kind::Accuse(accuse) => accuse.inspect(sheet),
             Kind::Hold(hold) => hold.inspect(sheet),
             Kind::Recover(recover) => recover.inspect(self.domain, sheet),
             Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),

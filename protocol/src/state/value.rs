@@ -58,6 +58,8 @@ pub enum Effective {
     Lapsed,
     /// Its rights rest.
     Suspended,
+    /// They rest because one of its keys is proven to have lied (SPEC 4.13).
+    Convicted,
     /// It is gone for ever.
     Gone,
 }
@@ -229,6 +231,7 @@ impl State {
         match self.standing(node) {
             None if self.is_gone(node) => Effective::Gone,
             None => Effective::Unknown,
+            Some(standing) if standing.is_convicted() => Effective::Convicted,
             Some(standing) if standing.suspended(now).is_some() && !loosened(Bug::SuspendedEffective) => {
                 Effective::Suspended
             }

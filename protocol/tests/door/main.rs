@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "a test has no public items")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing among many")]
 
+mod accusations;
 mod amendments;
 mod anchors;
 mod bounds;

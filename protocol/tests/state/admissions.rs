@@ -69,6 +69,7 @@ fn rule_4_2_an_endorsement_holds_for_one_statement_one_identity_and_one_sequence
         | Kind::Release(_)
         | Kind::Amend(_)
         | Kind::Rotate(_)
+        | Kind::Accuse(_)
         | Kind::Hold(_)
         | Kind::Recover(_) => unreachable!("it is an admission"),
     }));

@@ -1,5 +1,6 @@
 //! The rules of SPEC.md 1 to 4, 6 and 7, each by its number, on small domains in memory.
 
+mod accusations;
 mod admissions;
 mod amendments;
 mod blocks;

@@ -184,12 +184,16 @@ fn rule_7_1_each_of_the_five_maps_holds_its_items_under_their_keys() {
         rotated,
         holds,
         limited,
+        convictions,
     } = decode("a standing", value, 4096).expect("a standing");
     let inception = &member.inception;
     assert_eq!((&keys.inception, keys.sequence, keys.current), (inception, 0, member.public()));
     assert_eq!((keys.next, roles, number, height), (inception.next, vec!["node".into()], 1, 1));
     // It was admitted for less than a lifetime.
-    assert_eq!((suspensions, suspension, rotated, holds, limited), (0, None, None, None, true));
+    assert_eq!(
+        (suspensions, suspension, rotated, holds, limited, convictions),
+        (0, None, None, None, true, Vec::new())
+    );
     assert_eq!((window.from, by), (crate::domain::START, AdmittedBy::Ticket(terms.id())));
 
     // Since the second block, for the reason given, with its last key.

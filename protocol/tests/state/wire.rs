@@ -15,8 +15,8 @@ use frith_protocol::identity::{PublicKey, Signature, verify};
 use frith_protocol::joining::{Answer, Circulated, Draft, KeyHistory, Retry, Shown, Verdict, spend_digest};
 use frith_protocol::limits::MESSAGE_BYTES_MAX;
 use frith_protocol::state::{
-    Admit, Block, BlockId, Consent, Entry, FinalChain, Grounds, Hold, Kind, Reason, Recover, Release, Revoke,
-    Statement, Subject, Suspend, Terms,
+    Accuse, Admit, Block, BlockId, Consent, Contradiction, Entry, FinalChain, Grounds, Hold, Kind, Reason,
+    Recover, Release, Revoke, Statement, Subject, Suspend, Terms,
 };
 
 use crate::domain::{Domain, Person, check, verified};
@@ -137,6 +137,12 @@ impl World {
         Link::to(&domain.state, block.header.clone(), self.certificate(BallotKind::Finalise))
     }
 
+    fn accusation(&self, contradiction: Contradiction) -> Message {
+        let accuse = Accuse { subject: self.newcomer.node, contradiction };
+        let statement = self.domain.statement(Kind::Accuse(Box::new(accuse)));
+        Message::Submit(Arc::new(Entry { statement, endorsements: Vec::new() }))
+    }
+
     /// Signed by somebody: by whom, whoever takes it judges.
     fn recovery(&self) -> FinalChain {
         let domain = &self.domain;
@@ -182,6 +188,9 @@ impl World {
         let (domain, newcomer) = (&self.domain, &self.newcomer);
         let rotations = vec![newcomer.rotation(1), newcomer.rotation(2)];
         let statement = self.draft().statement;
+        let by_ballots =
+            Contradiction::Ballots(self.vote(BallotKind::Dummy), self.vote(BallotKind::Finalise));
+        let by_rotations = Contradiction::Rotations(rotations[0], rotations[0]);
         let talk = |talk: Talk| Message::Talk(Arc::new(talk));
         let endorsement = domain.founders[1].endorse(&Subject::Statement(statement.clone()));
         let proposal = Proposal {
@@ -218,6 +227,8 @@ impl World {
             ("submit_amend", Message::Submit(Arc::new(self.amend()))),
             ("submit_hold", Message::Submit(Arc::new(domain.record(&self.hold())))),
             ("submit_rotate", Message::Submit(Arc::new(domain.rotate(newcomer.node, rotations.clone())))),
+            ("submit_accuse_ballots", self.accusation(by_ballots)),
+            ("submit_accuse_rotations", self.accusation(by_rotations)),
             (
                 "refused",
                 Message::Refused {

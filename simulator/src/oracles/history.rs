@@ -1,7 +1,7 @@
 //! S1, S2, S3: one history, and everybody in it by right.
 //!
 //! The first node that calls a block final has it entered into a naive model of the domain: sets of members, of those who are gone, of those
-//! who are suspended. Every state that a node holds at a block with entries must have the root that all others have there, and the first
+//! who are suspended, of those who are convicted. Every state that a node holds at a block with entries must have the root that all others have there, and the first
 //! one must say of every identity what the model says. Nor may a node that knows of a suspension treat its subject as if there were none.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{NodeId, PublicKey};
 use frith_protocol::state::{
-    Amend, Block, BlockId, Charter, Entry, Grounds, Hold, Kind, Recover, Release, State, Suspend,
+    Amend, Block, BlockId, Charter, Contradiction, Entry, Grounds, Hold, Kind, Recover, Release, State,
+    Suspend,
 };
 use frith_protocol::time::Timestamp;
 
@@ -35,6 +36,8 @@ pub struct Domain {
     pub amend: usize,
     /// How many ballots make a certificate.
     pub quorum: usize,
+    /// Who may contradict itself: liars, and whoever runs in a way that counts as a fault.
+    pub faulty: BTreeSet<NodeId>,
 }
 
 /// The suspensions of one identity.
@@ -63,6 +66,10 @@ pub struct History {
     renewals: u64,
     gone: BTreeSet<NodeId>,
     suspensions: BTreeMap<NodeId, Suspensions>,
+    /// Who is convicted, until an `Amend` ends it.
+    convicted: BTreeSet<NodeId>,
+    /// Who was ever convicted, or removed by a proof.
+    ever_convicted: BTreeSet<NodeId>,
     /// Who was found to treat whom as effective who is suspended: once is enough.
     lenient: BTreeSet<(NodeIndex, NodeId)>,
     epoch: u64,
@@ -92,6 +99,8 @@ impl History {
             renewals: 0,
             gone: BTreeSet::new(),
             suspensions: BTreeMap::new(),
+            convicted: BTreeSet::new(),
+            ever_convicted: BTreeSet::new(),
             lenient: BTreeSet::new(),
             epoch: 1,
             rotated: BTreeMap::new(),
@@ -192,9 +201,14 @@ impl History {
         until.is_some_and(|until| time < until)
     }
 
-    /// Whether its rights rest at `time`.
+    /// Who was convicted so far, or removed by a proof, whatever has come of it since.
+    pub fn ever_convicted(&self) -> &BTreeSet<NodeId> {
+        &self.ever_convicted
+    }
+
+    /// Whether it has no rights at `time`, for whatever reason.
     pub fn rests(&self, node: &NodeId, time: Timestamp) -> bool {
-        self.is_suspended(node, time)
+        self.convicted.contains(node) || self.is_suspended(node, time)
     }
 
     /// How often `node` has rotated until `key` was its own; 0 if that is its first one, or none of its.
@@ -271,7 +285,7 @@ impl History {
             })
             .map(|endorsement| endorsement.node)
             .filter(|endorser| self.domain.endorsers.contains(endorser) && !self.gone.contains(endorser))
-            .filter(|endorser| !self.is_suspended(endorser, time))
+            .filter(|endorser| !self.rests(endorser, time))
             .collect();
         match &entry.statement.kind {
             Kind::Admit(admit) => {
@@ -284,8 +298,13 @@ impl History {
                 if self.gone.contains(&subject) {
                     self.broke(Invariant::S2, now, node, format!("{subject:?} was admitted, and is gone"));
                 }
-                if self.is_suspended(&subject, time) {
-                    self.broke(Invariant::S1, now, node, format!("{subject:?} was admitted while suspended"));
+                if self.rests(&subject, time) {
+                    self.broke(
+                        Invariant::S1,
+                        now,
+                        node,
+                        format!("{subject:?} was admitted while restrained"),
+                    );
                 }
                 if admit.grounds == Grounds::Renewal {
                     self.renewals += 1;
@@ -310,10 +329,7 @@ impl History {
                     let what = format!("{subject:?} was revoked by {have} entitled endorsers of {need}");
                     self.broke(Invariant::S1, now, node, what);
                 }
-                self.members.remove(&subject);
-                self.until.remove(&subject);
-                self.suspensions.remove(&subject);
-                self.gone.insert(subject);
+                self.goes(subject);
             }
             Kind::Suspend(Suspend { subject, number, until, reason: _ }) => {
                 let before = self.suspensions.get(subject).copied().unwrap_or_default();
@@ -346,6 +362,23 @@ impl History {
                 self.amended(now, node, endorsed_by.len(), amend);
                 self.unseated(&before, time, &amend.charter);
             }
+            Kind::Accuse(accuse) => {
+                let subject = accuse.subject;
+                if !entry.endorsements.is_empty() || !self.members.contains_key(&subject) {
+                    let what = format!("{subject:?} was accused, and is no member or somebody endorsed it");
+                    self.broke(Invariant::S1, now, node, what);
+                }
+                if !self.domain.faulty.contains(&subject) {
+                    let what =
+                        format!("{subject:?} is correct, and was convicted: {:?}", accuse.contradiction);
+                    self.broke(Invariant::S7, now, node, what);
+                }
+                self.ever_convicted.insert(subject);
+                match &accuse.contradiction {
+                    Contradiction::Ballots(..) => drop(self.convicted.insert(subject)),
+                    Contradiction::Rotations(..) => self.goes(subject),
+                }
+            }
             Kind::Hold(hold) => self.recorded(now, node, time, hold),
             Kind::Recover(recover) => {
                 let before = self.domain.endorsers.clone();
@@ -361,6 +394,13 @@ impl History {
                 self.rotated.entry(subject).or_default().extend(keys);
             }
         }
+    }
+
+    fn goes(&mut self, subject: NodeId) {
+        self.members.remove(&subject);
+        self.suspensions.remove(&subject);
+        self.convicted.remove(&subject);
+        self.gone.insert(subject);
     }
 
     /// S1 of a hold: by an endorser that may endorse, with its own key, and each slot once. It takes nothing from anybody.
@@ -394,6 +434,7 @@ impl History {
                 self.broke(Invariant::S1, now, node, what);
             }
         }
+        self.convicted.retain(|node| seats.contains(node) && !consented.contains(node));
         if amend.charter.epoch != self.epoch + 1 {
             let what = format!("epoch {} follows {}", amend.charter.epoch, self.epoch);
             self.broke(Invariant::S3, now, node, what);
@@ -408,6 +449,8 @@ impl History {
             self.suspensions.remove(&revoke.subject);
             self.gone.insert(revoke.subject);
         }
+        // Everybody whom it seats has a fresh voting key by it.
+        self.convicted.clear();
         for Suspend { subject, number, until, reason: _ } in &recover.suspended {
             self.suspensions.insert(*subject, Suspensions { number: *number, until: Some(*until) });
         }
@@ -473,11 +516,15 @@ impl History {
         time: Timestamp,
         is_effective: impl Fn(&NodeId) -> bool,
     ) {
-        let lenient: Vec<NodeId> =
-            self.suspended(time).filter(|subject| is_effective(subject)).copied().collect();
+        let lenient: Vec<NodeId> = self
+            .suspended(time)
+            .chain(&self.convicted)
+            .filter(|subject| is_effective(subject))
+            .copied()
+            .collect();
         for subject in lenient {
             if self.lenient.insert((node, subject)) {
-                let what = format!("{subject:?} is suspended, and treated as effective");
+                let what = format!("{subject:?} is restrained, and treated as effective");
                 self.broke(Invariant::S2, now, node, what);
             }
         }
@@ -505,7 +552,8 @@ impl History {
         let mut expected = self.members.keys().copied().peekable();
         let (mut extra, mut missing, mut rights) = (Vec::new(), None, Vec::new());
         for (member, standing) in state.members() {
-            if standing.suspended(time).is_some() != self.is_suspended(&member, time) {
+            let restrained = (standing.suspended(time).is_some(), standing.is_convicted());
+            if restrained != (self.is_suspended(&member, time), self.convicted.contains(&member)) {
                 rights.push(member);
             }
             while let Some(absent) = expected.next_if(|expected| *expected < member) {
@@ -524,9 +572,9 @@ impl History {
             self.broke(invariant, now, node, format!("{extra:?} stands, and {why}"));
         }
         for member in rights {
-            let (invariant, what) = match self.is_suspended(&member, time) {
-                true => (Invariant::S2, "was suspended, and its rights do not rest"),
-                false => (Invariant::S3, "is not suspended, and its rights rest"),
+            let (invariant, what) = match self.rests(&member, time) {
+                true => (Invariant::S2, "was suspended or convicted, and its rights do not rest so"),
+                false => (Invariant::S3, "is neither suspended nor convicted, and its rights rest"),
             };
             self.broke(invariant, now, node, format!("{member:?} {what}"));
         }

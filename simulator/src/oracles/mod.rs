@@ -4,7 +4,7 @@
 //! | oracle | watches | invariants |
 //! |---|---|---|
 //! | [`Ballots`] | every ballot that leaves a node | S5: no correct node contradicts itself, across restarts |
-//! | [`History`] | every block that a node calls final, and the state that it holds then | S1, S2, S3 |
+//! | [`History`] | every block that a node calls final, and the state that it holds then | S1, S2, S3, S7 |
 //!
 //! Liveness (L1 to L3) is judged at the end of a run by whoever drives it: `world`.
 
@@ -32,6 +32,8 @@ pub enum Invariant {
     S3,
     /// No correct node contradicts itself.
     S5,
+    /// Only whoever lied is convicted.
+    S7,
     /// Whose newest final block is too old answers *stale*, and never *valid*.
     S8,
     /// All correct connected nodes reach the same head.
@@ -46,7 +48,9 @@ impl Invariant {
     /// Whether breaking it is for good, rather than a matter of more time.
     pub fn is_safety(self) -> bool {
         match self {
-            Invariant::S1 | Invariant::S2 | Invariant::S3 | Invariant::S5 | Invariant::S8 => true,
+            Invariant::S1 | Invariant::S2 | Invariant::S3 | Invariant::S5 | Invariant::S7 | Invariant::S8 => {
+                true
+            }
             Invariant::L1 | Invariant::L2 | Invariant::L3 => false,
         }
     }

@@ -471,6 +471,8 @@ pub struct Expect {
     pub epoch: Option<u64>,
     /// How many identities are suspended at the end, over all domains.
     pub suspended: Option<u32>,
+    /// How many identities were convicted of a contradiction, over all domains, whatever came of it since.
+    pub convicted: Option<u32>,
     /// How many identities are effective members at the end, over all domains.
     pub effective: Option<u32>,
     /// At least so many renewals are final.

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub epoch: u64,
     /// How many are suspended.
     pub suspended: u64,
+    /// How many were convicted, or removed by a proof.
+    pub convicted: u64,
     /// How many are effective members.
     pub effective: u64,
     /// How many renewals are final.
@@ -94,6 +96,7 @@ impl Outcome {
             gone: 0,
             epoch: 1,
             suspended: 0,
+            convicted: 0,
             effective: 0,
             renewals: 0,
             stale: 0,

@@ -139,5 +139,6 @@ pub(super) fn put_in_force(facts: &mut Facts, time: Timestamp, terms: &Charter, 
         }
         standing.roles.retain(|role| after.roles.iter().any(|known| known.name == *role));
     }
+    facts.set_previous_voters(&before);
     facts.set_charter(after);
 }

@@ -39,6 +39,8 @@ pub struct Standing {
     pub holds: Option<(u64, u64, u8)>,
     /// Whether its newest `Admit` gave it less than the charter's lifetime.
     pub limited: bool,
+    /// Its convictions: none, since no history draws an `Accuse` yet.
+    pub convictions: Vec<()>,
 }
 
 impl Standing {
@@ -88,11 +90,13 @@ pub struct Gone {
     pub key: PublicKey,
 }
 
-/// What the spine holds: under "charter", the charter.
+/// What the spine holds: under "charter", the charter; under "previous voters", those of the one before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum SpineItem {
-    /// The one kind that there is now.
-    Charter(Charter),
+    /// The charter.
+    Charter(Box<Charter>),
+    /// Voting keys and whose they were.
+    Voters(Vec<(PublicKey, Hash)>),
 }
 
 /// Everything that is under the state root.
@@ -166,6 +170,7 @@ impl Facts {
                 rotated: None,
                 holds: None,
                 limited: false,
+                convictions: Vec::new(),
             };
             facts.standing.insert(node, Arc::new(standing));
             facts.keys.insert(key_place(&seat.inception.key), Hash(node));
@@ -176,13 +181,15 @@ impl Facts {
 
     /// The charter in force.
     pub fn charter(&self) -> &Charter {
-        let SpineItem::Charter(charter) = &*self.spine[&charter_place()];
-        charter
+        match &*self.spine[&charter_place()] {
+            SpineItem::Charter(charter) => charter,
+            SpineItem::Voters(_) => unreachable!("they have a place of their own"),
+        }
     }
 
     /// Puts another in its place.
     pub(super) fn set_charter(&mut self, charter: Charter) {
-        self.spine.insert(charter_place(), Arc::new(SpineItem::Charter(charter)));
+        self.spine.insert(charter_place(), Arc::new(SpineItem::Charter(Box::new(charter))));
     }
 
     /// What a block with entries changes, taken to be valid.
@@ -196,6 +203,13 @@ impl Facts {
     /// Whether there is a ticket to forget.
     pub fn has_expired_tickets(&self, time: Timestamp) -> bool {
         self.tickets.keys().next().is_some_and(|place| place[..8] < time.0.to_be_bytes()[..])
+    }
+
+    /// SPEC 7.1.
+    pub(super) fn set_previous_voters(&mut self, charter: &Charter) {
+        let voters =
+            charter.endorsers.iter().map(|seat| (seat.voting_key, Hash(node_id(&seat.inception)))).collect();
+        self.spine.insert(digest("spine", b"previous voters"), Arc::new(SpineItem::Voters(voters)));
     }
 
     /// SPEC 4.6: what a block with entries does first.
@@ -234,6 +248,7 @@ impl Facts {
             }
             Kind::Recover(it) => recover::apply(self, height, time, it),
             Kind::Hold(it) => hold::apply(self, height, it),
+            Kind::Accuse(_) => unreachable!("no history draws it yet"),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
@@ -282,6 +297,7 @@ impl Facts {
             rotated,
             holds,
             limited: admit.window.until.0 - admit.window.from.0 < self.charter().timing.member_lifetime_ms,
+            convictions: Vec::new(),
         };
         self.standing.insert(node, Arc::new(standing));
     }

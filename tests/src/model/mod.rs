@@ -301,7 +301,7 @@ fn is_denial(entry: &Entry) -> bool {
         | Kind::Rotate(_)
         | Kind::Hold(_)
         | Kind::Recover(_) => false,
-        Kind::Revoke(_) | Kind::Suspend(_) => true,
+        Kind::Revoke(_) | Kind::Suspend(_) | Kind::Accuse(_) => true,
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
         Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         Kind::Recover(it) => recover::check_signatures(entry.statement.domain.0, it),
         Kind::Hold(it) => hold::check_signature(it),
+        Kind::Accuse(_) => unreachable!("no history draws it yet"),
         Kind::Rotate(rotate) => {
             let count = rotate.rotations.len();
             unless((1..=limits::ROTATIONS_PER_ENTRY_MAX).contains(&count), "4.11 how many rotations")?;
@@ -70,6 +71,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
 pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
     match &statement.kind {
         Kind::Amend(it) => amend::terms_id(statement.domain, it),
+        Kind::Accuse(_) => unreachable!("no history draws it yet"),
         Kind::Admit(_)
         | Kind::Revoke(_)
         | Kind::Suspend(_)
@@ -135,6 +137,7 @@ pub(super) fn judge(
             hold::check(model.domain(), facts, height, time, it)?;
             unless(entry.endorsements.is_empty(), "4.14 endorsed")
         }
+        Kind::Accuse(_) => unreachable!("no history draws it yet"),
         Kind::Rotate(rotate) => {
             check_rotate(facts, time, rotate)?;
             unless(entry.endorsements.is_empty(), "4.11 endorsed")

@@ -152,7 +152,8 @@ impl<'a> Run<'a> {
         let lies: BTreeMap<NodeIndex, Lie> =
             liars.map(|liar| (index_of(script, *liar.node.as_ref()), liar.lie)).collect();
         // An unnoticed old backup counts as a fault, too.
-        let excused = order.plan.rolled_back().chain(lies.keys().copied()).collect();
+        let excused: BTreeSet<NodeIndex> = order.plan.rolled_back().chain(lies.keys().copied()).collect();
+        let faulty = excused.iter().map(|node| keys[node.index()].inception.node_id()).collect();
         let voters = keys.iter().enumerate();
         let voters =
             voters.flat_map(|(at, keys)| keys.voting.iter().map(move |key| (index(at), key.public())));
@@ -185,6 +186,7 @@ impl<'a> Run<'a> {
             contain: charter.thresholds.contain.into(),
             amend: charter.thresholds.amend.into(),
             quorum: charter.quorum(),
+            faulty,
         });
         let by_id = shared.keys.iter().enumerate();
         let by_id = by_id.map(|(at, keys)| (keys.inception.node_id(), index(at))).collect();

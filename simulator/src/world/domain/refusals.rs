@@ -162,6 +162,7 @@ fn takes_from(subject: &Subject) -> Option<NodeId> {
             | Kind::Release(_)
             | Kind::Amend(_)
             | Kind::Rotate(_)
+            | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => None,
         },

@@ -160,6 +160,7 @@ impl Run<'_> {
         self.outcome.gone = self.history.gone().len() as u64;
         self.outcome.epoch = self.history.epoch();
         self.outcome.suspended = self.history.suspended(Timestamp(now.as_ms())).count() as u64;
+        self.outcome.convicted = self.history.ever_convicted().len() as u64;
         self.outcome.silence_us = self.outcome.silence_us.max(now.since(self.last_block));
         self.outcome.virtual_ms = now.as_ms();
         self.outcome.blocks = self.history.blocks();

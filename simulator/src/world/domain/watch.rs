@@ -136,6 +136,10 @@ impl Run<'_> {
                 let liar = liar.map_or(key.to_string(), |liar| name_of(self.script, liar).to_string());
                 self.outcome.note(format!("{who} has proof that {liar} contradicted itself"));
             }
+            Alarm::Convicted { .. } => {}
+            Alarm::RotatedTwice { node, sequence } => {
+                self.outcome.note(format!("{who} has proof that {node} rotated twice as number {sequence}"));
+            }
             Alarm::HoldsContradict { node: liar, day: _, slot: _ } => {
                 let liar = self.by_id.get(liar).map(|at| name_of(self.script, *at).to_string());
                 let liar = liar.unwrap_or_else(|| "a stranger".to_owned());

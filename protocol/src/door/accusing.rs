@@ -1,0 +1,130 @@
+//! What becomes of a contradiction that this node comes to hold: an entry, on its way to a block (SPEC 4.13, 5.27).
+//!
+//! Nobody is asked, and nobody is waited for: the proof is enough. **Invariant:** a proof that is known here, and that could yet
+//! convict somebody, is on the disk until it is in a block.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::effects::Effects;
+use super::input::{Alarm, Event};
+use super::message::Message;
+use super::record::{Record, Table};
+use crate::encoding::encode;
+use crate::fault::Fault;
+use crate::identity::{NodeId, Rotation, Verified};
+use crate::state::{Accuse, Contradiction, Entry, Kind, Rotate, SignedBallot, Statement};
+
+/// What comes before the subject in the place in [`Table::Meta`] of a proof that must wait.
+pub(super) const LIE_KEY: &[u8] = b"lie of ";
+
+fn place_of(subject: &NodeId) -> Vec<u8> {
+    [LIE_KEY, &subject.0].concat()
+}
+
+impl Core {
+    /// A voter said both.
+    pub(super) fn accuse_voter(&mut self, first: SignedBallot, second: SignedBallot, effects: &mut Effects) {
+        if let Some(subject) = self.owner_of(&first.voter) {
+            self.accuse(subject, Contradiction::Ballots(first, second), effects);
+        }
+    }
+
+    fn accuse(&mut self, subject: NodeId, contradiction: Contradiction, effects: &mut Effects) {
+        let kind = Kind::Accuse(Box::new(Accuse { subject, contradiction }));
+        let statement = Statement { domain: self.domain, kind };
+        // Whoever found it was handed nothing but what was checked.
+        let entry = Verified::of_verified_parts(Arc::new(Entry { statement, endorsements: Vec::new() }));
+        // What no block can take, nobody needs: the key is convicted, or its owner gone.
+        let _ = self.submitted(None, &entry, effects);
+    }
+
+    /// Keeps an accusation that is refused for `fault`, if it may be taken later. Whether it is kept.
+    pub(super) fn keep_proof(
+        &mut self,
+        entry: &Verified<Arc<Entry>>,
+        fault: &Fault,
+        effects: &mut Effects,
+    ) -> bool {
+        let (Kind::Accuse(accuse), Fault::WouldStrandTheCharter { .. }) = (&entry.statement.kind, fault)
+        else {
+            return false;
+        };
+        let subject = accuse.subject;
+        if self.proofs.contains_key(&subject) {
+            return false;
+        }
+        let value = Some(encode(&**entry).into());
+        effects.persist(Record { table: Table::Meta, key: place_of(&subject), value });
+        self.proofs.insert(subject, entry.clone());
+        true
+    }
+
+    /// Something is final: what had to wait may be valid now, or never again.
+    pub(super) fn offer_proofs(&mut self, effects: &mut Effects) {
+        let Some(chain) = self.chain.as_ref().filter(|_| !self.proofs.is_empty()) else { return };
+        let time = self.now.max(chain.head().time.plus(1));
+        let waits = |entry: &Verified<Arc<Entry>>| {
+            let judged = chain.state().judge(chain.head(), time, entry);
+            matches!(judged, Err(Fault::WouldStrandTheCharter { .. }))
+        };
+        let due: Vec<NodeId> =
+            self.proofs.iter().filter(|(_, entry)| !waits(entry)).map(|(subject, _)| *subject).collect();
+        for subject in due {
+            let Some(entry) = self.proofs.remove(&subject) else { continue };
+            // In the queue it is on the disk, too.
+            let _ = self.submitted(None, &entry, effects);
+            effects.persist(Record { table: Table::Meta, key: place_of(&subject), value: None });
+        }
+    }
+
+    /// Tells every endorser of a proof that must wait: whoever holds it alone may not be there when it is due.
+    pub(super) fn pass_on_proof(&self, entry: &Verified<Arc<Entry>>, effects: &mut Effects) {
+        let message = Arc::new(Message::Submit(Arc::clone(entry)));
+        for key in self.endorser_keys() {
+            effects.send(key, Arc::clone(&message));
+        }
+    }
+
+    /// A rotation is handed in. If another of its number waits here, or is in a block at hand, its keys have two owners.
+    pub(super) fn compare_rotations(&mut self, rotate: &Rotate, effects: &mut Effects) {
+        let subject = rotate.subject;
+        let Some((sequence, current)) = self
+            .state()
+            .and_then(|state| state.standing(&subject))
+            .map(|standing| (standing.keys.sequence, standing.rotated))
+        else {
+            return;
+        };
+        let of_it = |kind: &Kind| match kind {
+            Kind::Rotate(known) if known.subject == subject => known.rotations.clone(),
+            Kind::Rotate(_)
+            | Kind::Admit(_)
+            | Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Accuse(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => Vec::new(),
+        };
+        let mut known: Vec<Rotation> =
+            self.waiting.rotate_of(&subject).map(|entry| of_it(&entry.statement.kind)).unwrap_or_default();
+        let block = current.and_then(|rotated| self.chain.as_ref()?.held(rotated.height));
+        known.extend(
+            block.iter().flat_map(|held| &held.block.entries).flat_map(|entry| of_it(&entry.statement.kind)),
+        );
+        let rival = |ours: &Rotation| {
+            let theirs = known.iter().find(|theirs| {
+                (theirs.sequence, theirs.key) == (ours.sequence, ours.key) && theirs.next != ours.next
+            })?;
+            // Of an earlier key nothing can be proven any more.
+            (ours.sequence >= sequence).then_some((*theirs, *ours))
+        };
+        if let Some((first, second)) = rotate.rotations.iter().find_map(rival) {
+            let sequence = first.sequence;
+            effects.tell(Event::Alarm(Alarm::RotatedTwice { node: subject, sequence }));
+            self.accuse(subject, Contradiction::Rotations(first, second), effects);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Keys that contradicted themselves: the proof, and what becomes of their owner (SPEC 4.13).
+//!
+//! Why nobody endorses it: the two signatures are all there is to know, and whoever had to agree could spare a friend. Why it restrains
+//! and does not remove: a voting key lies also where a backup was restored unnoticed, and its owner may well be let back in with a
+//! fresh one. **Invariant:** what one honest owner signs, whatever crashes and restarts, is never in here.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::amend::Consent;
+use super::charter::Charter;
+use super::maps::{ConvictedKey, Conviction, SpineItem, Standing, previous_voters_slot};
+use super::rules::Scene;
+use super::statement::Reason;
+use crate::agreement::Vote;
+use crate::fault::Fault;
+use crate::identity::{NodeId, PublicKey, Rotation, Sheet, Signature, Stateless};
+
+/// A ballot as its voting key signed it.
+pub type SignedBallot = Vote<PublicKey, Signature>;
+
+/// «A key of this identity contradicted itself.» It proves itself, and needs nobody's endorsement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accuse {
+    /// Whose key.
+    pub subject: NodeId,
+    /// The proof.
+    pub contradiction: Contradiction,
+}
+
+/// What no honest owner of a key signs: a closed list. Discriminants are wire format: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Contradiction {
+    /// By one voting key, of one epoch and iteration (SPEC 8.15).
+    Ballots(SignedBallot, SignedBallot),
+    /// Of one sequence of the subject's keys (SPEC 2.4).
+    Rotations(Rotation, Rotation),
+}
+
+impl Stateless for Accuse {
+    fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
+        match &self.contradiction {
+            Contradiction::Ballots(first, second) => {
+                first.inspect(sheet)?;
+                second.inspect(sheet)
+            }
+            Contradiction::Rotations(first, second) => {
+                first.inspect(&self.subject, sheet);
+                second.inspect(&self.subject, sheet);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Standing {
+    fn is_convicted_of(&self, voting_key: &PublicKey) -> bool {
+        self.convictions.iter().any(|conviction| conviction.key == ConvictedKey::Voting(*voting_key))
+    }
+}
+
+impl Scene<'_> {
+    /// SPEC 4.13.
+    pub(super) fn judge_accuse(&self, accuse: &Accuse) -> Result<(), Fault> {
+        let Accuse { subject, contradiction } = accuse;
+        let standing = self.standing_of(subject)?;
+        match contradiction {
+            Contradiction::Ballots(first, second) => self.judge_ballots(subject, standing, first, second)?,
+            Contradiction::Rotations(first, second) => judge_rotations(standing, first, second)?,
+        }
+        self.check_leaves_enough(subject)
+    }
+
+    fn judge_ballots(
+        &self,
+        subject: &NodeId,
+        standing: &Standing,
+        first: &SignedBallot,
+        second: &SignedBallot,
+    ) -> Result<(), Fault> {
+        let bad = |why| Err(Fault::BadAccusation { why });
+        let (key, ballot) = (first.voter, &first.ballot);
+        if key != second.voter {
+            return bad("the ballots are by two keys");
+        }
+        if ballot.domain != self.law.domain {
+            return bad("the ballots are of another domain");
+        }
+        if !ballot.contradicts(&second.ballot) {
+            return bad("an honest endorser may sign both ballots");
+        }
+        let epoch = self.law.charter.epoch;
+        let has_a_vote = if ballot.epoch == epoch {
+            self.law.seat_of(subject).is_some_and(|seat| seat.voting_key == key)
+        } else {
+            epoch.checked_sub(1) == Some(ballot.epoch)
+                && self.maps.previous_voters().contains(&(key, *subject))
+        };
+        if standing.is_convicted_of(&key) {
+            return bad("that key is convicted already");
+        }
+        // Of what is older the keys may be in anybody's hands by now.
+        if has_a_vote { Ok(()) } else { bad("the subject had no vote by that key in this epoch or the last") }
+    }
+
+    pub(super) fn apply_accuse(&mut self, accuse: &Accuse) {
+        match &accuse.contradiction {
+            Contradiction::Ballots(first, _) => {
+                let conviction = Conviction { key: ConvictedKey::Voting(first.voter), height: self.height };
+                self.change(&accuse.subject, |standing| standing.convictions.push(conviction));
+            }
+            Contradiction::Rotations(..) => self.remove(&accuse.subject, Reason::Misbehaved),
+        }
+    }
+
+    /// Whose ballots of this epoch can convict in the next one. One key is convicted once, also after that has ended.
+    pub(super) fn voters(&self) -> Vec<(PublicKey, NodeId)> {
+        let law = self.law;
+        let stood = |node: &NodeId| self.maps.standing.get(&node.0);
+        let voters = law.seats().filter_map(|node| Some((law.seat_of(node)?.voting_key, *node)));
+        voters.filter(|(key, node)| !stood(node).is_some_and(|it| it.is_convicted_of(key))).collect()
+    }
+
+    /// This epoch ends: these are its voters from here on, and the convictions end of whoever has no seat in the next charter, or a fresh
+    /// voting key by one of these consents.
+    pub(super) fn close_epoch(
+        &mut self,
+        charter: &Charter,
+        consents: &[Consent],
+        voters: Vec<(PublicKey, NodeId)>,
+    ) {
+        let law = self.law;
+        let stood = |node: &NodeId| self.maps.standing.get(&node.0);
+        let seated: BTreeSet<NodeId> = charter.endorsers.iter().map(|seat| seat.node_id()).collect();
+        let fresh: BTreeSet<NodeId> = consents.iter().map(|consent| consent.node).collect();
+        let before = self.maps.previous_voters().iter().map(|(_, node)| node);
+        let ends = |node: &NodeId| {
+            (!seated.contains(node) || fresh.contains(node))
+                && stood(node).is_some_and(Standing::is_convicted)
+        };
+        let free: BTreeSet<NodeId> = law.seats().chain(before).copied().filter(ends).collect();
+        for node in &free {
+            self.change(node, |standing| {
+                standing.convictions.retain(|conviction| match conviction.key {
+                    ConvictedKey::Voting(_) => false,
+                });
+            });
+        }
+        self.maps.spine.insert(previous_voters_slot(), SpineItem::Voters(voters));
+    }
+}
+
+/// The state knows no key before the current one, and need not: whoever has an earlier one only is a thief of what its owner threw away.
+/// Whoever has the current one could revoke the subject as well (SPEC 4.7).
+fn judge_rotations(standing: &Standing, first: &Rotation, second: &Rotation) -> Result<(), Fault> {
+    let bad = |why| Err(Fault::BadAccusation { why });
+    if first.sequence != second.sequence || first.sequence == 0 {
+        return bad("the rotations are not of one sequence");
+    }
+    // Whatever the signatures are: whoever says the same twice contradicts nothing.
+    if (first.key, first.next) == (second.key, second.next) {
+        return bad("the two rotations are one");
+    }
+    let keys = &standing.keys;
+    let by_its_key = |rotation: &Rotation| {
+        (rotation.sequence, rotation.key) == (keys.sequence, keys.current) || keys.rotated(rotation).is_ok()
+    };
+    if by_its_key(first) && by_its_key(second) {
+        Ok(())
+    } else {
+        bad("the rotations are not by the subject's current key, nor by the next")
+    }
+}
