@@ -443,13 +443,18 @@ pub(super) fn what_is_asked(subject: &Subject, state: Option<&State>) -> String 
 /// What whoever has lapsed can do about it.
 fn lapsed_in_words(state: &State, node: NodeId, since: Timestamp, now: Timestamp) -> String {
     let ago = rough_span(now.since(since));
+    if state.standing(&node).is_some_and(|standing| standing.limited) {
+        return format!(
+            "Its admission lapsed {ago} ago, and was for less than a whole lifetime: so it does not renew, and operators of endorsers admit it anew."
+        );
+    }
     match state.renewable_until(&node).filter(|end| now < *end) {
         Some(end) => format!(
             "Its admission lapsed {ago} ago: it renews by itself when it reaches endorsers within the next {}.",
             rough_span(end.since(now))
         ),
         None => format!(
-            "Its admission lapsed {ago} ago, too long to renew by itself: operators of endorsers admit it anew with frith readmit."
+            "Its admission lapsed {ago} ago, too long to renew by itself: operators of endorsers admit it anew."
         ),
     }
 }

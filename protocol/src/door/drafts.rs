@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey, Verified};
 use crate::joining::{Answer, Decision, Draft, Origin, Proposal, Retry, Step, Verdict};
 use crate::limits;
-use crate::state::{Charter, Grounds, Kind, Subject, TicketTerms};
+use crate::state::{Admit, Charter, Grounds, Kind, Statement, Subject, TicketTerms};
 
 /// What becomes of a draft.
 enum Judged {
@@ -215,6 +215,10 @@ impl Core {
                 }
             }
             // Nobody is asked: whoever should not go on is suspended or revoked, and then the state said so above (SPEC 4.5).
+            (Grounds::Renewal, None) if self.is_being_admitted(&subject, admit.number) => Judged::Decline(
+                "operators of endorsers decide about this member's admission: ask again later".into(),
+                Retry::Later,
+            ),
             (Grounds::Renewal, None) if self.has_signed_enough_of(&subject) => Judged::Decline(
                 "too many renewals of this member are signed here and in no block yet: ask again later"
                     .into(),
@@ -267,6 +271,24 @@ impl Core {
         for (from, draft) in std::mem::take(&mut self.drafts_ahead) {
             self.judge_draft(from, &draft, effects);
         }
+    }
+
+    /// Whether operators are about to admit `subject` anew: our own said yes, or so many others that one of them is honest. A renewal would
+    /// take the number from theirs, which may give it less. One that lies alone keeps nobody from renewing.
+    fn is_being_admitted(&self, subject: &NodeId, number: u64) -> bool {
+        let Some(charter) = self.charter() else { return false };
+        let may_still_become = |admit: &Admit| {
+            admit.number == number
+                && admit.subject.node_id() == *subject
+                && self.now.since(admit.basis.time) <= charter.timing.basis_ms
+        };
+        self.proposals.iter().any(|(_, proposal)| match (&proposal.subject, proposal.origin) {
+            (Subject::Statement(Statement { kind: Kind::Admit(admit), .. }), Origin::Endorsers) => {
+                let vouched = proposal.endorsements.len() > usize::from(charter.faults);
+                may_still_become(admit) && (proposal.has(&self.me) || vouched)
+            }
+            (Subject::Statement(_) | Subject::Ticket(_) | Subject::Terms(_), _) => false,
+        })
     }
 
     /// What a member can have us sign, and remember, without anybody's yes has a bound.

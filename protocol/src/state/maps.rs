@@ -33,6 +33,8 @@ pub struct Standing {
     pub rotated: Option<Rotated>,
     /// Holds by it that the log recorded, of the newest day that there is any of.
     pub holds: Option<HoldsRecorded>,
+    /// Whether its newest `Admit` gave it less than a whole lifetime: operators limited it, and it cannot renew (SPEC 4.5).
+    pub limited: bool,
 }
 
 /// When the log last took over rotations of an identity.

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::identity::NodeId;
 use crate::time::Timestamp;
 
-/// Until when whoever stands so may renew: its window, and after that the charter's silence bound.
+/// Until when whoever stands so may renew, if its time is not limited: its window, and after that the charter's silence bound.
 fn renewable_until(standing: &Standing, charter: &Charter) -> Timestamp {
     standing.window.until.plus(charter.timing.silence_ms)
 }
@@ -27,6 +27,11 @@ impl Scene<'_> {
         }
         if self.law.has_seat(subject) {
             return bad("the subject has a seat in the charter, which never lapses");
+        }
+        if standing.limited {
+            return bad(
+                "the admission was for less than a lifetime, and a renewal does not prolong what was limited: operators of endorsers must admit it anew",
+            );
         }
         if self.time >= renewable_until(standing, &self.law.charter) {
             return bad(
@@ -56,9 +61,9 @@ impl Scene<'_> {
 }
 
 impl State {
-    /// Until when `node` may renew; `None` if it has nothing to renew: a seat never lapses.
+    /// Until when `node` may renew; `None` if it has nothing to renew: a seat never lapses, and what was limited stays so.
     pub fn renewable_until(&self, node: &NodeId) -> Option<Timestamp> {
-        let standing = self.standing(node).filter(|_| !self.has_seat(node))?;
+        let standing = self.standing(node).filter(|standing| !standing.limited && !self.has_seat(node))?;
         Some(renewable_until(standing, self.charter()))
     }
 

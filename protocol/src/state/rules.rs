@@ -84,6 +84,7 @@ impl Law {
                 suspension: None,
                 rotated: None,
                 holds: None,
+                limited: false,
             };
             maps.standing.insert(node.0, standing);
         }
@@ -529,6 +530,8 @@ impl Scene<'_> {
             suspension,
             rotated,
             holds,
+            // By the charter of this block: a later one that gives longer lifetimes makes nobody limited.
+            limited: admit.window.length_ms() < self.law.charter.timing.member_lifetime_ms,
         };
         self.maps.standing.insert(subject.0, standing);
     }

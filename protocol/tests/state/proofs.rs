@@ -172,12 +172,24 @@ fn rule_7_1_each_of_the_five_maps_holds_its_items_under_their_keys() {
     expected.sort();
     assert_eq!(standing, expected);
     let (_, value) = maps[&0].iter().find(|(key, _)| *key == member.node.0).expect("it stands");
-    let Standing { keys, roles, window, number, height, by, suspensions, suspension, rotated, holds } =
-        decode("a standing", value, 4096).expect("a standing");
+    let Standing {
+        keys,
+        roles,
+        window,
+        number,
+        height,
+        by,
+        suspensions,
+        suspension,
+        rotated,
+        holds,
+        limited,
+    } = decode("a standing", value, 4096).expect("a standing");
     let inception = &member.inception;
     assert_eq!((&keys.inception, keys.sequence, keys.current), (inception, 0, member.public()));
     assert_eq!((keys.next, roles, number, height), (inception.next, vec!["node".into()], 1, 1));
-    assert_eq!((suspensions, suspension, rotated, holds), (0, None, None, None));
+    // It was admitted for less than a lifetime.
+    assert_eq!((suspensions, suspension, rotated, holds, limited), (0, None, None, None, true));
     assert_eq!((window.from, by), (crate::domain::START, AdmittedBy::Ticket(terms.id())));
 
     // Since the second block, for the reason given, with its last key.

@@ -127,6 +127,37 @@ fn rule_4_5_a_renewal_has_just_the_lifetime_of_the_charter_in_force() {
 }
 
 #[test]
+fn rule_4_5_what_operators_limited_is_not_renewed_and_a_charter_with_other_lifetimes_limits_nobody() {
+    let (mut domain, member) = with_member();
+    let guest = Person::new(2000);
+    let short = |admit: Admit| Admit {
+        window: Window { until: admit.window.from.plus(20 * DAY), ..admit.window },
+        ..admit
+    };
+    let brief = short(window_of(domain.admit(&guest), domain.head.time));
+    domain.advance(&[domain.admission(brief)]);
+    assert_eq!(domain.state.renewable_until(&guest.node), None, "neither now nor after it lapsed");
+    let terms = domain.next_charter(|charter| charter.timing.member_lifetime_ms = 20 * DAY);
+    domain.advance(&[domain.amendment(&terms, &[])]);
+    let later = domain.head.time.plus(15 * DAY);
+    pass(&mut domain, later);
+    let limited = judge_renewal(&domain, &guest, |admit| *admit = short(admit.clone()));
+    let Err(Fault::BadRenewal { why }) = limited else { panic!("{limited:?}") };
+    assert!(why.contains("does not prolong what was limited"), "{why}");
+    // A whole lifetime by the charter of its block stays one, however long they become later.
+    let terms = domain.next_charter(|charter| charter.timing.member_lifetime_ms = 90 * DAY);
+    domain.advance(&[domain.amendment(&terms, &[])]);
+    let later = domain.head.time.plus(20 * DAY);
+    pass(&mut domain, later);
+    let whole = |admit: &mut Admit| admit.window.until = admit.window.from.plus(90 * DAY);
+    assert_eq!(judge_renewal(&domain, &member, whole), Ok(()));
+    // Operators may say otherwise.
+    let longer = Window { from: domain.head.time, until: domain.head.time.plus(90 * DAY) };
+    domain.advance(&[domain.admission(Admit { window: longer, ..domain.admit(&guest) })]);
+    assert!(domain.state.renewable_until(&guest.node).is_some());
+}
+
+#[test]
 fn rule_4_5_a_renewal_gives_no_new_role_and_may_give_fewer() {
     let (mut domain, member) = with_member();
     let middle = standing_window(&domain, &member).middle();

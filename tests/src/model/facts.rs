@@ -37,6 +37,8 @@ pub struct Standing {
     pub rotated: Option<(u64, u64, u32)>,
     /// The newest `Hold` of its own: the height of its block, its day, the slots of that day.
     pub holds: Option<(u64, u64, u8)>,
+    /// Whether its newest `Admit` gave it less than the charter's lifetime.
+    pub limited: bool,
 }
 
 impl Standing {
@@ -161,6 +163,7 @@ impl Facts {
                 suspension: None,
                 rotated: None,
                 holds: None,
+                limited: false,
             };
             facts.standing.insert(node, Arc::new(standing));
             facts.keys.insert(key_place(&seat.inception.key), Hash(node));
@@ -275,6 +278,7 @@ impl Facts {
             suspension,
             rotated,
             holds: None,
+            limited: admit.window.until.0 - admit.window.from.0 < self.charter().timing.member_lifetime_ms,
         };
         self.standing.insert(node, Arc::new(standing));
     }
