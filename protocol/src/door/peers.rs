@@ -55,6 +55,8 @@ impl Core {
             return Standing::Stranger;
         }
         match self.effective_here(state, &node, self.now) {
+            // A suspension prolongs nothing: whoever would be a stranger without it is one with it.
+            Effective::Suspended if self.is_over(&node) => Standing::Stranger,
             Effective::Suspended => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
@@ -65,6 +67,18 @@ impl Core {
                 Standing::Stranger
             }
         }
+    }
+
+    /// Whether the time of `node` is over for so long that only operators can admit it anew.
+    fn is_over(&self, node: &NodeId) -> bool {
+        let Some(state) = self.state().filter(|state| !state.has_seat(node)) else { return false };
+        let end = state.renewable_until(node).or_else(|| Some(state.standing(node)?.window.until));
+        end.is_some_and(|end| end <= self.now)
+    }
+
+    /// Whether the charter in force has a seat for this node, with or without a voting key here.
+    pub(super) fn has_a_seat(&self) -> bool {
+        self.state().is_some_and(|state| state.has_seat(&self.me))
     }
 
     pub(super) fn is_seated(&self, key: &PublicKey) -> bool {

@@ -179,8 +179,9 @@ impl Core {
     /// An endorser declined our draft or refused our entry. Nothing follows from its word: what is wrong shows in our own state, once that
     /// is as new as the endorser's.
     pub(super) fn renewal_declined(&mut self, by: PublicKey, why: &str, effects: &mut Effects) {
-        if let Some(renewal) = &mut self.renewal {
-            renewal.declined(why);
+        // All who have a seat are asked, and nobody else.
+        let (Some(seat), Some(renewal)) = (self.seat_of(&by), &mut self.renewal) else { return };
+        if renewal.declined(seat, why) {
             effects.tell(Event::Declined { by, why: why.to_owned() });
         }
     }

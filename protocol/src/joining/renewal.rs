@@ -32,14 +32,19 @@ pub struct Renewal {
     at: Timestamp,
     patience_ms: u64,
     drafted: Option<Drafted>,
-    /// Why an endorser last declined, for people.
-    said: Option<String>,
+    /// Why each endorser last declined, for people; and who of them did last.
+    said: BTreeMap<NodeId, String>,
+    last: Option<NodeId>,
+    /// Who has said something new since it asked.
+    heard: BTreeSet<NodeId>,
 }
 
 impl Renewal {
     /// One that begins now.
     pub fn new(now: Timestamp) -> Renewal {
-        Renewal { at: now, patience_ms: limits::NEWCOMER_PATIENCE_FIRST_MS, drafted: None, said: None }
+        let (said, heard) = (BTreeMap::new(), BTreeSet::new());
+        let patience_ms = limits::NEWCOMER_PATIENCE_FIRST_MS;
+        Renewal { at: now, patience_ms, drafted: None, said, last: None, heard }
     }
 
     /// When it asks again.
@@ -49,6 +54,7 @@ impl Renewal {
 
     /// It asks now, and later each time if nothing comes of it.
     pub fn asks(&mut self, now: Timestamp) {
+        self.heard.clear();
         self.at = now.plus(self.patience_ms);
         self.patience_ms = (self.patience_ms * 2).min(limits::NEWCOMER_PATIENCE_CAP_MS);
     }
@@ -65,7 +71,7 @@ impl Renewal {
 
     /// Why an endorser last declined.
     pub fn said(&self) -> Option<&str> {
-        self.said.as_deref()
+        self.said.get(&self.last?).map(String::as_str)
     }
 
     /// Takes up another draft.
@@ -104,9 +110,15 @@ impl Renewal {
         drafted.entry.is_some()
     }
 
-    /// An endorser declined the draft, or refused the entry.
-    pub fn declined(&mut self, why: &str) {
-        self.said = Some(why.to_owned());
+    /// An endorser declined the draft, or refused the entry. Whether that is new: it may say the same at every asking, and whoever says
+    /// something else each time is heard once an asking.
+    pub fn declined(&mut self, by: NodeId, why: &str) -> bool {
+        let is_new = self.said.get(&by).is_none_or(|before| before != why) && self.heard.insert(by);
+        if is_new {
+            self.said.insert(by, why.to_owned());
+            self.last = Some(by);
+        }
+        is_new
     }
 
     /// An endorser wants a newer basis. An honest one may lack the block that a draft names; but those who may lie shall not have us draft anew

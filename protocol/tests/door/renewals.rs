@@ -453,3 +453,80 @@ fn rule_5_23_a_fleet_that_was_dark_for_longer_than_a_lifetime_comes_back_by_itse
     }
     mesh.assert_equal_heads();
 }
+
+#[test]
+fn rule_5_22_a_renewal_does_not_get_ahead_of_what_operators_are_about_to_decide() {
+    let (mut mesh, member) = with_member();
+    let middle = window(&mesh, member).middle();
+    mesh.stop(member);
+    run_until(&mut mesh, middle.plus(20_000));
+    let asks_of = |mesh: &mut Mesh, endorser: PublicKey| {
+        let draft = draft(mesh, member, 0);
+        let sent = mesh.tell(member, endorser, Message::AskEndorsement(Box::new(draft)));
+        let answer = sent.into_iter().find_map(|(_, message)| match &*message {
+            Message::Answer(answer) => Some(answer.verdict.clone()),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    let Kind::Admit(mut admit) = draft(&mesh, member, 0).statement.kind else { unreachable!("it is one") };
+    (admit.grounds, admit.roles) = (Grounds::Approval, Vec::new());
+    let statement = Statement { domain: mesh.any().domain(), kind: Kind::Admit(admit) };
+    let endorsers = mesh.endorsers();
+    let subject = frith_protocol::state::Subject::Statement(statement);
+    let id = mesh.propose(subject, &endorsers[..1]);
+    assert!(matches!(asks_of(&mut mesh, endorsers[0]), Verdict::Declined { retry: Retry::Later, .. }));
+    // One alone may lie.
+    assert!(matches!(asks_of(&mut mesh, endorsers[2]), Verdict::Endorsed(_)));
+    mesh.input(endorsers[1], Input::Command(Command::Endorse(id)));
+    mesh.run(100);
+    assert!(matches!(asks_of(&mut mesh, endorsers[3]), Verdict::Declined { retry: Retry::Later, .. }));
+    mesh.input(endorsers[2], Input::Command(Command::Endorse(id)));
+    mesh.run(2_000);
+    let standing = mesh.any().state().unwrap().standing(&mesh.id(member)).cloned().expect("it stands");
+    assert_eq!((standing.number, standing.roles), (2, Vec::new()), "the operators' word came first");
+}
+
+#[test]
+fn rule_5_22_that_it_was_declined_is_told_once_and_only_by_whom_it_asked() {
+    let (mut mesh, members) = with_members(2);
+    let [member, other] = members[..] else { unreachable!("there are two") };
+    let endorsers = mesh.endorsers();
+    mesh.cut.extend(endorsers.iter().map(|endorser| (member, *endorser)));
+    let due = window(&mesh, member).from.plus(LIFETIME / 3 * 2);
+    run_until(&mut mesh, due);
+    let drafted = mesh.sent.iter().rev().find_map(|(from, _, message)| match &**message {
+        Message::AskEndorsement(draft) if *from == member => Some(draft.statement.id()),
+        _ => None,
+    });
+    let drafted = drafted.expect("it asks");
+    let declines = |mesh: &mut Mesh, by: PublicKey, why: &str| {
+        let verdict = Verdict::Declined { why: why.to_owned(), retry: Retry::Later };
+        let answer = frith_protocol::joining::Answer { statement: drafted, verdict };
+        mesh.tell(by, member, Message::Answer(Box::new(answer)));
+        let told = |event: &&Event| matches!(event, Event::Declined { .. });
+        mesh.nodes[&member].events.iter().filter(told).count()
+    };
+    assert_eq!(declines(&mut mesh, other, "because"), 0, "nobody asked it");
+    for _ in 0..10 {
+        assert_eq!(declines(&mut mesh, endorsers[0], "because"), 1);
+    }
+    assert_eq!(declines(&mut mesh, endorsers[0], "something else"), 1, "once an asking");
+    assert_eq!(declines(&mut mesh, endorsers[1], "because"), 2);
+    let refused = Message::Refused { statement: drafted, why: "because".into(), retry: Retry::Later };
+    mesh.tell(other, member, refused);
+    assert_eq!(declines(&mut mesh, endorsers[1], "because"), 2);
+}
+
+#[test]
+fn rule_5_8_a_suspension_makes_nobody_more_than_a_stranger_once_it_could_not_renew_any_more() {
+    let (mut mesh, member) = with_member();
+    let end = window(&mesh, member).until.plus(SILENCE);
+    suspend(&mut mesh, member, end.plus(LIFETIME));
+    mesh.stop(member);
+    run_until(&mut mesh, Timestamp(end.0 - MINUTE));
+    let endorser = mesh.endorsers()[0];
+    assert_eq!(mesh.core(endorser).standing_of(&member), Standing::Suspended);
+    run_until(&mut mesh, end.plus(MINUTE));
+    assert_eq!(mesh.core(endorser).standing_of(&member), Standing::Stranger);
+}
