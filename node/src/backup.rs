@@ -16,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use frith_protocol::door::{Record, Table};
+use frith_protocol::door::{Record, Table, returning_record};
 use frith_protocol::identity::{Inception, NodeId, Rotation, SecretKey};
 use frith_protocol::state::DomainId;
 use frith_protocol::time::Timestamp;
@@ -341,9 +341,14 @@ pub fn restore(home: &Home, backup: &Backup, origin: &Path, now: Timestamp) -> R
         write(&home.config(), config.as_bytes(), "write the configuration")?;
     }
     if let Some(domain) = backup.domain {
-        let (records, notes) = kept(backup).ok_or_else(|| damaged("one of its records cannot be read"))?;
+        let (mut records, notes) =
+            kept(backup).ok_or_else(|| damaged("one of its records cannot be read"))?;
         let notes: Vec<(&str, Vec<u8>)> =
             notes.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        // It starts from a snapshot, and never from genesis, of which a founder's store is silent.
+        let returning = returning_record(backup.height.unwrap_or_default());
+        records.retain(|record| (record.table, &record.key) != (returning.table, &returning.key));
+        records.insert(0, returning);
         Store::create(&home.store(), Owner { node: backup.node, domain }, &records, &notes)?;
     }
     make_dir(&new)?;

@@ -63,7 +63,9 @@ fn what_comes_back_is_the_same_node_and_nothing_with_which_it_could_contradict_i
     assert_eq!((before.voting.len(), after.voting.len()), (1, 0));
     let opened = Store::open(&there.store(), backup.node, Some(DOMAIN)).unwrap();
     let tables: Vec<Table> = opened.records.iter().map(|record| record.table).collect();
-    assert_eq!(tables, [Table::Meta, Table::Charters]);
+    assert_eq!(tables, [Table::Meta, Table::Meta, Table::Charters]);
+    // It begins without a state, and takes a snapshot.
+    assert!(opened.records.contains(&frith_protocol::door::returning_record(7)));
     assert_eq!(opened.store.note("address hints").unwrap(), Some(b"{}".to_vec()));
     let kept: Vec<_> =
         all_files(&there.keys()).into_iter().map(|path| path.file_name().unwrap().to_owned()).collect();

@@ -25,6 +25,8 @@ const HINTS: &str = "address hints";
 const FINGERS_MAX: u32 = 8;
 /// Address records that are remembered.
 const RECORDS_MAX: usize = 1024;
+/// Of those, whom a node without a state dials: one that answers is enough.
+const REMEMBERED_MAX: usize = 64;
 /// How long to wait before a hint is tried again: doubled each time.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_CAP: Duration = Duration::from_secs(30);
@@ -177,7 +179,7 @@ impl Contacts {
 
     /// Tells the network whom to keep to, if that changed.
     pub(super) async fn keep(&mut self, core: &Core, network: &Network) {
-        let wanted = wanted(core, &self.answered);
+        let wanted = wanted(core, &self.answered, self.records.keys());
         self.follow_rotations(core, network, &wanted).await;
         if wanted != self.kept {
             network.keep_connected(wanted.iter().copied().collect()).await;
@@ -199,11 +201,17 @@ async fn try_until_answered(network: Network, address: Multiaddr, answered: mpsc
     }
 }
 
-fn wanted(core: &Core, answered: &BTreeSet<PublicKey>) -> BTreeSet<PublicKey> {
+fn wanted<'a>(
+    core: &Core,
+    answered: &BTreeSet<PublicKey>,
+    remembered: impl Iterator<Item = &'a PublicKey>,
+) -> BTreeSet<PublicKey> {
     let mut wanted: BTreeSet<PublicKey> = core.endorser_keys().into_iter().collect();
     let Some(state) = core.state() else {
-        // A newcomer knows nobody but whom its ticket led to, and whoever the charter names.
+        // A newcomer knows nobody but whom its ticket led to, and whoever the charter names. Whoever came back without its log remembers
+        // more: those whom its charter names may have rotated.
         wanted.extend(answered);
+        wanted.extend(remembered.take(REMEMBERED_MAX));
         return wanted;
     };
     let members: Vec<(NodeId, PublicKey)> =

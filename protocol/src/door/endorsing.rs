@@ -238,7 +238,8 @@ impl Core {
     ) -> Result<(), Error> {
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
         let seats_us = matches!(&circulated.subject, Subject::Terms(terms) if terms.seats(&self.me));
-        if self.hall.is_none() && !seats_us {
+        // By its seat, not by whether it can sign blocks: without a journal it judges and endorses as before (SPEC 8.14).
+        if !chain.state().has_seat(&self.me) && !seats_us {
             return Err(Error::Untimely("this node does not endorse"));
         }
         // Whoever signed and is restrained since must not keep the others' endorsements from going round.
@@ -286,7 +287,7 @@ impl Core {
         if new {
             let proposal = proposal.clone();
             self.keep_proposal(&proposal, effects);
-            if !by_endorser && self.hall.is_some() {
+            if !by_endorser && self.has_a_seat() {
                 // Whoever is to get a seat may reach one of us only.
                 let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
                 for key in self.endorser_keys() {
@@ -381,11 +382,11 @@ impl Core {
     /// A peer that was away gets what waits, so that it can endorse it.
     pub(super) fn recirculate_to(&mut self, peer: PublicKey, effects: &mut Effects) {
         let Some(node) = self.owner_of(&peer) else { return };
-        let seated = self.is_seated(&peer);
+        let (seated, are_we) = (self.is_seated(&peer), self.has_a_seat());
         for (_, proposal) in self.proposals.iter() {
             let concerns = match &proposal.subject {
-                Subject::Terms(terms) => seated || (self.hall.is_some() && terms.seats(&node)),
-                Subject::Statement(_) | Subject::Ticket(_) => seated && self.hall.is_some(),
+                Subject::Terms(terms) => seated || (are_we && terms.seats(&node)),
+                Subject::Statement(_) | Subject::Ticket(_) => seated && are_we,
             };
             let worth_it = proposal.origin == Origin::Endorsers
                 && !proposal.endorsements.is_empty()

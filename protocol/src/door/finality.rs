@@ -123,7 +123,7 @@ impl Core {
 
     /// Where a certified chain revokes us, in a block that we cannot execute because earlier ones are missing here. Nobody sends those to
     /// whoever is gone, and they are not needed: a quorum executed them. (Whoever has a seat follows still, and gets there.)
-    fn revoked_at(&self, proven: &FinalChain) -> Option<u64> {
+    pub(super) fn revoked_at(&self, proven: &FinalChain) -> Option<u64> {
         if self.chain.as_ref().is_some_and(|chain| chain.state().has_seat(&self.me)) {
             return None;
         }
@@ -135,7 +135,7 @@ impl Core {
         proven.blocks.iter().find(revokes_us).map(|block| block.header.height)
     }
 
-    fn dismissed(&mut self, height: u64, effects: &mut Effects) {
+    pub(super) fn dismissed(&mut self, height: u64, effects: &mut Effects) {
         self.dismissed = Some(height);
         let value = Some(encode(&height).into());
         effects.persist(Record { table: Table::Meta, key: DISMISSED_KEY.to_vec(), value });

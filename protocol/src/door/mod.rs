@@ -48,7 +48,7 @@ pub use effects::{Effects, Outbox, Unsettled};
 pub use holding::Held;
 pub use input::{Alarm, Command, Error, Event, Input};
 pub use message::{Envelope, Message, Standing, Talk, open_envelope};
-pub use open::{OpenError, founding_records, joining_records};
+pub use open::{OpenError, founding_records, joining_records, returning_record};
 pub use record::{Durability, Record, Table};
 pub use router::{ForDomain, Router};
 pub use view::{Admission, Endorsers, Head, Status};

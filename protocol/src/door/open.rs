@@ -75,6 +75,14 @@ pub fn joining_records(application: &Application) -> Vec<Record> {
     }]
 }
 
+/// What the store of a node that comes back without its log must hold besides its charters: that it has no state, not even that of genesis,
+/// however it came into the domain. From there a founder would take for members whoever has rotated or was revoked since, and for
+/// strangers all who came; so it takes a snapshot. `height` is what it had reached, for whoever looks into the store.
+pub fn returning_record(height: u64) -> Record {
+    let value = Some(height.to_be_bytes()[..].into());
+    Record { table: Table::Meta, key: ADMITTED_KEY.to_vec(), value }
+}
+
 /// The records by table and key.
 struct Store(BTreeMap<(Table, Vec<u8>), Arc<[u8]>>);
 

@@ -222,16 +222,23 @@ impl Core {
         }
     }
 
-    /// The same of a chain that was checked by nothing yet: we are still without a state.
+    /// What a chain that was checked by nothing yet says of us while we are without a state: that our key was rotated, or that we are gone for
+    /// good, in which case nobody gives us anything else.
     pub(super) fn shown_without_a_state(&mut self, proven: &FinalChain, effects: &mut Effects) {
-        let (Some(charters), Some(_)) = (self.charters.as_deref(), &self.keys.successor) else { return };
+        let Some(charters) = self.charters.as_deref() else { return };
         let ids = proven.ids();
         let (Some(tip), Some(id)) = (proven.tip(), ids.last()) else { return };
         let charter = &charters.newest().charter;
         let is_final = check_certificate(self.domain, charter, &proven.certificate, tip, *id).is_ok()
             && check_links(proven, &ids).is_ok();
-        if is_final {
-            self.shown_to_have_rotated(proven, effects);
+        // Whoever has a seat keeps its vote until an `Amend` (SPEC 4.7).
+        let has_a_seat = charter.seat_of(&self.me).is_some();
+        if !is_final {
+            return;
+        }
+        self.shown_to_have_rotated(proven, effects);
+        if let Some(height) = self.revoked_at(proven).filter(|_| !has_a_seat) {
+            self.dismissed(height, effects);
         }
     }
 

@@ -14,6 +14,7 @@ mod joining;
 mod mesh;
 mod recovery;
 mod renewals;
+mod restored;
 mod rotations;
 mod suspensions;
 
