@@ -53,6 +53,10 @@ pub enum BackupError {
         "{path}: something of a node is there already; restore into a directory of its own: say another --dir"
     )]
     Occupied { path: PathBuf },
+    #[error(
+        "{path}: it is not the next key that this node committed to; put the right file there, or move this one away"
+    )]
+    WrongNext { path: PathBuf },
     #[error("a rotation is on its way: back up once it is final (see `frith status`)")]
     Rotating,
 }
@@ -162,6 +166,11 @@ pub fn take(
     // An operator does well to have moved it away.
     let next =
         if with_next_key && next.exists() { Some(keys::read_key(&next, KeyKind::Next)?) } else { None };
+    // What a restore would refuse is no backup.
+    let after = rotation::known_keys(home, &inception, &rotations)?;
+    if next.as_ref().is_some_and(|next| next.public().commitment() != after.next) {
+        return Err(BackupError::WrongNext { path: home.keys().join("next.key") });
+    }
     let config = match fs::read_to_string(home.config()) {
         Ok(text) => Some(text),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -298,6 +307,16 @@ fn mark(home: &Home) -> PathBuf {
     home.dir().join("restored.json")
 }
 
+/// There from the first step of a restore to its last: only what lies beside it was left by one that was cut short.
+fn begun(home: &Home) -> PathBuf {
+    home.dir().join("restoring")
+}
+
+/// Whether a restore into `home` was cut short.
+pub(crate) fn is_cut_short(home: &Home) -> bool {
+    begun(home).exists() && !home.keys().exists()
+}
+
 /// Makes the node of `backup`, which was read from `origin`, in `home`: all of it; or, if that is cut short, something that nobody can run and that
 /// this goes on with.
 ///
@@ -306,8 +325,8 @@ fn mark(home: &Home) -> PathBuf {
 pub fn restore(home: &Home, backup: &Backup, origin: &Path, now: Timestamp) -> Result<(), BackupError> {
     home.create()?;
     let keys = home.keys();
-    // The keys come into their place last. Without them, whatever else is there was left by a restore that was cut short, or is not ours.
-    let is_ours = Restored::of(home)?.is_some() && !keys.exists();
+    // The keys come into their place last.
+    let is_ours = is_cut_short(home);
     for path in [keys.clone(), home.store(), home.inception(), home.rotations(), home.socket()] {
         if path.exists() && !is_ours {
             return Err(BackupError::Occupied { path });
@@ -328,15 +347,16 @@ pub fn restore(home: &Home, backup: &Backup, origin: &Path, now: Timestamp) -> R
         return Err(damaged("its next key is not the one that was committed to"));
     }
 
+    write(&begun(home), &[], "write that a restore has begun")?;
+    sync_dir(home.dir())?;
     write_json(&mark(home), &Restored { made: backup.made, at: now }, "write that this node is restored")?;
     sync_dir(home.dir())?;
     remove_dir(&home.store(), "remove what an earlier restore left")?;
     let new = home.dir().join("keys.new");
     remove_dir(&new, "remove what an earlier restore left")?;
     write_json(&home.inception(), &backup.inception, "write who this node is")?;
-    if !backup.rotations.is_empty() {
-        write_json(&home.rotations(), &backup.rotations, "write the rotations of this node")?;
-    }
+    // Also if there are none: another backup may have been begun with.
+    write_json(&home.rotations(), &backup.rotations, "write the rotations of this node")?;
     // What an operator has put there already is meant.
     if let Some(config) = backup.config.as_ref().filter(|_| !home.config().exists()) {
         write(&home.config(), config.as_bytes(), "write the configuration")?;
@@ -359,6 +379,9 @@ pub fn restore(home: &Home, backup: &Backup, origin: &Path, now: Timestamp) -> R
     }
     sync_dir(&new)?;
     fs::rename(&new, &keys).map_err(HomeError::io(&keys, "put the keys in their place"))?;
+    sync_dir(home.dir())?;
+    let begun = begun(home);
+    fs::remove_file(&begun).map_err(HomeError::io(&begun, "say that the restore is over"))?;
     Ok(sync_dir(home.dir())?)
 }
 
@@ -388,9 +411,13 @@ fn write_json(path: &Path, value: &impl Serialize, what: &'static str) -> Result
     write(path, text.as_bytes(), what)
 }
 
+/// All of it or nothing: half a file would be taken for what somebody meant.
 fn write(path: &Path, bytes: &[u8], what: &'static str) -> Result<(), HomeError> {
-    File::create(path)
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    File::create(&new)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path))
         .map_err(HomeError::io(path, what))
 }
 

@@ -67,7 +67,13 @@ pub enum KeyError {
     Exists { path: PathBuf },
     #[error("{path}: there are no keys yet; run: frith init --dir {dir}")]
     Missing { path: PathBuf, dir: PathBuf },
-    #[error("{path}: {why}; restore the file from a backup")]
+    #[error(
+        "{path}: a restore into this directory was cut short; run it again: frith restore FILE --dir {path}"
+    )]
+    CutShort { path: PathBuf },
+    #[error(
+        "{path}: {why}; put back a copy of the file, or restore the node elsewhere: frith restore FILE --dir OTHER"
+    )]
     Damaged { path: PathBuf, why: &'static str },
     #[error("{path}: it is the {theirs} key, and the {ours} key belongs here")]
     OtherKind { path: PathBuf, theirs: String, ours: &'static str },
@@ -139,6 +145,9 @@ pub fn load(home: &Home) -> Result<NodeKeys, KeyError> {
     })?;
     let dir = home.keys();
     if !dir.exists() {
+        if crate::backup::is_cut_short(home) {
+            return Err(KeyError::CutShort { path: home.dir().to_path_buf() });
+        }
         return Err(KeyError::Missing { path: dir, dir: home.dir().to_path_buf() });
     }
     owned_and_without(&dir, 0o077, 0o700, "look into it")?;

@@ -143,15 +143,42 @@ fn nothing_of_a_node_is_written_over_and_a_restore_that_was_cut_short_is_gone_on
     assert!(matches!(occupied, BackupError::Occupied { .. }), "{occupied}");
     // As a kill before its last step leaves it.
     fs::rename(there.keys(), there.dir().join("keys.new")).unwrap();
-    keys::load(&there).expect_err("half a node can be run");
+    let (_other_dir, other) = node();
+    let not_begun = restore(&there, &backup, Path::new("b"), Timestamp(30)).unwrap_err();
+    assert!(
+        matches!(not_begun, BackupError::Occupied { .. }),
+        "a node whose keys were moved away: {not_begun}"
+    );
+    fs::write(begun(&there), "").unwrap();
+    fs::write(mark(&there), "").unwrap();
+    let half = keys::load(&there).expect_err("half a node can be run").to_string();
+    assert!(half.contains("cut short") && half.contains("frith restore"), "{half}");
     restore(&there, &backup, Path::new("b"), Timestamp(30)).unwrap();
     keys::load(&there).unwrap();
+    assert!(!begun(&there).exists());
     Store::open(&there.store(), backup.node, Some(DOMAIN)).unwrap();
+    // Another backup may have been begun with, of a node that had rotated.
+    rotate(&home);
+    let rotated = take(&home, Some(known()), Timestamp(10), true).unwrap();
+    let twice = Home::at(dir.path().join("twice"));
+    restore(&twice, &rotated, Path::new("b"), Timestamp(20)).unwrap();
+    fs::remove_dir_all(twice.keys()).unwrap();
+    fs::write(begun(&twice), "").unwrap();
+    restore(&twice, &backup, Path::new("b"), Timestamp(30)).unwrap();
+    assert_eq!(keys::load(&twice).unwrap().rotations, []);
     // A store that no restore made stays as it is.
-    let (_other_dir, other) = node();
     fs::remove_dir_all(other.keys()).unwrap();
     let occupied = restore(&other, &backup, Path::new("b"), Timestamp(20)).unwrap_err();
     assert!(matches!(occupied, BackupError::Occupied { .. }), "{occupied}");
+}
+
+#[test]
+fn a_next_key_that_a_restore_would_refuse_is_not_backed_up() {
+    let (_dir, home) = node();
+    let (_other_dir, other) = node();
+    fs::copy(other.keys().join("next.key"), home.keys().join("next.key")).unwrap();
+    assert!(matches!(take(&home, None, Timestamp(1), true), Err(BackupError::WrongNext { .. })));
+    take(&home, None, Timestamp(1), false).unwrap();
 }
 
 #[test]

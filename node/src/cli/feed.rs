@@ -215,7 +215,11 @@ fn json_word(word: &impl Serialize) -> String {
 
 /// The word of `frith members` in a sentence.
 fn effective_words(word: &str) -> &str {
-    if word == "yes" { "effective" } else { word }
+    match word {
+        "yes" => "effective",
+        "stale" => "what this node cannot tell: its newest block is too old",
+        word => word,
+    }
 }
 
 /// A happening as a line, but for blocks: each entry has a line of its own.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use frith_protocol::door::Phase;
+use frith_protocol::door::{Core, Phase};
 use frith_protocol::encoding::Hash;
 use frith_protocol::following::Chain;
 use frith_protocol::identity::NodeId;
@@ -139,7 +139,8 @@ impl Feed {
 }
 
 /// What `node` became at `at` by time alone, if it did. (No admission begins after its block, but by a clock that is behind.)
-fn turned(state: &State, node: NodeId, at: Timestamp) -> Option<Happening> {
+/// What it is now is only told if that can be relied on `now`: somebody may have been revoked in a block that has not come.
+fn turned(core: &Core, state: &State, node: NodeId, at: Timestamp, now: Timestamp) -> Option<Happening> {
     let before = Timestamp(at.0.checked_sub(1)?);
     let (was, is) = (state.effective(&node, before), state.effective(&node, at));
     let words = |effective| effective_word(effective).to_string();
@@ -147,7 +148,7 @@ fn turned(state: &State, node: NodeId, at: Timestamp) -> Option<Happening> {
         time: at,
         node,
         was: words(was),
-        is: words(is),
+        is: if core.effective(&node, now).is_none() { "stale".into() } else { words(is) },
     })
 }
 
@@ -184,12 +185,9 @@ impl Host {
     pub(super) fn feed_time(&mut self, now: Timestamp) {
         while let Some((at, node)) = self.feed.coming.first().copied().filter(|(at, _)| *at <= now) {
             self.feed.coming.pop_first();
-            let Some(state) =
-                self.router.core(&self.domain).expect("the one core is never taken out").state()
-            else {
-                break;
-            };
-            let told = turned(state, node, at);
+            let core = self.router.core(&self.domain).expect("the one core is never taken out");
+            let Some(state) = core.state() else { break };
+            let told = turned(core, state, node, at, now);
             self.feed.expect(state, node, at);
             told.into_iter().for_each(|happening| self.feed.happened(happening));
         }
@@ -320,7 +318,7 @@ impl Host {
                 at = next;
             }
         }
-        turned_then.into_iter().filter_map(|(at, node)| turned(state, node, at)).collect()
+        turned_then.into_iter().filter_map(|(at, node)| turned(self.core(), state, node, at, now)).collect()
     }
 
     /// A proposal, as something that waits.

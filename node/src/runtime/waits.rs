@@ -6,6 +6,7 @@ use frith_protocol::door::Phase;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::joining::{Anchor, Ticket};
 use frith_protocol::limits::ADDRESSES_MAX;
+use frith_protocol::state::Effective;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -159,8 +160,12 @@ impl Host {
     }
 
     pub(super) fn is_member(&self) -> bool {
-        match self.core().phase() {
-            Phase::Following | Phase::Endorsing => true,
+        let (core, now) = (self.core(), self.clock.latest());
+        match core.phase() {
+            // Whoever has lapsed follows, too.
+            Phase::Following | Phase::Endorsing => {
+                core.effective(&core.node_id(), now) == Some(Effective::Yes)
+            }
             Phase::Joining | Phase::Syncing | Phase::Restrained | Phase::Gone | Phase::Halted => false,
         }
     }

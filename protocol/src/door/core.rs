@@ -102,6 +102,8 @@ pub struct Core {
     pub(super) retired: BTreeSet<PublicKey>,
     /// Whether that is still to be written down.
     pub(super) retires: bool,
+    /// There are retired voting keys that the store does not name yet.
+    pub(super) retired_unsaved: bool,
     /// When endorsers that speak of an epoch that is over were last shown its end.
     pub(super) shown_the_end: BTreeMap<PublicKey, Timestamp>,
     /// Journals of epochs that the log here has not reached again, since it lost its tail.
@@ -195,6 +197,9 @@ impl Core {
         }
         if std::mem::take(&mut self.retires) {
             self.retire_voting_keys(effects);
+        }
+        if std::mem::take(&mut self.retired_unsaved) {
+            self.retire(Vec::new(), effects);
         }
         if std::mem::take(&mut self.rotated_before) {
             self.tell_rotated(effects);

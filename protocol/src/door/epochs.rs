@@ -24,7 +24,7 @@ pub(super) const RETIRED_KEY: &[u8] = b"retired";
 
 const RETIRED: &str =
     "a journal was lost while this voting key was here: it may have signed what is not known";
-const NO_VOTING_KEY: &str = "the voting key of this seat is not in this directory";
+const NO_VOTING_KEY: &str = "the voting key of this seat is not in this directory; a copy put here without its journal signs nothing either";
 
 impl Core {
     /// Where a journal record lies in [`Table::Journal`]: by epoch first, so that no epoch's records are taken for another's.
@@ -129,6 +129,8 @@ impl Core {
         if !self.keys.voting.iter().any(|key| key.public() == me) {
             // Agreement needs somebody to sign for it. Without it the node follows, and says why.
             self.journal_lost = Some(NO_VOTING_KEY.into());
+            // Nor does a copy that is put here later, if no journal came with it.
+            self.retired_unsaved |= !self.journals.contains_key(&charter.epoch) && self.retired.insert(me);
             return;
         }
         let journal = match (self.journals.remove(&charter.epoch), otherwise) {

@@ -85,6 +85,17 @@ pub fn returning_record(height: u64) -> Record {
     Record { table: Table::Meta, key: ADMITTED_KEY.to_vec(), value }
 }
 
+/// Of whom a journal says that it is.
+fn voter<B>(record: &JournalRecord<B, PublicKey, Signature>) -> Option<PublicKey> {
+    match record {
+        JournalRecord::Seat { voter, .. } => Some(*voter),
+        JournalRecord::Lost { .. }
+        | JournalRecord::Block { .. }
+        | JournalRecord::Certificate(_)
+        | JournalRecord::Ballot(_) => None,
+    }
+}
+
 /// The records by table and key.
 struct Store(BTreeMap<(Table, Vec<u8>), Arc<[u8]>>);
 
@@ -229,6 +240,7 @@ impl Core {
             journal_lost: None,
             retired: BTreeSet::new(),
             retires: false,
+            retired_unsaved: false,
             shown_the_end: BTreeMap::new(),
             journals: BTreeMap::new(),
             forgotten: VecDeque::new(),
@@ -404,7 +416,16 @@ impl Core {
             self.retires = true;
             self.retired.extend(self.keys.voting.iter().map(|key| key.public()));
         }
-        let Some(chain) = &self.chain else { return Ok(()) };
+        let Some(chain) = &self.chain else {
+            // What is lost may be more than blocks: a key of which no journal is here may have signed what is not known here (SPEC 8.14).
+            let journaled: BTreeSet<PublicKey> = self.journals.values().flatten().filter_map(voter).collect();
+            let unknown =
+                self.keys.voting.iter().map(|key| key.public()).filter(|key| !journaled.contains(key));
+            let before = self.retired.len();
+            self.retired.extend(unknown);
+            self.retired_unsaved = self.retired.len() > before;
+            return Ok(());
+        };
         let (epoch, height) = (chain.state().charter().epoch, chain.head().height);
         let later = self.journals.split_off(&epoch);
         for (epoch, records) in std::mem::replace(&mut self.journals, later) {

@@ -76,3 +76,29 @@ fn rule_5_18_whoever_comes_back_without_its_log_and_was_revoked_meanwhile_learns
     mesh.run(2_000);
     assert_eq!(mesh.core(member).phase(), Phase::Gone);
 }
+
+#[test]
+fn rule_8_14_a_voting_key_that_is_put_back_without_its_journal_signs_nothing() {
+    for before_it_started in [true, false] {
+        let mut mesh = Mesh::of_four();
+        let founders = mesh.endorsers();
+        let (ash, voting) = (founders[0], mesh.nodes[&founders[0]].keys.voting.clone());
+        lose_all_but_a_backup(&mut mesh, ash);
+        if !before_it_started {
+            mesh.start(ash);
+            mesh.connect(ash);
+            mesh.run(30_000);
+            let lost = mesh.core(ash).status(mesh.now).journal_lost.expect("it has no key to vote with");
+            assert!(lost.contains("a copy put here"), "{lost}");
+            mesh.stop(ash);
+        }
+        mesh.nodes.get_mut(&ash).unwrap().keys.voting = voting.clone();
+        for _ in 0..2 {
+            mesh.start(ash);
+            mesh.connect(ash);
+            mesh.run(30_000);
+            assert!(mesh.core(ash).status(mesh.now).journal_lost.is_some(), "{before_it_started}");
+            mesh.stop(ash);
+        }
+    }
+}
