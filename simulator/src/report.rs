@@ -110,6 +110,7 @@ pub struct Report {
     pub join_latency_ms: Spread,
     pub convergence_ms: Spread,
     pub refusal_latency_ms: Tail,
+    pub amend_latency_ms: Spread,
     pub state_hash: TraceHash,
     pub trace_hash: TraceHash,
 }
@@ -179,6 +180,17 @@ impl Finished {
         {
             let times = format!("{p50} ms median, {p99} ms p99, {p999} ms p99.9, {max} ms at most");
             line("refused", format!("{times}: from the last signature to each member's refusing"));
+        }
+        let amended = &r.amend_latency_ms;
+        if let Some(max) = amended.max {
+            let times = format!(
+                "{}, {max} ms at most",
+                amended.p50.map_or_else(String::new, |p50| format!("{p50} ms median"))
+            );
+            line(
+                "amended",
+                format!("{times}: from the last yes to a final block under the charter everywhere"),
+            );
         }
         line(
             "faults",

@@ -204,6 +204,7 @@ fn conclude(
         refusal_latency_ms: Tail::of_us(
             outcomes.iter().flat_map(|outcome| outcome.refusal_us.iter().copied()).collect(),
         ),
+        amend_latency_ms: spread(|outcome| &outcome.amend_us),
         state_hash: TraceHash::combine("states", outcomes.iter().map(|outcome| &outcome.state_hash)),
         trace_hash: TraceHash::combine("traces", outcomes.iter().map(|outcome| &outcome.trace_hash.0)),
     };
@@ -249,6 +250,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         join_p50_percent_of_links_at_most,
         convergence_p99_ms_at_most,
         refusal_p999_ms_at_most,
+        amend_ms_at_most,
         blocks_at_least,
         silence_ms_at_most,
     } = &script.expect;
@@ -313,6 +315,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         report.refusal_latency_ms.p999,
         refusal_p999_ms_at_most,
     );
+    at_most("the longest amendment, in ms,", report.amend_latency_ms.max, amend_ms_at_most);
     at_most("the longest silence, in ms,", Some(aside.silence_ms), silence_ms_at_most);
     if let Some(least) = blocks_at_least.filter(|least| *least > report.blocks) {
         wrong.push(format!("{} blocks are final; at least {least} should be", report.blocks));

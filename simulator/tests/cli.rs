@@ -66,6 +66,7 @@ fn json_is_one_object_on_one_line_with_the_fields_of_the_contract() {
         "join_latency_ms",
         "convergence_ms",
         "refusal_latency_ms",
+        "amend_latency_ms",
         "state_hash",
         "trace_hash",
     ];
@@ -80,6 +81,38 @@ fn json_is_one_object_on_one_line_with_the_fields_of_the_contract() {
     }
     assert_eq!((&report["joined"], &report["nodes"]), (&6.into(), &14.into()));
     assert_eq!((&report["converged"], &report["violations"]), (&true.into(), &0.into()));
+}
+
+#[test]
+fn a_charter_is_in_force_everywhere_so_long_after_the_last_yes_that_it_needs() {
+    let acts = "[arrivals]\napprove_after_ms = [4000, 5000]\n[network]\nlatency_ms = [100, 100]\n\
+        [[act]]\nat_ms = 20_000\nseat = [\"newcomer 1\"]\nunseat = [\"endorser 1\"]\n";
+    let (_folder, path) = file(&format!("{SMALL}{acts}"));
+    let report = json(&frith_sim(&["run", path.to_str().unwrap(), "--json"]));
+    let amended = report["amend_latency_ms"].as_object().unwrap();
+    let [least, most] = ["p50", "max"].map(|rank| amended[rank].as_u64().unwrap());
+    // The yes to its proposer; a proposal, votes and finalises that end the epoch; as much for its first block. Operators' seconds are not in it.
+    assert!(least >= 600 && most <= 2_500, "{amended:?}");
+    let (_folder, path) = file(SMALL);
+    let report = json(&frith_sim(&["run", path.to_str().unwrap(), "--json"]));
+    assert!(report["amend_latency_ms"]["max"].is_null(), "nothing was amended");
+}
+
+#[test]
+fn an_act_goes_on_to_those_who_come_next_and_a_faction_alone_decides_what_it_has_the_votes_for() {
+    let gone = |acts: &str| {
+        let expect = format!("[run]\nat_least_ms = 60_000\n[[act]]\nat_ms = 20_000\n{acts}");
+        let (_folder, path) = file(&format!("{}{expect}", SMALL.replace("members_max = 7\n", "")));
+        let output = stdout(&frith_sim(&["run", path.to_str().unwrap()]));
+        let log = output.lines().find(|line| line.trim_start().starts_with("log  ")).unwrap().to_owned();
+        log.split("; ").nth(1).unwrap().split(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    assert_eq!(gone("revoke = \"newcomer 1\"\nand_next = 2\nevery_ms = 500\n"), 3);
+    // As many as come.
+    assert_eq!(gone("revoke = \"newcomer 1\"\nand_next = 20\nevery_ms = 500\n"), 5);
+    // Two of four revoke, and one does not.
+    assert_eq!(gone("revoke = \"newcomer 1\"\nfaction = [\"endorser 2\", \"endorser 3\"]\n"), 1);
+    assert_eq!(gone("revoke = \"newcomer 1\"\nfaction = [\"endorser 2\"]\n"), 0);
 }
 
 #[test]

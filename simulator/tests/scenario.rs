@@ -210,3 +210,20 @@ fn the_readme_explains_every_key() {
         assert_eq!(explained, known.collect::<Vec<_>>(), "in {wrap}");
     }
 }
+
+#[test]
+fn what_does_not_go_with_an_act_is_refused() {
+    for (act, part) in [
+        ("leave = \"newcomer 1\"\nfaction = [\"endorser 1\"]", "`faction` goes with `revoke` or `suspend`"),
+        ("revoke = \"newcomer 1\"\nfaction = []", "`faction` names endorsers"),
+        ("revoke = \"newcomer 1\"\nfaction = [\"newcomer 2\"]", "`faction` names endorsers"),
+        ("revoke = \"newcomer 1\"\nfaction = [\"endorser 9\"]", "there is no endorser 9"),
+        ("revoke = \"endorser 1\"\nand_next = 2\nevery_ms = 5", "about a newcomer"),
+        ("seat = [\"newcomer 1\"]\nand_next = 2\nevery_ms = 5", "about a newcomer"),
+        ("revoke = \"newcomer 1\"\nand_next = 2", "go together"),
+        ("revoke = \"newcomer 1\"\nevery_ms = 5", "go together"),
+    ] {
+        let said = refusal(&format!("{GOOD}\n[[act]]\nat_ms = 5\n{act}\n"));
+        assert!(said.contains(part), "{act}: {said}");
+    }
+}

@@ -284,6 +284,14 @@ pub struct Act {
     pub renew: Option<Spanned<NodeName>>,
     /// This node rotates its key.
     pub rotate: Option<Spanned<NodeName>>,
+    /// Of a revocation or suspension: only the operators of these endorsers agree, and the first proposes. Nothing need come of it.
+    pub faction: Option<Vec<Spanned<NodeName>>>,
+    /// The same for so many that come next, if they do, …
+    #[serde(default)]
+    pub and_next: u32,
+    /// … each so much later than the one before.
+    #[serde(default)]
+    pub every_ms: u64,
     /// Endorsers amend the charter: these members get a seat …
     pub seat: Option<Vec<Spanned<NodeName>>>,
     /// … and these lose theirs. At least one of both lists; thresholds follow the number of seats.
@@ -299,6 +307,30 @@ impl Act {
     /// Whether it amends the charter.
     pub fn amends(&self) -> bool {
         self.seat.is_some() || self.unseat.is_some()
+    }
+
+    /// Whom it is about, if that is one.
+    pub fn whom(&self) -> Option<&Spanned<NodeName>> {
+        let whom = [&self.revoke, &self.leave, &self.suspend, &self.release, &self.renew, &self.rotate];
+        whom.into_iter().flatten().next()
+    }
+
+    /// The same of the node that comes so much later.
+    #[must_use]
+    pub fn of_the_next(&self, nth: u32) -> Act {
+        let mut act = self.clone();
+        let whom = [
+            &mut act.revoke,
+            &mut act.leave,
+            &mut act.suspend,
+            &mut act.release,
+            &mut act.renew,
+            &mut act.rotate,
+        ];
+        for name in whom.into_iter().flatten() {
+            *name.as_mut() = name.as_ref().next(nth);
+        }
+        act
     }
 }
 
@@ -457,6 +489,8 @@ pub struct Expect {
     pub convergence_p99_ms_at_most: Option<u64>,
     /// 999 of 1,000 times a member refuses whoever lost its rights within this, from the last signature that takes them away.
     pub refusal_p999_ms_at_most: Option<u64>,
+    /// Every charter is in force everywhere within this: from the last yes that it needs to every live member's holding a final block under it.
+    pub amend_ms_at_most: Option<u64>,
     /// At least so many blocks are final.
     pub blocks_at_least: Option<u64>,
     /// No domain is without a new final block for longer.

@@ -14,6 +14,17 @@ pub enum NodeName {
     Newcomer(u32),
 }
 
+impl NodeName {
+    /// The one of its kind that comes so much later.
+    #[must_use]
+    pub fn next(self, nth: u32) -> NodeName {
+        match self {
+            NodeName::Endorser(number) => NodeName::Endorser(number.saturating_add(nth)),
+            NodeName::Newcomer(number) => NodeName::Newcomer(number.saturating_add(nth)),
+        }
+    }
+}
+
 impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

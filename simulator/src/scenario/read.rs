@@ -133,7 +133,7 @@ impl Scenario {
         for act in &self.script.act {
             let whom = [&act.revoke, &act.leave, &act.suspend, &act.release, &act.renew, &act.rotate];
             named.extend(whom.iter().filter_map(|name| name.as_ref()).map(|name| (act.domain, name)));
-            let seats = [&act.seat, &act.unseat, &act.hold, &act.recover];
+            let seats = [&act.seat, &act.unseat, &act.hold, &act.recover, &act.faction];
             named.extend(act.by.iter().map(|name| (act.domain, name)));
             named.extend(
                 seats.iter().filter_map(|list| list.as_ref()).flatten().map(|name| (act.domain, name)),
@@ -151,6 +151,18 @@ impl Scenario {
                 "in an act, `for_ms` goes with `suspend` or `hold`".into()
             } else if act.by.is_some() && act.hold.is_none() {
                 "in an act, `by` goes with `hold`".into()
+            } else if act.faction.is_some() && act.suspend.is_none() && act.revoke.is_none() {
+                "`faction` goes with `revoke` or `suspend`".into()
+            } else if act
+                .faction
+                .as_ref()
+                .is_some_and(|by| by.is_empty() || by.iter().any(|name| !is_endorser(name)))
+            {
+                "`faction` names endorsers, one at least".into()
+            } else if act.and_next > 0 && act.whom().is_none_or(is_endorser) {
+                "`and_next` goes with an act that is about a newcomer".into()
+            } else if (act.and_next > 0) != (act.every_ms > 0) {
+                "`and_next` and `every_ms` go together".into()
             } else {
                 continue;
             };
@@ -211,6 +223,10 @@ impl Scenario {
     fn find(&self, key: &str) -> Option<Range<usize>> {
         self.text.find(key).map(|start| start..start + key.len())
     }
+}
+
+fn is_endorser(name: &Spanned<NodeName>) -> bool {
+    matches!(name.as_ref(), NodeName::Endorser(_))
 }
 
 /// The path below `scenarios/`, without the ending; the whole path if it lies elsewhere.

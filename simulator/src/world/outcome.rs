@@ -27,6 +27,8 @@ pub struct Outcome {
     pub convergence_us: Vec<u64>,
     /// From the last signature that takes rights away to each live member's refusing whom they are taken from.
     pub refusal_us: Vec<u64>,
+    /// From the last yes that a charter needs to every live member's holding a final block under it, for each charter.
+    pub amend_us: Vec<u64>,
     /// Whether every live member holds the newest block with entries.
     pub converged: bool,
     /// How many identities are gone.
@@ -87,6 +89,7 @@ impl Outcome {
             failed: Vec::new(),
             convergence_us: Vec::new(),
             refusal_us: Vec::new(),
+            amend_us: Vec::new(),
             converged: false,
             gone: 0,
             epoch: 1,

@@ -3,6 +3,7 @@
 //!
 //! Here are the run itself and how it is driven; beside it, its workload, what is watched meanwhile, and the verdict.
 
+mod amendments;
 mod recovering;
 mod refusals;
 mod verdict;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use frith_protocol::door::Keys;
+use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::NodeId;
 use frith_protocol::time::Timestamp;
 
+use self::amendments::Amendments;
 use self::refusals::{Known, Refusals};
 use self::watch::Open;
 use super::check::Checker;
@@ -103,6 +106,9 @@ struct Run<'a> {
     refusals: Refusals,
     /// The holds that each node told of.
     holds: BTreeMap<NodeIndex, Vec<Known>>,
+    amendments: Amendments,
+    /// Of what only some operators are to agree to: which.
+    factions: BTreeMap<Hash, BTreeSet<NodeIndex>>,
     last_order: Instant,
     /// When the newest block became final.
     last_block: Instant,
@@ -202,6 +208,8 @@ impl<'a> Run<'a> {
             open: BTreeMap::new(),
             refusals: Refusals::default(),
             holds: BTreeMap::new(),
+            amendments: Amendments::default(),
+            factions: BTreeMap::new(),
             last_order: Instant(order.plan.last_us()),
             last_block: Instant(0),
             outcome: Outcome::new(order, everybody, founding.signatures),

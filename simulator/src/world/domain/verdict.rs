@@ -18,6 +18,7 @@ impl Run<'_> {
             && self.arrived.is_empty()
             && self.acts_left == 0
             && self.open.is_empty()
+            && self.amendments.are_done()
             && self.world.now() >= self.last_order
             && self.pending.iter().all(|act| self.came_about(act))
             && self.lagging().is_empty()

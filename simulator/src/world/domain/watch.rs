@@ -69,6 +69,7 @@ impl Run<'_> {
                     self.entries_final(now, node, height, first);
                 }
                 self.may_refuse(node);
+                self.may_have_come_to_an_epoch(node);
                 self.knows_the_suspended(now, node);
                 self.knows_the_held(now, node);
             }
@@ -100,7 +101,10 @@ impl Run<'_> {
             Event::Declined { by: _, why } => self.outcome.note(format!("an endorser declined: {why}")),
             Event::Misbehaved { key: _, why } => self.outcome.note(format!("an endorser misbehaved: {why}")),
             Event::Alarm(alarm) => self.alarm(now, node, &alarm),
-            Event::Amended { epoch: _, height: _ } => self.keeps_to_the_seated(node),
+            Event::Amended { epoch, height: _ } => {
+                self.epoch_began(epoch);
+                self.keeps_to_the_seated(node);
+            }
             Event::Recovered { .. } | Event::RecoveryWaits { .. } | Event::RecoveryVoid { .. } => {}
             Event::Renewed { .. } | Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
         }
@@ -159,6 +163,7 @@ impl Run<'_> {
                         self.members.remove(&node);
                         self.arrived.remove(&node);
                         self.refusals.forget(node);
+                        self.amendments.forget(node);
                         for open in self.open.values_mut() {
                             open.missing.remove(node);
                         }
@@ -246,6 +251,7 @@ impl Run<'_> {
                 open.missing.remove(*node);
             }
             self.refusals.forget(*node);
+            self.amendments.forget(*node);
             self.close();
         }
         if let Action::RollBack { node, image: _ } = action {

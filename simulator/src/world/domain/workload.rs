@@ -12,6 +12,7 @@ use frith_protocol::state::{
 use frith_protocol::time::Timestamp;
 use toml::Spanned;
 
+use super::amendments::Asked;
 use super::{Pending, Run, Wanted};
 use crate::engine::{Instant, NodeIndex};
 use crate::scenario::{Act, By, NodeName, Process};
@@ -20,7 +21,7 @@ use crate::world::plan::index_of;
 use crate::world::program::Program;
 
 /// Wake-ups beyond these are acts; below, arrivals.
-const ACTS: u64 = 1 << 32;
+const ACTS: u64 = 1 << 63;
 /// An operator who has to wait tries again after this.
 const ACT_AGAIN_US: u64 = 3_000_000;
 /// A proposal of an operator lapses after this.
@@ -42,10 +43,18 @@ impl Run<'_> {
         }
         for (number, act) in (0..).zip(&self.script.act) {
             if act.domain == self.order.domain {
-                let at = Instant::from_ms(act.at_ms);
-                self.world.wake(at, ACTS + number);
-                self.last_order = self.last_order.max(at);
-                self.acts_left += 1;
+                for nth in 0..=act.and_next {
+                    let whom = act.whom().map(|name| name.as_ref().next(nth));
+                    if matches!(whom, Some(NodeName::Newcomer(number)) if number >= self.order.newcomers) {
+                        break;
+                    }
+                    let at = Instant::from_ms(
+                        act.at_ms.saturating_add(u64::from(nth).saturating_mul(act.every_ms)),
+                    );
+                    self.world.wake(at, ACTS + (u64::from(nth) << 32) + number);
+                    self.last_order = self.last_order.max(at);
+                    self.acts_left += 1;
+                }
             }
         }
     }
@@ -54,8 +63,9 @@ impl Run<'_> {
         match token.checked_sub(ACTS) {
             None => self.arrives(NodeIndex(u32::from(self.script.mesh.endorsers) + token as u32)),
             Some(number) => {
-                let act = &self.script.act[number as usize];
-                if self.act(act) {
+                let (nth, number) = ((number >> 32) as u32, number as u32);
+                let act = self.script.act[number as usize].of_the_next(nth);
+                if self.act(&act) {
                     self.acts_left -= 1;
                 } else {
                     self.world.wake(self.world.now().plus_us(ACT_AGAIN_US), token);
@@ -82,12 +92,12 @@ impl Run<'_> {
     /// Has an operator act. False if that has to wait: the node is down, or has not heard yet of whom it is about.
     fn act(&mut self, act: &Act) -> bool {
         if let Some(name) = &act.revoke {
-            return self.propose(*name.as_ref(), "revocation", |_, subject, _, _| {
+            return self.propose(*name.as_ref(), "revocation", act, |_, subject, _, _| {
                 Some((Kind::Revoke(Revoke { subject, reason: Reason::Compromised }), Wanted::Gone))
             });
         }
         if let Some(name) = &act.suspend {
-            return self.propose(*name.as_ref(), "suspension", |_, subject, standing, now| {
+            return self.propose(*name.as_ref(), "suspension", act, |_, subject, standing, now| {
                 let number = standing.suspensions + 1;
                 let until = act.for_ms.map_or(Timestamp(u64::MAX), |ms| now.plus(ms));
                 let suspend = Suspend { subject, number, until, reason: Reason::Misbehaved };
@@ -98,7 +108,7 @@ impl Run<'_> {
             return self.hold(names, act);
         }
         if let Some(name) = &act.release {
-            return self.propose(*name.as_ref(), "release", |core, subject, standing, now| {
+            return self.propose(*name.as_ref(), "release", act, |core, subject, standing, now| {
                 standing.suspended(now)?;
                 let (number, basis) = (standing.suspensions, core.chain()?.basis());
                 Some((Kind::Release(Release { subject, number, basis }), Wanted::Released(number)))
@@ -181,13 +191,21 @@ impl Run<'_> {
         &mut self,
         name: NodeName,
         what: &str,
+        act: &Act,
         kind: impl Fn(&Core, NodeId, &Standing, Timestamp) -> Option<(Kind, Wanted)>,
     ) -> bool {
         let subject = self.id_of(name);
         if self.history.gone().contains(&subject) {
             return true;
         }
-        let honest = |node: &NodeIndex| !self.lies(*node) && *node != index_of(self.script, name);
+        let faction: Option<BTreeSet<NodeIndex>> = act
+            .faction
+            .as_ref()
+            .map(|faction| faction.iter().map(|name| index_of(self.script, *name.as_ref())).collect());
+        let honest = |node: &NodeIndex| {
+            let is_asked = faction.as_ref().is_none_or(|faction| faction.contains(node));
+            is_asked && !self.lies(*node) && *node != index_of(self.script, name)
+        };
         let endorsers = self.seated().into_iter();
         let proposal = |node: NodeIndex| {
             let core = self.world.actor(node).filter(|_| self.is_up(node))?.core();
@@ -201,9 +219,12 @@ impl Run<'_> {
         };
         let statement = Statement { domain: self.founding.founded.domain(), kind };
         let (what_is_asked, expires) = (Subject::Statement(statement), now.plus(ACT_EXPIRES_MS));
+        match faction {
+            Some(faction) => drop(self.factions.insert(what_is_asked.digest(), faction)),
+            None => self.pending.push(Pending { subject, wanted, what: format!("the {what} of {name}") }),
+        }
         let propose = Command::Propose { subject: what_is_asked, note: "simulated".into(), expires };
         self.world.command(proposer, 0, propose);
-        self.pending.push(Pending { subject, wanted, what: format!("the {what} of {name}") });
         true
     }
 
@@ -273,6 +294,11 @@ impl Run<'_> {
         let Some((proposer, now, terms)) = proposer else { return false };
         let (epoch, expires) = (terms.charter.epoch, now.plus(ACT_EXPIRES_MS));
         let subject = Subject::Terms(Box::new(terms));
+        let need = self.world.actor(proposer).and_then(|program| program.core().state());
+        let amend = need.map_or(0, |state| state.threshold_for(&subject));
+        let added = add.iter().filter_map(|id| self.by_id.get(id)).copied().collect();
+        let yes = BTreeMap::from([(proposer, self.world.now())]);
+        self.amendments.asked(subject.digest(), Asked { epoch, amend, seated: self.seated(), added, yes });
         let propose = Command::Propose { subject, note: "simulated".into(), expires };
         self.world.command(proposer, 0, propose);
         let what = format!("the charter of epoch {epoch}");
@@ -292,8 +318,12 @@ impl Run<'_> {
 
     /// The operator of a node says yes, after a while.
     pub(super) fn agree_to(&mut self, node: NodeIndex, id: Hash) {
+        if self.factions.get(&id).is_some_and(|faction| !faction.contains(&node)) {
+            return;
+        }
         let [low, high] = self.script.arrivals.approve_after_ms;
         let after_us = self.workload.between(low, high) * 1_000;
+        self.amendments.yes(&id, node, self.world.now().plus_us(after_us));
         self.world.command(node, after_us, Command::Endorse(id));
     }
 
