@@ -97,12 +97,15 @@ pub struct Arrivals {
     pub by: By,
     /// How long an operator takes to say yes: drawn between these, for each endorser and newcomer.
     pub approve_after_ms: [u64; 2],
+    /// Whether they were told of the charter that is in force when they come, and not only of the founding one.
+    pub recent_anchors: bool,
 }
 
 impl Default for Arrivals {
     fn default() -> Self {
         let (process, by) = (Process::Poisson, By::Ticket);
-        Arrivals { process, per_second: 4, first_ms: 5_000, by, approve_after_ms: [1_000, 5_000] }
+        let (approve_after_ms, recent_anchors) = ([1_000, 5_000], false);
+        Arrivals { process, per_second: 4, first_ms: 5_000, by, approve_after_ms, recent_anchors }
     }
 }
 
@@ -439,6 +442,8 @@ pub enum Lie {
     Whisperer,
     /// It shows endorsers of odd number another hold for the same slot.
     DoubleDealer,
+    /// It has the retired voting keys of all founders, and shows in place of what is final a block that they certify.
+    GraveRobber,
 }
 
 /// When to stop.

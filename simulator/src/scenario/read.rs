@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::{NodeName, Script};
+use super::{By, NodeName, Script};
 
 /// A scenario and the text that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,12 @@ impl Scenario {
         }
         if script.arrivals.per_second == 0 {
             return wrong("per_second", "nobody would ever come: set at least 1".into());
+        }
+        if script.arrivals.recent_anchors && script.arrivals.by == By::Ticket {
+            return wrong(
+                "recent_anchors",
+                "the anchor of a ticket is in its terms: come by approval".into(),
+            );
         }
         let ordered = [
             ("latency_ms", script.network.latency_ms),

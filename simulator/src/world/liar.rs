@@ -55,9 +55,16 @@ pub(super) fn twisted(
         }
         // Nor does it hand them in, which would show them.
         (Lie::Whisperer | Lie::DoubleDealer, Message::Submit(entry)) if is_hold(entry) => None,
-        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger | Lie::Whisperer | Lie::DoubleDealer, _) => {
-            Some(message)
-        }
+        (
+            Lie::Mute
+            | Lie::Stingy
+            | Lie::TwoFaced
+            | Lie::Forger
+            | Lie::Whisperer
+            | Lie::DoubleDealer
+            | Lie::GraveRobber,
+            _,
+        ) => Some(message),
     }
 }
 
@@ -65,9 +72,16 @@ pub(super) fn twisted(
 pub(super) fn unheard(lie: Lie, plot: &Plot, me: NodeIndex, message: &Message) -> bool {
     match (lie, message) {
         (Lie::TwoFaced, Message::Talk(talk)) => plot.is_of_the_other_face(me, talk),
-        (Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger | Lie::Whisperer | Lie::DoubleDealer, _) => {
-            false
-        }
+        (
+            Lie::Mute
+            | Lie::Stingy
+            | Lie::TwoFaced
+            | Lie::Forger
+            | Lie::Whisperer
+            | Lie::DoubleDealer
+            | Lie::GraveRobber,
+            _,
+        ) => false,
     }
 }
 
@@ -75,7 +89,7 @@ pub(super) fn unheard(lie: Lie, plot: &Plot, me: NodeIndex, message: &Message) -
 pub(super) fn unpublished(lie: Lie, message: &Message) -> bool {
     match lie {
         Lie::Whisperer | Lie::DoubleDealer => matches!(message, Message::Hold(_)),
-        Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger => false,
+        Lie::Mute | Lie::Stingy | Lie::TwoFaced | Lie::Forger | Lie::GraveRobber => false,
     }
 }
 

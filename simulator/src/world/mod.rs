@@ -7,6 +7,7 @@ mod ahead;
 mod check;
 mod domain;
 mod founding;
+mod grave;
 mod letter;
 mod liar;
 mod outcome;

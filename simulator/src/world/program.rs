@@ -14,6 +14,7 @@ use frith_protocol::state::DomainId;
 use frith_protocol::time::Timestamp;
 
 use super::check::{Checker, Lookup};
+use super::grave::Grave;
 use super::letter::{Letter, Letters};
 use super::liar::{Plot, twisted, unheard, unpublished};
 use super::workshop::SharedWorkshop;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) sent: BTreeMap<&'static str, (u64, u64)>,
     /// Who lies, and how.
     pub(super) lies: BTreeMap<NodeIndex, Lie>,
+    /// What grave robbers have dug up.
+    pub(super) grave: Grave,
     /// What the liars have agreed on.
     pub(super) plot: Plot,
     /// What rejected messages were rejected for, how often.
@@ -71,8 +74,14 @@ impl Program {
     fn send(&self, shared: &mut Shared, outbox: Outbox, actions: &mut Actions<Program>) {
         let Outbox { sends, publishes, events } = outbox;
         let lie = shared.lies.get(&self.node).copied();
+        let robs = lie == Some(Lie::GraveRobber);
+        let told = |shared: &Shared, message: Arc<Message>| {
+            let robbed = if robs { shared.grave.robbed(&message) } else { None };
+            robbed.unwrap_or(message)
+        };
         let mut last: Option<(Arc<Message>, Letter)> = None;
         for (to, message) in sends {
+            let message = told(shared, message);
             let Some(to) = shared.nodes.get(&to).copied() else { continue };
             let message = match lie {
                 None => message,
@@ -97,6 +106,7 @@ impl Program {
             if lie.is_some_and(|lie| unpublished(lie, &message)) {
                 continue;
             }
+            let message = told(shared, message);
             shared.checker.foresee(&message);
             actions.publishes.push(shared.letters.letter(shared.domain, &message));
         }

@@ -25,6 +25,7 @@ use self::refusals::{Known, Refusals};
 use self::watch::Open;
 use super::check::Checker;
 use super::founding::{Founding, by_hand, charters_to_come, new_keys};
+use super::grave::Grave;
 use super::letter::Letters;
 use super::liar::Plot;
 use super::outcome::Outcome;
@@ -166,6 +167,7 @@ impl<'a> Run<'a> {
             ballots: Ballots::new(order.domain, voters, excused),
             sent: BTreeMap::new(),
             lies,
+            grave: grave(&founding),
             plot: Plot::default(),
             faults: BTreeMap::new(),
             forgetful: forgetful.clone(),
@@ -306,6 +308,16 @@ impl<'a> Run<'a> {
         let (domain, at_ms) = (self.order.domain, now.as_ms());
         self.outcome.violations.push(Violation { invariant, domain, at_ms, node, what });
     }
+}
+
+/// As many of the founders' voting keys as make a block final.
+fn grave(founding: &Founding) -> Grave {
+    let charter = &founding.founded.charter;
+    let mut keys: Vec<_> =
+        founding.endorsers.iter().filter_map(|keys| keys.voting.first().cloned()).collect();
+    keys.sort_by_key(|key| key.public());
+    keys.truncate(charter.quorum());
+    Grave { domain: founding.founded.domain(), charter: founding.application.anchor.charter, keys }
 }
 
 fn world(script: &Script, order: &Order, shared: Shared) -> Simulation<Program> {

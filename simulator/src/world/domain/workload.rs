@@ -77,7 +77,13 @@ impl Run<'_> {
     /// A newcomer comes, and is connected to the endorsers that its ticket names.
     fn arrives(&mut self, node: NodeIndex) {
         self.to_come -= 1;
-        for record in joining_records(&self.founding.application) {
+        let mut application = self.founding.application.clone();
+        if self.script.arrivals.recent_anchors {
+            let honest = self.seated().into_iter().filter(|node| self.is_up(*node) && !self.lies(*node));
+            let mut known = honest.filter_map(|node| self.world.actor(node)?.core().anchor(Vec::new()));
+            application.anchor = known.next().unwrap_or(application.anchor);
+        }
+        for record in joining_records(&application) {
             self.world.prepare(node, by_hand(record));
         }
         self.start(node);
