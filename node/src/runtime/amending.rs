@@ -55,8 +55,7 @@ impl Host {
         }
         self.have_voting_key()?;
         let expires = now.plus(state_of(self.core())?.charter().timing.proposal_lifetime_ms);
-        let proposed = self.propose(Subject::Terms(Box::new(terms)), note, expires)?;
-        view.proposed = serde_json::from_value(proposed).ok();
+        view.proposed = Some(self.propose(Subject::Terms(Box::new(terms)), note, expires)?);
         Ok(to_value(&view))
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::explain::{find, over, state_of};
 use super::host::Host;
 use super::waits::Paper;
-use crate::control::views::ProposedView;
+use crate::control::views::{InvitedView, ProposedView};
 use crate::control::{Refusal, RefusalKind, Reply, Request};
 use crate::keys;
 
@@ -131,13 +131,18 @@ impl Host {
         ProposedView { id, have, needed }
     }
 
-    pub(super) fn propose(&mut self, subject: Subject, note: String, expires: Timestamp) -> Reply {
+    pub(super) fn propose(
+        &mut self,
+        subject: Subject,
+        note: String,
+        expires: Timestamp,
+    ) -> Result<ProposedView, Refusal> {
         if note.len() > NOTE_BYTES_MAX {
             return Err(Refusal::bad(format!("a note has at most {NOTE_BYTES_MAX} bytes")));
         }
         let id = subject.digest();
         self.act(Command::Propose { subject, note, expires })?;
-        Ok(to_value(&self.proposed(id)))
+        Ok(self.proposed(id))
     }
 
     pub(super) fn propose_about(
@@ -153,7 +158,8 @@ impl Host {
         let lifetime = state.charter().timing.proposal_lifetime_ms;
         let known = state.members().map(|(node, _)| node).chain(state.gone().map(|(node, _)| node));
         let kind = kind(state, basis, find("node", node, known)?)?;
-        self.propose(Subject::Statement(Statement { domain: self.domain, kind }), note, now.plus(lifetime))
+        let subject = Subject::Statement(Statement { domain: self.domain, kind });
+        self.propose(subject, note, now.plus(lifetime)).map(|proposed| to_value(&proposed))
     }
 
     fn revoke(&mut self, node: &str, reason: Reason, note: String, now: Timestamp) -> Reply {
@@ -236,17 +242,8 @@ impl Host {
         tokio::task::block_in_place(|| keys::keep_ticket_key(&self.home, &id, &key))
             .map_err(|e| Refusal::refused(e.to_string()))?;
         let proposed = self.propose(Subject::Ticket(terms), note, expires);
-        match proposed {
-            Ok(mut proposed) => {
-                proposed["roles"] = given.into();
-                proposed["known_roles"] = known.into();
-                Ok(proposed)
-            }
-            Err(refusal) => {
-                keys::forget_ticket_key(&self.home, &id);
-                Err(refusal)
-            }
-        }
+        let proposed = proposed.inspect_err(|_| keys::forget_ticket_key(&self.home, &id))?;
+        Ok(to_value(&InvitedView { proposed, roles: given, known_roles: known }))
     }
 
     /// The key of a ticket is kept as long as the ticket can be printed here and may be of use to somebody, and no longer: whoever has it
