@@ -314,7 +314,7 @@ impl Act {
 
     /// Whom it is about, if that is one.
     pub fn whom(&self) -> Option<&Spanned<NodeName>> {
-        let whom = [&self.revoke, &self.leave, &self.suspend, &self.release, &self.rotate];
+        let whom = [&self.revoke, &self.leave, &self.suspend, &self.release, &self.renew, &self.rotate];
         whom.into_iter().flatten().next()
     }
 
@@ -322,7 +322,14 @@ impl Act {
     #[must_use]
     pub fn of_the_next(&self, nth: u32) -> Act {
         let mut act = self.clone();
-        let whom = [&mut act.revoke, &mut act.leave, &mut act.suspend, &mut act.release, &mut act.rotate];
+        let whom = [
+            &mut act.revoke,
+            &mut act.leave,
+            &mut act.suspend,
+            &mut act.release,
+            &mut act.renew,
+            &mut act.rotate,
+        ];
         for name in whom.into_iter().flatten() {
             *name.as_mut() = name.as_ref().next(nth);
         }
