@@ -248,11 +248,10 @@ impl State {
     pub fn may_change_at(&self, node: &NodeId, now: Timestamp) -> Option<Timestamp> {
         let standing = self.standing(node)?;
         let lapses = standing.suspended(now).map(|suspension| suspension.until);
-        // An endorser's window never lapses.
-        // Whoever has lapsed may renew for a while.
-        let renewable = self.renewable_until(node);
-        let window = renewable.map(|end| [standing.window.from, standing.window.until, end]);
-        lapses.into_iter().chain(window.into_iter().flatten()).filter(|at| *at > now).min()
+        // An endorser's window never lapses. Whoever has lapsed may renew for a while, unless operators limited it.
+        let window = (!self.has_seat(node)).then_some([standing.window.from, standing.window.until]);
+        let window = window.into_iter().flatten().chain(self.renewable_until(node));
+        lapses.into_iter().chain(window).filter(|at| *at > now).min()
     }
 
     /// How old the newest final block may be for an answer about `node` (SPEC 9.5).
