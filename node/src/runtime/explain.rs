@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use frith_protocol::agreement::{Ballot, BallotKind};
 use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Block, Charter, Contradiction, ConvictedKey, Conviction, Effective, Entry, Grounds,
-    Header, Kind, Reason, Release, Revoke, Rotate, State, Statement, StatementId, Subject, Suspend,
-    TicketTerms,
+    Admit, AdmittedBy, Block, Charter, Effective, Entry, Grounds, Header, Kind, Reason, Release, Revoke,
+    Rotate, State, Statement, StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
+use super::accusations::{accusation_words, conviction_words};
 use super::amending::{add_changes, seat_that_waits};
 use super::holding::{held_view, holds_in_words, pending_holds};
 use super::host::Host;
@@ -355,13 +354,7 @@ impl Host {
                 ));
             }
             because.extend(holds_in_words(self.core(), state, node, now));
-            for Conviction { key: ConvictedKey::Voting(key), height } in &standing.convictions {
-                because.push(format!(
-                    "Convicted at height {height}: its voting key {} contradicted itself, which nobody had to endorse. It has no \
-                     rights, but for its vote, until the charter is amended without it, or with a fresh voting key of its own.",
-                    key.short()
-                ));
-            }
+            because.extend(standing.convictions.iter().map(conviction_words));
             match state.effective(&node, now) {
                 Effective::Lapsed => because.push(lapsed_in_words(state, node, standing.window.until, now)),
                 Effective::NotYet => because.push("Its admission has not begun.".into()),
@@ -518,31 +511,7 @@ fn what_is_said(statement: &Statement, name: fn(&NodeId) -> String) -> String {
                 format!("the key of {} is now {}, number {}", name(subject), last.key, last.sequence)
             }
         },
-        Kind::Accuse(accuse) => {
-            let subject = name(&accuse.subject);
-            match &accuse.contradiction {
-                Contradiction::Ballots(first, second) => format!(
-                    "{subject} contradicted itself in iteration {} of epoch {}: it signed {} and {}",
-                    first.ballot.iteration,
-                    first.ballot.epoch,
-                    ballot_words(&first.ballot),
-                    ballot_words(&second.ballot)
-                ),
-                Contradiction::Rotations(first, _) => {
-                    format!("{subject} rotated twice as number {}: its keys have two owners", first.sequence)
-                }
-            }
-        }
-    }
-}
-
-fn ballot_words(ballot: &Ballot) -> String {
-    let block = ballot.block.short();
-    match ballot.kind {
-        BallotKind::Propose => format!("a proposal of {block}"),
-        BallotKind::Vote => format!("a vote for {block}"),
-        BallotKind::Dummy => "that it had given up".into(),
-        BallotKind::Finalise => format!("that {block} is final"),
+        Kind::Accuse(accuse) => accusation_words(accuse, &name(&accuse.subject)),
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `backing_up` | what of this node goes into a backup |
 //! | `answers`, `explain`, `feed`, `waits` | what the control socket is told |
 
+mod accusations;
 mod amending;
 mod answers;
 mod backing_up;
