@@ -249,10 +249,11 @@ impl State {
         let standing = self.standing(node)?;
         let lapses = standing.suspended(now).map(|suspension| suspension.until);
         // An endorser's window never lapses.
-        // Whoever has lapsed may renew for a while.
+        let window = (!self.has_seat(node)).then_some([standing.window.from, standing.window.until]);
+        // Whoever has lapsed may renew for a while, unless it was limited.
         let renewable = self.renewable_until(node);
-        let window = renewable.map(|end| [standing.window.from, standing.window.until, end]);
-        lapses.into_iter().chain(window.into_iter().flatten()).filter(|at| *at > now).min()
+        let all = lapses.into_iter().chain(window.into_iter().flatten()).chain(renewable);
+        all.filter(|at| *at > now).min()
     }
 
     /// How old the newest final block may be for an answer about `node` (SPEC 9.5).
