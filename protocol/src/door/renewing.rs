@@ -205,7 +205,9 @@ impl Core {
     /// Until when our own admission runs, and what is done about it.
     pub(super) fn admission(&self) -> Option<Admission> {
         let state = self.state()?;
-        let (standing, renewable_until) = (state.standing(&self.me)?, state.renewable_until(&self.me)?);
+        let standing = state.standing(&self.me).filter(|_| !state.has_seat(&self.me))?;
+        // What was limited cannot be renewed, and ends.
+        let renewable_until = state.renewable_until(&self.me).unwrap_or(standing.window.until);
         let under_way = self.renewal.as_deref();
         Some(Admission {
             number: standing.number,

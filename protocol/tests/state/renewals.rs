@@ -137,6 +137,12 @@ fn rule_4_5_what_operators_limited_is_not_renewed_and_a_charter_with_other_lifet
     let brief = short(window_of(domain.admit(&guest), domain.head.time));
     domain.advance(&[domain.admission(brief)]);
     assert_eq!(domain.state.renewable_until(&guest.node), None, "neither now nor after it lapsed");
+    let lapses = standing_window(&domain, &guest).until;
+    assert_eq!(
+        domain.state.may_change_at(&guest.node, domain.now()),
+        Some(lapses),
+        "and that it lapses is told"
+    );
     let terms = domain.next_charter(|charter| charter.timing.member_lifetime_ms = 20 * DAY);
     domain.advance(&[domain.amendment(&terms, &[])]);
     let later = domain.head.time.plus(15 * DAY);
