@@ -120,7 +120,14 @@ pub(super) fn check_consent(facts: &Facts, terms: &Charter, consent: &Consent) -
 
 /// SPEC 4.12: what it changes, taken to be valid.
 pub(super) fn apply(facts: &mut Facts, time: Timestamp, amend: &Amend) {
+    let before: Vec<_> = facts
+        .charter()
+        .endorsers
+        .iter()
+        .map(|seat| (seat.voting_key, Hash(node_id(&seat.inception))))
+        .collect();
     put_in_force(facts, time, &amend.charter, &amend.consents);
+    facts.set_previous_voters(before);
 }
 
 pub(super) fn put_in_force(facts: &mut Facts, time: Timestamp, terms: &Charter, consents: &[Consent]) {
@@ -139,6 +146,5 @@ pub(super) fn put_in_force(facts: &mut Facts, time: Timestamp, terms: &Charter, 
         }
         standing.roles.retain(|role| after.roles.iter().any(|known| known.name == *role));
     }
-    facts.set_previous_voters(&before);
     facts.set_charter(after);
 }

@@ -206,9 +206,7 @@ impl Facts {
     }
 
     /// SPEC 7.1.
-    pub(super) fn set_previous_voters(&mut self, charter: &Charter) {
-        let voters =
-            charter.endorsers.iter().map(|seat| (seat.voting_key, Hash(node_id(&seat.inception)))).collect();
+    pub(super) fn set_previous_voters(&mut self, voters: Vec<(PublicKey, Hash)>) {
         self.spine.insert(digest("spine", b"previous voters"), Arc::new(SpineItem::Voters(voters)));
     }
 
@@ -296,7 +294,8 @@ impl Facts {
             suspension,
             rotated,
             holds,
-            limited: admit.window.until.0 - admit.window.from.0 < self.charter().timing.member_lifetime_ms,
+            limited: admit.window.until.0.saturating_sub(admit.window.from.0)
+                < self.charter().timing.member_lifetime_ms,
             convictions: Vec::new(),
         };
         self.standing.insert(node, Arc::new(standing));

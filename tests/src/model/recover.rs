@@ -86,4 +86,5 @@ fn deny(facts: &mut Facts, height: u64, it: &Recover) {
 pub(super) fn apply(facts: &mut Facts, height: u64, time: Timestamp, it: &Recover) {
     deny(facts, height, it);
     put_in_force(facts, time, &it.charter, &it.consents);
+    facts.set_previous_voters(Vec::new());
 }

@@ -210,10 +210,11 @@ fn check_renewal(
     node: &Bytes32,
 ) -> Result<(), No> {
     let (charter, standing) = (facts.charter(), facts.standing.get(node));
-    let Standing { window: before, roles: held, .. } =
+    let Standing { window: before, roles: held, limited, .. } =
         &**standing.ok_or("4.5 a renewal of who does not stand")?;
     let seated = charter.endorsers.iter().any(|seat| node_id(&seat.inception) == *node);
     unless(!seated, "4.5 a renewal of a seat")?;
+    unless(!limited, "4.5 a renewal of what was limited")?;
     let silent = u128::from(before.until.0) + u128::from(charter.timing.silence_ms);
     unless(u128::from(time.0) < silent, "4.5 a renewal too late")?;
     unless(roles.iter().all(|role| held.contains(role)), "4.5 a role that it does not stand with")?;
