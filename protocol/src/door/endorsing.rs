@@ -410,22 +410,13 @@ impl Core {
 fn admission_of(subject: &Subject) -> Option<(NodeId, Option<TicketId>)> {
     match subject {
         Subject::Ticket(_) | Subject::Terms(_) => None,
-        Subject::Statement(statement) => match &statement.kind {
-            Kind::Admit(admit) => {
-                let ticket = match &admit.grounds {
-                    Grounds::Ticket(terms) => Some(terms.id()),
-                    Grounds::Approval | Grounds::Renewal => None,
-                };
-                Some((admit.subject.node_id(), ticket))
-            }
-            Kind::Revoke(_)
-            | Kind::Suspend(_)
-            | Kind::Release(_)
-            | Kind::Amend(_)
-            | Kind::Rotate(_)
-            | Kind::Accuse(_)
-            | Kind::Hold(_)
-            | Kind::Recover(_) => None,
-        },
+        Subject::Statement(statement) => {
+            let admit = statement.admission()?;
+            let ticket = match &admit.grounds {
+                Grounds::Ticket(terms) => Some(terms.id()),
+                Grounds::Approval | Grounds::Renewal => None,
+            };
+            Some((admit.subject.node_id(), ticket))
+        }
     }
 }

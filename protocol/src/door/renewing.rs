@@ -222,15 +222,5 @@ impl Core {
 }
 
 fn number_of(statement: &Statement) -> Option<u64> {
-    match &statement.kind {
-        Kind::Admit(admit) => Some(admit.number),
-        Kind::Revoke(_)
-        | Kind::Suspend(_)
-        | Kind::Release(_)
-        | Kind::Amend(_)
-        | Kind::Rotate(_)
-        | Kind::Accuse(_)
-        | Kind::Hold(_)
-        | Kind::Recover(_) => None,
-    }
+    statement.admission().map(|admit| admit.number)
 }

@@ -534,17 +534,8 @@ impl Newcomer {
         check_certificate(charters.domain(), charter, &chain.certificate, header, *ids.last()?).ok()?;
         check_links(chain, &ids).ok()?;
         let block = chain.blocks.iter().find(|block| {
-            block.entries.iter().any(|entry| match &entry.statement.kind {
-                Kind::Admit(admit) => admit.subject.node_id() == me,
-                Kind::Revoke(_)
-                | Kind::Suspend(_)
-                | Kind::Release(_)
-                | Kind::Amend(_)
-                | Kind::Rotate(_)
-                | Kind::Accuse(_)
-                | Kind::Hold(_)
-                | Kind::Recover(_) => false,
-            })
+            let mut admissions = block.entries.iter().filter_map(|entry| entry.statement.admission());
+            admissions.any(|admit| admit.subject.node_id() == me)
         })?;
         // The statements are what the certified header names, whoever sent the body.
         block.has_its_entries().then_some(block.header.height)

@@ -289,6 +289,21 @@ impl Statement {
         }
     }
 
+    /// The admission, if it is one.
+    pub fn admission(&self) -> Option<&Admit> {
+        match &self.kind {
+            Kind::Admit(admit) => Some(admit),
+            Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Rotate(_)
+            | Kind::Accuse(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => None,
+        }
+    }
+
     /// The final block that it rests on, if it is a grant.
     pub fn basis(&self) -> Option<&Basis> {
         match &self.kind {
