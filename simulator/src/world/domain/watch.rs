@@ -80,7 +80,10 @@ impl Run<'_> {
                     self.outcome.join_links_us.push(self.links_us(node));
                 }
             }
-            Event::Synced { height: _ } => self.joins_the_members(node),
+            Event::Synced { height } => {
+                self.has_all_to(node, height);
+                self.joins_the_members(node);
+            }
             Event::Waiting { id, note: _ } => self.agree_to(node, id),
             Event::Endorsed { id } => {
                 self.outcome.signatures_made += 1;
@@ -231,6 +234,14 @@ impl Run<'_> {
         as_itself
             || key.is_some_and(|key| core.standing_of(&key) >= Standing::Member)
             || core.effective(subject, time).is_some_and(Effective::is_yes)
+    }
+
+    /// A snapshot holds all that its blocks did: nobody is told of those one by one.
+    fn has_all_to(&mut self, node: NodeIndex, height: u64) {
+        for (_, open) in self.open.range_mut(..=height) {
+            open.missing.remove(node);
+        }
+        self.close();
     }
 
     /// Blocks that everybody holds by now.
