@@ -241,6 +241,9 @@ impl Finished {
         for what in &self.disappointments {
             line("NOT AS EXPECTED", what.clone());
         }
+        for violation in &self.expected {
+            line("as expected", violation.to_string());
+        }
         for violation in &self.violations {
             line("VIOLATION", violation.to_string());
         }

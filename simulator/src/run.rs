@@ -35,8 +35,10 @@ pub struct Finished {
     pub exit: Exit,
     /// What was expected and is not so.
     pub disappointments: Vec<String>,
-    /// What broke, in the order of domains and time.
+    /// What broke and was not to, in the order of domains and time.
     pub violations: Vec<Violation>,
+    /// What broke as the scenario expects, likewise. The report counts both.
+    pub expected: Vec<Violation>,
     /// The faults that happened, by domain: with the seed, all that a replay needs.
     pub plans: Vec<Plan>,
     /// What else is worth knowing, and how often it happened.
@@ -211,7 +213,15 @@ fn conclude(
         state_hash: TraceHash::combine("states", outcomes.iter().map(|outcome| &outcome.state_hash)),
         trace_hash: TraceHash::combine("traces", outcomes.iter().map(|outcome| &outcome.trace_hash.0)),
     };
-    let disappointments = disappointments(&scenario.script, &report, &aside);
+    let expect = &scenario.script.expect;
+    let mut disappointments = disappointments(&scenario.script, &report, &aside);
+    for invariant in &expect.broken {
+        if !violations.iter().any(|violation| violation.invariant == *invariant) {
+            disappointments.push(format!("{invariant:?} holds; it should have broken"));
+        }
+    }
+    let (expected, violations): (Vec<_>, Vec<_>) =
+        violations.into_iter().partition(|violation| expect.allows(violation));
     let exit = if violations.iter().any(|violation| violation.invariant.is_safety()) {
         Exit::Safety
     } else if !violations.is_empty() {
@@ -224,7 +234,7 @@ fn conclude(
         Exit::Holds
     };
     let plans = orders.into_iter().map(|order| order.plan).collect();
-    Finished { report, exit, disappointments, violations, plans, notes, aside }
+    Finished { report, exit, disappointments, violations, expected, plans, notes, aside }
 }
 
 /// How long `count` signatures take on one processor, at the rate of some that are made now.
@@ -257,6 +267,8 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         amend_ms_at_most,
         blocks_at_least,
         silence_ms_at_most,
+        broken: _,
+        broken_until_ms: _,
     } = &script.expect;
     let mut wrong = Vec::new();
     let wanted = match joined {

@@ -254,6 +254,30 @@ fn two_faced_endorsers_beyond_f_fork_the_log_and_that_is_exit_3_with_a_replay() 
     assert!(stderr(&again).contains("The same run as recorded"), "{}", stderr(&again));
 }
 
+/// Where a fork is what the scenario is about: it must come, and nothing else may break, nor may it break later.
+#[test]
+fn what_is_expected_to_break_must_and_nothing_else_may() {
+    let liars = "\n[[liar]]\nnode = \"endorser 2\"\nlie = \"two_faced\"\n\n[[liar]]\nnode = \"endorser 3\"\nlie = \"two_faced\"\n";
+    let exit_of = |liars: &str, expect: &str| {
+        let expect = format!("\n[run]\nsettle_ms = 30_000\n\n[expect]\n{expect}\n");
+        let (folder, path) = file(&format!("{SMALL}{liars}{expect}"));
+        let output = frith_sim(&["run", path.to_str().unwrap(), "--report", folder.path().to_str().unwrap()]);
+        (output.status.code().unwrap(), stdout(&output))
+    };
+    let (exit, text) = exit_of(liars, "broken = [\"S3\", \"L2\"]");
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("as expected  S3 broke in domain 0") && !text.contains("VIOLATION"), "{text}");
+    let (exit, text) = exit_of(liars, "broken = [\"S3\"]");
+    assert_eq!(exit, 4, "nobody said that newcomers would not get in: {text}");
+    let (exit, text) = exit_of(liars, "broken = [\"L2\"]");
+    assert_eq!(exit, 3, "nobody said that it would fork: {text}");
+    let (exit, text) = exit_of(liars, "broken = [\"S3\", \"L2\"]\nbroken_until_ms = 10");
+    assert_eq!(exit, 3, "it breaks later than that: {text}");
+    let (exit, text) = exit_of("", "broken = [\"S3\"]");
+    assert_eq!(exit, 1, "it does not break: {text}");
+    assert!(text.contains("S3 holds; it should have broken"), "{text}");
+}
+
 #[test]
 fn a_report_that_cannot_be_written_is_known_before_the_run_and_hides_no_exit_code() {
     let (folder, path) = file(&format!("{SMALL}\n[expect]\njoined = 5\n"));

@@ -242,7 +242,7 @@ fn told(blocks: &[&[Entry]]) -> Vec<Invariant> {
     for entries in blocks {
         header = next(&header);
         let block = Block { header: header.clone(), entries: entries.to_vec() };
-        history.enters(NOW, A, &block);
+        history.enters(NOW, A, &Arc::new(block));
     }
     history.violations().iter().map(|violation| violation.invariant).collect()
 }
@@ -360,7 +360,7 @@ fn an_endorsement_or_a_renewal_of_whoever_is_convicted_breaks_s1() {
 fn a_convicted_one_whose_rights_do_not_rest_breaks_s2() {
     let mut history = history(endorsers());
     let (state, header) = genesis();
-    history.enters(NOW, A, &Block { header: next(&header), entries: vec![accuse(1, &[])] });
+    history.enters(NOW, A, &Arc::new(Block { header: next(&header), entries: vec![accuse(1, &[])] }));
     history.treats(NOW, A, Timestamp(98), |_| false);
     assert_eq!(history.violations(), []);
     history.treats(NOW, A, Timestamp(98), |subject| *subject == inception(1).node_id());
@@ -374,7 +374,7 @@ fn a_suspended_one_that_is_treated_as_effective_breaks_s2_once_for_each_who_does
     let mut history = history(endorsers());
     let (state, header) = genesis();
     let block = Block { header: next(&header), entries: vec![suspend(4, 1, 99, &[1, 2])] };
-    history.enters(NOW, A, &block);
+    history.enters(NOW, A, &Arc::new(block));
     history.treats(NOW, A, Timestamp(98), |_| false);
     history.treats(NOW, A, Timestamp(99), |_| true);
     assert_eq!(history.violations(), [], "it is not, or not any more");
@@ -407,7 +407,7 @@ fn two_blocks_that_are_final_at_one_height_break_s3() {
 fn a_block_that_does_not_follow_the_newest_breaks_s3() {
     let mut history = history(endorsers());
     let header = Header { height: 1, previous: block(9), ..genesis().1 };
-    history.enters(NOW, A, &Block { header, entries: Vec::new() });
+    history.enters(NOW, A, &Arc::new(Block { header, entries: Vec::new() }));
     assert_eq!(history.violations().len(), 1);
     assert_eq!(history.violations()[0].invariant, Invariant::S3);
 }
@@ -433,7 +433,7 @@ fn a_member_whom_nobody_admitted_breaks_s1_and_one_who_was_revoked_s2() {
     // The history says that it is gone; the state has it stand.
     let mut history = self::history(endorsers());
     let (state, header) = genesis();
-    history.enters(NOW, A, &Block { header: next(&header), entries: vec![revoke(4, &[1, 2])] });
+    history.enters(NOW, A, &Arc::new(Block { header: next(&header), entries: vec![revoke(4, &[1, 2])] }));
     history.compare(NOW, A, &state);
     let broke: BTreeSet<_> = history.violations().iter().map(|violation| violation.invariant).collect();
     assert_eq!(broke, [Invariant::S2].into());
@@ -463,4 +463,31 @@ fn two_state_roots_at_one_height_break_s3() {
     history.holds(NOW, B, 0, &other);
     let [violation] = history.violations() else { panic!("{:?}", history.violations()) };
     assert_eq!((violation.invariant, violation.node), (Invariant::S3, B));
+}
+
+#[test]
+fn what_a_recovery_drops_was_never_there_and_what_it_keeps_is_judged_as_before() {
+    let mut history = history(endorsers()).that_may_be_recovered();
+    let genesis = genesis().1;
+    let mut header = genesis.clone();
+    let mut enter = |history: &mut History, entries: Vec<Entry>| {
+        header = next(&header);
+        let block = Arc::new(Block { header: header.clone(), entries });
+        history.is_final(NOW, A, block.header.height, block.id());
+        history.enters(NOW, A, &block);
+        block.id()
+    };
+    let base = enter(&mut history, vec![admit(8, 1, &[1, 2, 3])]);
+    enter(&mut history, vec![admit(9, 1, &[1, 2, 3]), revoke(4, &[1, 2])]);
+    assert_eq!((history.newest().1, history.number_of(&inception(9).node_id())), (2, 1));
+
+    history.drops_above(1);
+    assert_eq!(history.newest(), (base, 1));
+    assert_eq!(history.number_of(&inception(9).node_id()), 0, "it came on the branch that is dropped");
+    assert_eq!(history.number_of(&inception(8).node_id()), 1);
+    assert!(history.gone().is_empty());
+    assert!(history.is_final(NOW, B, 2, block(7)), "another block may be final there now");
+    assert_eq!(history.violations(), []);
+    history.is_final(NOW, B, 1, block(7));
+    assert_eq!(history.violations().len(), 1, "but not below");
 }

@@ -5,6 +5,7 @@
 //! one must say of every identity what the model says. Nor may a node that knows of a suspension treat its subject as if there were none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{NodeId, PublicKey};
@@ -80,7 +81,17 @@ pub struct History {
     /// How many holds of whom are.
     held_times: BTreeMap<NodeId, u64>,
     entries: u64,
+    /// All that was entered, if some of it may be dropped one day, and what the domain began with.
+    kept: Option<(Domain, Vec<Entered>)>,
     violations: Vec<Violation>,
+}
+
+/// A block as it was entered.
+#[derive(Clone, Debug)]
+struct Entered {
+    at: Instant,
+    by: NodeIndex,
+    block: Arc<Block>,
 }
 
 impl History {
@@ -107,8 +118,36 @@ impl History {
             held: BTreeSet::new(),
             held_times: BTreeMap::new(),
             entries: 0,
+            kept: None,
             violations: Vec::new(),
         }
+    }
+
+    /// The same, of which a part may be dropped one day: so it keeps every block with entries.
+    pub fn that_may_be_recovered(self) -> History {
+        History { kept: Some((self.domain.clone(), Vec::new())), ..self }
+    }
+
+    /// A recovery goes on from the block at `base`: what is above it was never there, and what was entered before then is judged as it was.
+    ///
+    /// # Panics
+    /// If blocks are to be dropped that it was not told to keep.
+    pub fn drops_above(&mut self, base: u64) {
+        self.finals.retain(|height, _| *height <= base);
+        self.roots.retain(|height, _| *height <= base);
+        if self.newest_height <= base {
+            return;
+        }
+        let (origin, mut kept) = self.kept.take().expect("what may be dropped was kept");
+        kept.retain(|entered| entered.block.header.height <= base);
+        let mut again = History::new(origin).that_may_be_recovered();
+        for Entered { at, by, block } in kept {
+            again.enters(at, by, &block);
+        }
+        again.violations = std::mem::take(&mut self.violations);
+        (again.finals, again.roots) = (std::mem::take(&mut self.finals), std::mem::take(&mut self.roots));
+        again.lenient = std::mem::take(&mut self.lenient);
+        *self = again;
     }
 
     /// How many blocks are final.
@@ -126,7 +165,7 @@ impl History {
         let rotated = self.rotated.contains_key(node);
         self.domain.endorsers.contains(node)
             && !self.gone.contains(node)
-            && !self.is_suspended(node, time)
+            && !self.rests(node, time)
             && !rotated
     }
 
@@ -260,8 +299,11 @@ impl History {
     }
 
     /// The block that `node` was the first to call final, with its entries.
-    pub fn enters(&mut self, now: Instant, node: NodeIndex, block: &Block) {
+    pub fn enters(&mut self, now: Instant, node: NodeIndex, block: &Arc<Block>) {
         let (id, height) = (block.id(), block.header.height);
+        if let Some((_, kept)) = &mut self.kept {
+            kept.push(Entered { at: now, by: node, block: Arc::clone(block) });
+        }
         if block.header.previous != self.newest || height <= self.newest_height {
             let what =
                 format!("{id:?} follows {:?}, and the newest is {:?}", block.header.previous, self.newest);
@@ -409,7 +451,7 @@ impl History {
         let current = self.rotated.get(&by).and_then(|keys| keys.last());
         let entitled = self.domain.endorsers.contains(&by)
             && !self.gone.contains(&by)
-            && !self.is_suspended(&by, time)
+            && !self.rests(&by, time)
             && current.is_none_or(|key| *key == hold.key);
         *self.held_times.entry(hold.subject).or_default() += 1;
         if !entitled || !self.held.insert((by, hold.day(), hold.slot)) {
@@ -442,7 +484,7 @@ impl History {
         self.begins(&amend.charter);
     }
 
-    /// S1 of a recovery: on a final block (here nothing is dropped), and nobody is seated who is no member or did not consent.
+    /// S1 of a recovery: on a final block (what was above it is dropped by now), and nobody is seated who is no member or did not consent.
     fn recovered(&mut self, now: Instant, node: NodeIndex, recover: &Recover) {
         for revoke in &recover.gone {
             self.members.remove(&revoke.subject);

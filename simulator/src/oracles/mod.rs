@@ -32,7 +32,7 @@ pub enum Invariant {
     S3,
     /// No correct node contradicts itself.
     S5,
-    /// Only whoever lied is convicted.
+    /// Only whoever lied is convicted; whoever hears of a fork halts.
     S7,
     /// Whose newest final block is too old answers *stale*, and never *valid*.
     S8,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::gossip::GossipRules;
+use crate::oracles::{Invariant, Violation};
 
 pub use names::{NodeName, NotAName};
 pub use read::{BadScenario, Scenario};
@@ -421,6 +422,9 @@ pub struct Liar {
     pub node: Spanned<NodeName>,
     /// How.
     pub lie: Lie,
+    /// From when on, by its own clock; until then it is honest. If none lies from the beginning, the two-faced wait for one of them to lead.
+    #[serde(default)]
+    pub from_ms: u64,
     /// In which domain.
     #[serde(default)]
     pub domain: u32,
@@ -464,7 +468,7 @@ impl Default for Run {
     }
 }
 
-/// What must have come out. What is not named is not asked for, except that no invariant may break.
+/// What must have come out. What is not named is not asked for, except that no invariant may break but those that are expected to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
@@ -502,6 +506,18 @@ pub struct Expect {
     pub blocks_at_least: Option<u64>,
     /// No domain is without a new final block for longer.
     pub silence_ms_at_most: Option<u64>,
+    /// Which invariants break, each of them: more nodes lie than a charter bears. Any other may not.
+    pub broken: Vec<Invariant>,
+    /// From then on these may not break either.
+    pub broken_until_ms: Option<u64>,
+}
+
+impl Expect {
+    /// Whether it was to be expected that this breaks, at that time.
+    pub fn allows(&self, violation: &Violation) -> bool {
+        let in_time = self.broken_until_ms.is_none_or(|until| violation.at_ms < until);
+        in_time && self.broken.contains(&violation.invariant)
+    }
 }
 
 /// How many newcomers are in.

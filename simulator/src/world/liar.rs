@@ -17,7 +17,11 @@ use crate::scenario::Lie;
 /// What the liars of a domain have agreed on: in which iteration those of even number are shown one block, and those of odd number
 /// another.
 #[derive(Debug, Default)]
-pub(super) struct Plot(BTreeMap<u64, (BlockId, BlockId)>);
+pub(super) struct Plot {
+    shown: BTreeMap<u64, (BlockId, BlockId)>,
+    /// Whether they lie only once one of them has led: a lie about somebody else's block alone stops more than it forks.
+    waits: bool,
+}
 
 /// What `message` becomes on its way to `to`; nothing if the liar keeps it to itself.
 pub(super) fn twisted(
@@ -98,6 +102,11 @@ fn is_hold(entry: &Entry) -> bool {
 }
 
 impl Plot {
+    /// Of liars who are honest until it is the turn of one of them to lead.
+    pub(super) fn that_waits() -> Plot {
+        Plot { waits: true, ..Plot::default() }
+    }
+
     /// Whether `talk` is of the block that `node` is not shown.
     fn is_of_the_other_face(&self, node: NodeIndex, talk: &Talk) -> bool {
         let ballot = match talk {
@@ -107,7 +116,7 @@ impl Plot {
                 return false;
             }
         };
-        let Some((even, odd)) = self.0.get(&ballot.iteration) else { return false };
+        let Some((even, odd)) = self.shown.get(&ballot.iteration) else { return false };
         ballot.block == if node.0 % 2 == 1 { *even } else { *odd }
     }
 }
@@ -119,16 +128,17 @@ fn two_faced(plot: &mut Plot, voting: &SecretKey, to: NodeIndex, talk: &Talk) ->
         Said::Propose(proposal) if proposal.vote.voter == voting.public() => {
             let other = other_block(&proposal.block);
             let ballot = proposal.vote.ballot;
-            plot.0.insert(ballot.iteration, (ballot.block, other.id()));
+            plot.shown.insert(ballot.iteration, (ballot.block, other.id()));
             odd.then(|| {
                 let vote = signed(Ballot { block: other.id(), ..ballot }, voting);
                 let grounds = proposal.grounds.clone();
                 Said::Propose(Box::new(Proposal { vote, block: Arc::new(other), grounds }))
             })
         }
+        Said::Ballot(_) if plot.waits && plot.shown.is_empty() => None,
         Said::Ballot(vote) if vote.voter == voting.public() => {
             let ballot = vote.ballot;
-            let shown = plot.0.get(&ballot.iteration).map(|(even, odds)| if odd { *odds } else { *even });
+            let shown = plot.shown.get(&ballot.iteration).map(|(even, odds)| if odd { *odds } else { *even });
             let other = match (ballot.kind, shown) {
                 (BallotKind::Vote | BallotKind::Finalise, Some(block)) => Ballot { block, ..ballot },
                 (BallotKind::Vote, None) if odd => Ballot { block: nowhere(&ballot.block), ..ballot },

@@ -42,8 +42,8 @@ pub(super) struct Shared {
     pub(super) ballots: Ballots,
     /// How many messages of each kind were sent or published, and how many bytes they had.
     pub(super) sent: BTreeMap<&'static str, (u64, u64)>,
-    /// Who lies, and how.
-    pub(super) lies: BTreeMap<NodeIndex, Lie>,
+    /// Who lies, how, and from when on by its own clock.
+    pub(super) lies: BTreeMap<NodeIndex, (Lie, Millis)>,
     /// What grave robbers have dug up.
     pub(super) grave: Grave,
     /// What the liars have agreed on.
@@ -70,11 +70,16 @@ impl Program {
         &self.core
     }
 
+    /// How it lies by now, if it does.
+    fn lie(&self, shared: &Shared, now: Millis) -> Option<Lie> {
+        shared.lies.get(&self.node).filter(|(_, from)| *from <= now).map(|(lie, _)| *lie)
+    }
+
     /// Puts what the core sends into letters.
-    fn send(&self, shared: &mut Shared, outbox: Outbox, actions: &mut Actions<Program>) {
+    fn send(&self, shared: &mut Shared, now: Millis, outbox: Outbox, actions: &mut Actions<Program>) {
         // No simulated node keeps an archive.
         let Outbox { sends, publishes, events, lookups: _ } = outbox;
-        let lie = shared.lies.get(&self.node).copied();
+        let lie = self.lie(shared, now);
         let robs = lie == Some(Lie::GraveRobber);
         let told = |shared: &Shared, message: Arc<Message>| {
             let robbed = if robs { shared.grave.robbed(&message) } else { None };
@@ -159,8 +164,8 @@ impl Actor for Program {
         input: Input<Letter, Command>,
         actions: &mut Actions<Program>,
     ) -> Verdict {
-        if let (Input::Received { from: _, message }, Some(lie)) = (&input, shared.lies.get(&self.node))
-            && unheard(*lie, &shared.plot, self.node, message.message())
+        if let (Input::Received { from: _, message }, Some(lie)) = (&input, self.lie(shared, now))
+            && unheard(lie, &shared.plot, self.node, message.message())
         {
             return Verdict::Ignore;
         }
@@ -179,7 +184,7 @@ impl Actor for Program {
             actions.writes.push(write(record, forgetful, &mut shared.values));
         }
         actions.sync_all |= unsettled.syncs_all();
-        self.send(shared, unsettled.settled(), actions);
+        self.send(shared, now, unsettled.settled(), actions);
         match result {
             Ok(()) => Verdict::Accept,
             Err(Error::PeerMisbehaved { culprit: _, fault }) => {

@@ -33,7 +33,8 @@ use super::plan::{index_of, name_of};
 use super::program::{Program, Shared, Values};
 use super::workshop::SharedWorkshop;
 use crate::engine::{
-    Clock, Concern, DiskRules, Instant, LinkRules, NodeIndex, NodeRules, Plan, Random, Simulation, Step,
+    Clock, Concern, DiskRules, Instant, LinkRules, Millis, NodeIndex, NodeRules, Plan, Random, Simulation,
+    Step,
 };
 use crate::gossip::GossipRules;
 use crate::oracles::{Ballots, Domain as Origin, History, Invariant, Violation};
@@ -111,6 +112,10 @@ struct Run<'a> {
     /// Of what only some operators are to agree to: which.
     factions: BTreeMap<Hash, BTreeSet<NodeIndex>>,
     last_order: Instant,
+    /// Correct nodes that saw the log fork, and took no recovery since.
+    halted: BTreeSet<NodeIndex>,
+    /// The epoch that the newest recovery began, 0 if there was none.
+    recovered_to: u64,
     /// When the newest block became final.
     last_block: Instant,
     outcome: Outcome,
@@ -149,8 +154,11 @@ impl<'a> Run<'a> {
 
         let index = |at: usize| NodeIndex(at as u32);
         let liars = script.liar.iter().filter(|liar| liar.domain == order.domain);
-        let lies: BTreeMap<NodeIndex, Lie> =
-            liars.map(|liar| (index_of(script, *liar.node.as_ref()), liar.lie)).collect();
+        let lies: BTreeMap<NodeIndex, (Lie, Millis)> = liars
+            .map(|liar| (index_of(script, *liar.node.as_ref()), (liar.lie, Millis(liar.from_ms))))
+            .collect();
+        let plot =
+            if lies.values().all(|(_, from)| from.0 > 0) { Plot::that_waits() } else { Plot::default() };
         // An unnoticed old backup counts as a fault, too.
         let excused: BTreeSet<NodeIndex> = order.plan.rolled_back().chain(lies.keys().copied()).collect();
         let faulty = excused.iter().map(|node| keys[node.index()].inception.node_id()).collect();
@@ -169,7 +177,7 @@ impl<'a> Run<'a> {
             sent: BTreeMap::new(),
             lies,
             grave: grave(&founding),
-            plot: Plot::default(),
+            plot,
             faults: BTreeMap::new(),
             forgetful: forgetful.clone(),
             letters: Letters::default(),
@@ -188,6 +196,8 @@ impl<'a> Run<'a> {
             quorum: charter.quorum(),
             faulty,
         });
+        let recovers = script.act.iter().any(|act| act.recover.is_some());
+        let history = if recovers { history.that_may_be_recovered() } else { history };
         let by_id = shared.keys.iter().enumerate();
         let by_id = by_id.map(|(at, keys)| (keys.inception.node_id(), index(at))).collect();
 
@@ -215,6 +225,8 @@ impl<'a> Run<'a> {
             amendments: Amendments::default(),
             factions: BTreeMap::new(),
             last_order: Instant(order.plan.last_us()),
+            halted: BTreeSet::new(),
+            recovered_to: 0,
             last_block: Instant(0),
             outcome: Outcome::new(order, everybody, founding.signatures),
             founding,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use frith_protocol::agreement::{Ballot, Certificate};
-use frith_protocol::door::Command;
+use frith_protocol::door::{Command, Core, Phase};
 use frith_protocol::identity::{NodeId, verify};
 use frith_protocol::state::FinalChain;
 use frith_protocol::time::Timestamp;
@@ -17,7 +17,8 @@ use crate::world::plan::index_of;
 use crate::world::program::Program;
 
 impl Run<'_> {
-    /// Seats these and nobody else, going on from the highest block that one of them has. False if one of them is not there, or not far enough.
+    /// Seats these and nobody else, going on from the highest block that one of them has; where their logs have forked, from the highest that
+    /// all of them have, with the denials of every branch. False if one of them is not there, or not far enough.
     pub(super) fn recover(&mut self, seats: &[Spanned<NodeName>], stolen: bool) -> bool {
         let seats: Vec<NodeIndex> = seats.iter().map(|name| index_of(self.script, *name.as_ref())).collect();
         if !seats.iter().all(|node| self.is_up(*node)) {
@@ -48,7 +49,17 @@ impl Run<'_> {
         let remove: Vec<NodeId> = state.seats().map(|(id, _)| *id).filter(|id| !ids.contains(id)).collect();
         let mut charter = next_charter(core, now, &add, &remove)?.charter;
         charter.written = now;
-        let mut recover = core.draft_recovery(charter, None, Vec::new(), Vec::new()).ok()?;
+        let (base, mut gone, mut suspended) = (self.before_the_fork(seats), Vec::new(), Vec::new());
+        if base.is_some() {
+            // By charter and base alone each says what its own branch denies.
+            for node in seats {
+                let core = self.world.actor(*node)?.core();
+                let theirs = core.draft_recovery(charter.clone(), base, Vec::new(), Vec::new()).ok()?;
+                gone.extend(theirs.gone);
+                suspended.extend(theirs.suspended);
+            }
+        }
+        let mut recover = core.draft_recovery(charter, base, gone, suspended).ok()?;
         let consents =
             seats.iter().map(|node| self.world.actor(*node)?.core().consent_to_recovery(&recover).ok());
         recover.consents = consents.collect::<Option<_>>()?;
@@ -63,5 +74,19 @@ impl Run<'_> {
         self.outcome.signatures_made += (2 * seats.len() + votes.len()) as u64;
         let certificate = Certificate { ballot, votes };
         Some((epoch, FinalChain { blocks: vec![Arc::new(block)], headers: Vec::new(), certificate }))
+    }
+    /// The height of the highest block that all of these hold; none if none of them has halted.
+    fn before_the_fork(&self, seats: &[NodeIndex]) -> Option<u64> {
+        let cores: Vec<&Core> =
+            seats.iter().filter_map(|node| self.world.actor(*node)).map(Program::core).collect();
+        if cores.iter().all(|core| core.phase() != Phase::Halted) {
+            return None;
+        }
+        let lowest = cores.iter().filter_map(|core| core.head()).map(|head| head.height).min()?;
+        (0..=lowest).rev().find(|height| {
+            let at = |core: &Core| core.chain().and_then(|chain| chain.basis_at(*height));
+            let first = cores.first().and_then(|core| at(core));
+            first.is_some() && cores.iter().all(|core| at(core) == first)
+        })
     }
 }

@@ -50,12 +50,13 @@ impl Run<'_> {
         history.rotations_of(subject) >= sequence as usize && (speaks || !self.is_judged(*node))
     }
 
-    /// Members that run, hear a quorum, and are not at the newest block with entries.
+    /// Members that run, hear a quorum, did not halt, and are not at the newest block with entries.
     fn lagging(&self) -> Vec<NodeIndex> {
         let (newest, _) = self.history.newest();
         let behind = |node: &NodeIndex| {
             let state = self.world.actor(*node).and_then(|program| program.core().state());
-            self.is_judged(*node) && state.is_none_or(|state| state.last_id() != newest)
+            let halted = self.halted.contains(node);
+            self.is_judged(*node) && !halted && state.is_none_or(|state| state.last_id() != newest)
         };
         self.members.iter().copied().filter(behind).collect()
     }
@@ -148,6 +149,7 @@ impl Run<'_> {
             }
         }
         self.stays_out(now);
+        self.knows_of_the_fork(now);
         for node in self.members.clone() {
             self.knows_the_suspended(now, node);
             self.knows_the_held(now, node);
@@ -181,6 +183,19 @@ impl Run<'_> {
         self.outcome.trace_hash = self.world.trace_hash();
         self.outcome.state_hash = self.state_hash();
         self.outcome
+    }
+
+    /// S7: once some have had time to show it to the others, whoever hears them knows of a fork.
+    fn knows_of_the_fork(&mut self, now: Instant) {
+        // Whoever is gone is told of no recovery.
+        if self.halted.is_disjoint(&self.members) {
+            return;
+        }
+        let runs_on = |node: &NodeIndex| self.is_judged(*node) && !self.halted.contains(node);
+        for node in self.members.iter().copied().filter(runs_on).collect::<Vec<_>>() {
+            let what = format!("the log has forked, and {} goes on", name_of(self.script, node));
+            self.broke(Invariant::S7, now, node, what);
+        }
     }
 
     /// S2 on the wire: nobody who knows of a revocation keeps a connection to its subject.

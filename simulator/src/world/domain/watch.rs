@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use frith_protocol::door::{Alarm, Core, Event, Keys, Phase, Standing};
 use frith_protocol::identity::{NodeId, PublicKey};
-use frith_protocol::state::Effective;
+use frith_protocol::state::{Effective, Rank};
 use frith_protocol::time::Timestamp;
 
 use super::Run;
@@ -108,6 +108,10 @@ impl Run<'_> {
                 self.epoch_began(epoch);
                 self.keeps_to_the_seated(node);
             }
+            Event::Recovered { height, epoch, dropped: _ } if !self.lies(node) => {
+                self.halted.remove(&node);
+                self.goes_on_from(height - 1, epoch);
+            }
             Event::Recovered { .. } | Event::RecoveryWaits { .. } | Event::RecoveryVoid { .. } => {}
             Event::Renewed { .. } | Event::Met { .. } | Event::Lapsed { .. } | Event::Accepted { .. } => {}
         }
@@ -131,6 +135,7 @@ impl Run<'_> {
         let who = name_of(self.script, node);
         match alarm {
             Alarm::Forked { .. } | Alarm::DoesNotExecute { .. } => {
+                self.halted.insert(node);
                 self.broke(Invariant::S3, now, node, format!("{who} halted: {alarm:?}"));
             }
             Alarm::Contradiction { key, iteration: _ } => {
@@ -164,6 +169,7 @@ impl Run<'_> {
             match core.chain().and_then(|chain| chain.held(height)) {
                 Some(held) => {
                     self.history.enters(now, node, &held.block);
+                    let grants = held.block.entries.iter().any(|e| e.statement.rank() == Rank::Grant);
                     let gone: Vec<NodeIndex> =
                         self.history.gone().iter().filter_map(|id| self.by_id.get(id)).copied().collect();
                     for node in gone {
@@ -184,6 +190,10 @@ impl Run<'_> {
                         missing.insert(*member);
                     }
                     self.open.insert(height, Open { since: now, missing });
+                    if grants && self.is_frozen() {
+                        let what = "somebody was granted something when every correct endorser had halted";
+                        self.broke(Invariant::S7, now, node, what.to_owned());
+                    }
                 }
                 None => self.outcome.note(format!("nobody holds the block at height {height} any more")),
             }
@@ -197,6 +207,13 @@ impl Run<'_> {
                 self.close();
             }
         }
+    }
+
+    /// Whether every correct endorser has halted: then there is no quorum.
+    fn is_frozen(&self) -> bool {
+        let seated = self.history.endorsers().filter_map(|id| self.by_id.get(id));
+        let mut correct = seated.filter(|node| !self.lies(**node)).peekable();
+        correct.peek().is_some() && correct.all(|node| self.halted.contains(node))
     }
 
     /// Whoever has a seat now is connected to all others who do.
@@ -242,6 +259,19 @@ impl Run<'_> {
             open.missing.remove(node);
         }
         self.close();
+    }
+
+    /// Somebody is the first to take a recovery: what it drops was never there. Who came on the dropped branch alone is no member.
+    fn goes_on_from(&mut self, base: u64, epoch: u64) {
+        if epoch <= self.recovered_to {
+            return;
+        }
+        self.recovered_to = epoch;
+        self.history.drops_above(base);
+        self.open.retain(|height, _| *height <= base);
+        let members: BTreeSet<NodeIndex> =
+            self.history.members().filter_map(|id| self.by_id.get(id)).copied().collect();
+        self.members.retain(|node| members.contains(node));
     }
 
     /// Blocks that everybody holds by now.
