@@ -10,7 +10,7 @@ use super::input::Error;
 use super::message::{Message, Standing};
 use super::record::{Record, Table};
 use crate::encoding::decode;
-use crate::following::Proof;
+use crate::following::{Chain, Proof};
 use crate::identity::PublicKey;
 use crate::limits;
 use crate::state::{Block, BlockId, FinalChain};
@@ -36,8 +36,7 @@ impl Core {
             return Err(Error::Untimely("whoever asked is not there any more"));
         }
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
-        let genesis = self.charters.as_deref().and_then(|charters| charters.of_epoch(1)?.since);
-        let message = match run_above(height, records, genesis.map(|(_, id)| id)) {
+        let message = match run_above(height, records, self.genesis()) {
             Some(run) => Message::Final(Arc::new(run)),
             None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
         };
@@ -53,6 +52,29 @@ impl Core {
             effects.persist(Record { table: Table::Archive, key, value });
         }
     }
+
+    /// What a recovery drops of `old`, above `height`, is no part of the log any more.
+    pub(super) fn drop_from_the_archive(&self, old: &Chain, height: u64, effects: &mut Effects) {
+        let tail = old.recent_blocks().filter(|_| self.archive);
+        for dropped in tail.map(|held| held.block.header.height).take_while(|dropped| *dropped > height) {
+            let key = dropped.to_be_bytes().to_vec();
+            effects.persist(Record { table: Table::Archive, key, value: None });
+        }
+    }
+
+    /// The block that every log of this domain begins with, as far as it is known here.
+    pub fn genesis(&self) -> Option<BlockId> {
+        self.charters.as_deref()?.of_epoch(1)?.since.map(|(_, id)| id)
+    }
+}
+
+/// The block in a record of the archive; none if it is none.
+pub fn archived_block(record: &[u8]) -> Option<Arc<Block>> {
+    stored(record).map(|(block, _)| block)
+}
+
+fn stored(record: &[u8]) -> Option<(Arc<Block>, Option<Proof>)> {
+    decode("a block of the archive", record, limits::MESSAGE_BYTES_MAX).ok()
 }
 
 /// What follows `height` of these records, of which the first may be of a block up to there: as much as fits an answer and is of one
@@ -63,8 +85,7 @@ fn run_above(height: u64, records: &[Arc<[u8]>], genesis: Option<BlockId>) -> Op
     let mut bytes = 0;
     let mut proven: Option<(usize, Proof)> = None;
     for record in records {
-        let (block, proof): (Arc<Block>, Option<Proof>) =
-            decode("a block of the archive", record, limits::MESSAGE_BYTES_MAX).ok()?;
+        let (block, proof) = stored(record)?;
         if block.header.height <= height {
             before = Some(block.id());
             continue;

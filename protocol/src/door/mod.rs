@@ -48,6 +48,7 @@ mod talk;
 mod view;
 
 pub use anchoring::anchor_records;
+pub use archive::archived_block;
 pub use core::{Config, Core, Keys, Phase};
 pub use effects::{Effects, Lookup, Outbox, Unsettled};
 pub use holding::Held;

@@ -330,6 +330,7 @@ impl Core {
             charters.drop_after(of_base);
         }
         let begins_anew = self.drop_from_disk(base.height, effects);
+        self.drop_from_the_archive(&old, base.height, effects);
         for key in [FORKED_KEY, PROOF_KEY, WAITING_KEY] {
             effects.persist(Record { table: Table::Meta, key: key.to_vec(), value: None });
         }

@@ -73,6 +73,8 @@ pub struct Chain {
     tail_bytes: usize,
     /// Every final block with entries above this height is in the tail.
     tail_from: u64,
+    /// The time of the block at that height.
+    tail_since: Timestamp,
     /// Recent final blocks that were seen here, heartbeats included: what a basis may name.
     recent: ByHeight<(BlockId, Timestamp)>,
     /// The state that snapshots are served from: the same at every node that holds it, so that several can serve one newcomer.
@@ -157,6 +159,7 @@ impl Chain {
             state,
             recent,
             tail_from: header.height,
+            tail_since: header.time,
             head: Arc::new(Block { header, entries: Vec::new() }),
             head_id,
             proof,
@@ -219,6 +222,11 @@ impl Chain {
     /// The final block with entries at `height`, if the tail goes back to it.
     pub fn held(&self, height: u64) -> Option<&Held> {
         self.tail.get(height)
+    }
+
+    /// From where the tail is whole: every final block with entries above this height, and after the time of the block there, is in it.
+    pub fn whole_from(&self) -> (u64, Timestamp) {
+        (self.tail_from, self.tail_since)
     }
 
     /// The final blocks with entries that are still at hand, newest first.
@@ -318,7 +326,7 @@ impl Chain {
             while self.tail_bytes > limits::TAIL_BYTES_MAX {
                 let Some((height, oldest)) = self.tail.pop_first() else { break };
                 self.tail_bytes -= oldest.bytes;
-                self.tail_from = height;
+                (self.tail_from, self.tail_since) = (height, oldest.block.header.time);
                 // Whoever takes the checkpoint goes on from the tail, so the tail must reach back to it.
                 if self.checkpoint.header.height < height {
                     self.since_checkpoint = limits::CHECKPOINT_BLOCKS;

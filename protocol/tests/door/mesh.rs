@@ -134,6 +134,8 @@ pub struct Mesh {
     pub published: Vec<(Timestamp, PublicKey, Arc<Message>)>,
     check: BatchCheck<rand_chacha::ChaCha8Rng>,
     pub founded: Founded,
+    /// Whether whoever starts keeps an archive from then on.
+    pub archiving: bool,
 }
 
 impl Mesh {
@@ -162,6 +164,7 @@ impl Mesh {
             published: Vec::new(),
             check: BatchCheck::new(rand_chacha::ChaCha8Rng::from_seed([9; 32])),
             founded,
+            archiving: false,
         };
         let verified = verify(mesh.founded.clone(), &mesh.check).unwrap();
         for keys in founders {
@@ -227,7 +230,7 @@ impl Mesh {
             keys: node.keys.clone(),
             seed: key.0,
             workshop: Arc::new(PlainWorkshop),
-            archive: false,
+            archive: self.archiving,
             journal_lost: None,
         };
         node.core = Some(Core::open(config, records, self.now).unwrap());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use frith_protocol::agreement::{Ballot, Certificate};
-use frith_protocol::door::{Alarm, Command, Effects, Event, Input, Message, Phase, Standing};
+use frith_protocol::door::{Alarm, Command, Effects, Event, Input, Message, Phase, Standing, Table};
 use frith_protocol::identity::{BatchCheck, PublicKey, SecretKey, Verified, verify};
 use frith_protocol::state::{Block, Charter, FinalChain, Kind, Reason, Recover, Revoke, Seat, Subject};
 use rand_core::SeedableRng;
@@ -412,13 +412,24 @@ fn rule_9_16_a_log_that_forked_goes_on_from_before_the_fork() {
 fn rule_9_18_a_charter_on_the_dropped_branch_is_dropped_and_its_keys_vote_for_nothing() {
     let (mut mesh, members) = mesh();
     let (endorsers, base) = (mesh.endorsers(), mesh.any().head().unwrap().height);
+    let left = endorsers[3];
+    mesh.archiving = true;
+    mesh.stop(left);
+    mesh.start(left);
+    mesh.connect(left);
+    mesh.run(60_000);
     let charter = seating(&mesh, endorsers[0], &endorsers);
     let terms = frith_protocol::state::Terms::of(mesh.any().domain(), charter);
     let subject = Subject::Terms(Box::new(terms));
-    let left = endorsers[3];
     mesh.propose(subject, &[left, endorsers[0], endorsers[1]]);
     mesh.run(3_000);
     assert_eq!(epoch(&mesh, left), 2);
+    let archived = |mesh: &Mesh| -> Vec<u64> {
+        let all = mesh.nodes[&left].disk.keys().filter(|(table, _)| *table == Table::Archive);
+        all.map(|(_, key)| u64::from_be_bytes(key[..].try_into().unwrap())).collect()
+    };
+    let dropped = *archived(&mesh).last().expect("it keeps the amendment");
+    assert!(dropped > base + 1);
     let amended = mesh.core(left).state().unwrap().seat_of(&mesh.id(left)).unwrap().voting_key;
     for lost in &endorsers[..3] {
         mesh.stop(*lost);
@@ -449,6 +460,7 @@ fn rule_9_18_a_charter_on_the_dropped_branch_is_dropped_and_its_keys_vote_for_no
         mesh.start(*key);
         assert_eq!((epoch(&mesh, *key), mesh.core(*key).phase()), (5, Phase::Endorsing));
     }
+    assert_eq!(archived(&mesh), [base + 1], "the recovery alone follows the base");
     // It lay on the disk still when this node was stopped.
     let again = seating(&mesh, left, &seated);
     let again = mesh.core(left).draft_recovery(again, None, vec![], vec![]).unwrap();
