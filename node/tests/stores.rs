@@ -1,8 +1,9 @@
 //! A node's store against real processes: whose it is, what is damaged or lost, and a disk that is full.
 
 use std::fs;
-use std::io::Write;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use frith_protocol::joining::Ticket;
 use serde_json::Value;
@@ -83,6 +84,121 @@ fn an_endorser_whose_journal_is_gone_says_so_and_what_it_means() {
     let node = Running::start(&dir, &["run"]);
     assert!(!json(&dir, &["status"])["journal_lost"].is_null());
     assert_eq!(node.stop(), 0);
+}
+
+/// Puts the archive of `from` in the place of that of `to`, but for the block at `lost`. Neither runs.
+fn copy_archive(from: &Path, to: &Path, lost: Option<u64>) {
+    let [from, to] = [from, to].map(|dir| sled::open(dir.join("store/tables")).unwrap());
+    let [from, to] = [&from, &to].map(|tables| tables.open_tree("archive").unwrap());
+    for item in from.iter() {
+        let (key, value) = item.unwrap();
+        to.insert(&key, value).unwrap();
+        if lost.is_some_and(|lost| key[..] == lost.to_be_bytes()) {
+            to.remove(&key).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_log_that_does_not_reach_back_says_what_is_missing_and_an_archive_fills_it() {
+    let root = tempfile::tempdir().unwrap();
+    let keeps_all = |dir: &Path| {
+        let file = dir.join("frith.toml");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace("archive = false", "archive = true"))
+            .unwrap();
+    };
+    let alone = found_alone(root.path(), "alone");
+    keeps_all(&alone);
+    let founder = Running::start(&alone, &["run"]);
+    let ticket = ok(&alone, &["invite", "--role", "member", "--uses", "5"]);
+    let join = ["join", ticket.trim(), "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let exits = [&join[..], &["--exit"]].concat();
+    for name in ["first", "second"] {
+        ok(&root.path().join(name), &exits);
+    }
+    // Newcomers take the state with which a charter begins.
+    ok(&alone, &["amend", "--fresh-keys"]);
+    founder.wait(&["epoch", "2"]);
+    let guest = new_node(root.path(), "guest");
+    keeps_all(&guest);
+    let runs = Running::start(&guest, &join);
+    runs.wait(&["member"]);
+    let log = json(&alone, &["log", "--since", "0"]);
+    let heights: Vec<u64> =
+        log.as_array().unwrap().iter().map(|block| block["height"].as_u64().unwrap()).collect();
+    let [first, second, third, last] = heights[..] else { panic!("there are four blocks: {log}") };
+    runs.wait(&["height", &last.to_string()]);
+
+    // It began at some state, and has nothing before that.
+    let newest_first = |log: &Value| log.as_array().unwrap().iter().rev().cloned().collect::<Vec<_>>();
+    let since = |height: u64| json(&guest, &["log", "--since", &height.to_string()]);
+    let all = since(0);
+    let begins = all[0]["missed"]["up_to"].as_u64().expect("it says what is missing");
+    assert_eq!(all[0], serde_json::json!({ "missed": { "above": 0, "up_to": begins } }));
+    assert!(begins >= third, "{all}");
+    assert_eq!(newest_first(&all), *json(&guest, &["log"]).as_array().unwrap());
+    assert_eq!(since(second)[0], serde_json::json!({ "missed": { "above": second, "up_to": begins } }));
+    assert!(since(begins).as_array().unwrap().iter().all(|item| item["missed"].is_null()));
+    let before_all = json(&guest, &["log", "--since", "1h"]);
+    assert_eq!(before_all, all, "of the time before that it knows as little");
+    let words = ok(&guest, &["log"]);
+    assert!(words.contains(&format!(
+        "missed: this node does not hold the blocks above height 0 up to height {begins};"
+    )));
+    let moment = format!("@{}", log[3]["time"]);
+    assert_eq!(
+        json(&guest, &["log", "--since", &moment]),
+        serde_json::json!([]),
+        "nothing came after that, and it knows"
+    );
+    let mut watch =
+        command(&guest, &["watch", "--json", "--since", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&told["what"], &told["blocks"]), (&"missed".into(), &all[0]["missed"]), "{told}");
+    assert_eq!((runs.stop(), founder.stop()), (0, 0));
+
+    // What it lacked it may have in its archive.
+    copy_archive(&alone, &guest, None);
+    let runs = Running::start(&guest, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    assert_eq!(since(0), log);
+    assert_eq!(newest_first(&json(&guest, &["log"])), *log.as_array().unwrap());
+    assert_eq!(
+        json(&guest, &["log", "--since", "0", "--below", &third.to_string()]),
+        serde_json::json!([log[0], log[1]])
+    );
+    assert_eq!(
+        json(&guest, &["log", "--below", &third.to_string(), "--limit", "1"]),
+        serde_json::json!([log[1]])
+    );
+    for block in log.as_array().unwrap() {
+        let after = json(&guest, &["log", "--since", &format!("@{}", block["time"])]);
+        let newer = log
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|other| other["height"].as_u64() > block["height"].as_u64());
+        assert_eq!(after.as_array().unwrap().iter().collect::<Vec<_>>(), newer.collect::<Vec<_>>());
+    }
+    assert_eq!(runs.stop(), 0);
+
+    // A gap in it shows, wherever it is.
+    copy_archive(&alone, &guest, Some(second));
+    let runs = Running::start(&guest, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    let gap = serde_json::json!({ "missed": { "above": first, "up_to": third - 1 } });
+    assert_eq!(since(0), serde_json::json!([log[0], gap, log[2], log[3]]));
+    assert_eq!(since(first), serde_json::json!([gap, log[2], log[3]]));
+    assert_eq!(newest_first(&json(&guest, &["log"])), *since(0).as_array().unwrap());
+    assert_eq!(runs.stop(), 0);
+    copy_archive(&alone, &guest, Some(first));
+    let runs = Running::start(&guest, &["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    let gap = serde_json::json!({ "missed": { "above": 0, "up_to": second - 1 } });
+    assert_eq!(since(0)[0], gap);
+    assert_eq!(json(&guest, &["log"]).as_array().unwrap().last(), Some(&gap));
+    assert_eq!(runs.stop(), 0);
 }
 
 /// A small file system of its own, where the one who runs the tests may mount one.

@@ -11,7 +11,7 @@ use super::look::{read, text, until};
 use super::output::Out;
 use super::{CommandError, Done, Exit};
 use crate::control::feed::{FeedView, Happening};
-use crate::control::views::{BlockView, EntryView};
+use crate::control::views::{BlockView, EntryView, Heights, LogItem};
 use crate::control::{Client, ClientError, PAGE_MAX, RefusalKind, Request, Since};
 use crate::home::Home;
 use crate::runtime::now;
@@ -24,36 +24,60 @@ pub(super) fn log(home: &Home, args: LogArgs, out: Out) -> Done {
     let LogArgs { limit, mut below, mut since } = args;
     let limit = limit.unwrap_or(if since.is_some() { usize::MAX } else { LOG_USUAL });
     let mut client = Client::connect(&home.socket())?;
-    let mut blocks: Vec<BlockView> = Vec::new();
-    while blocks.len() < limit {
-        let limit = (limit - blocks.len()).min(PAGE_MAX);
-        let page: Vec<BlockView> = read(client.ask(&Request::Log { below, since, limit })?)?;
+    let mut items: Vec<LogItem> = Vec::new();
+    let mut blocks = 0;
+    while blocks < limit {
+        let limit = (limit - blocks).min(PAGE_MAX);
+        let page: Vec<LogItem> = read(client.ask(&Request::Log { below, since, limit })?)?;
         let Some(last) = page.last() else { break };
         if since.is_some() {
-            since = Some(Since::Height(last.height));
+            since = Some(after(last));
         } else {
-            below = Some(last.height);
+            below = Some(match last {
+                LogItem::Block(block) => block.height,
+                LogItem::Missed { missed } => missed.above.saturating_add(1),
+            });
         }
-        blocks.extend(page);
+        blocks += page.iter().filter(|item| matches!(item, LogItem::Block(_))).count();
+        items.extend(page);
     }
-    out.result(&blocks, || {
-        if blocks.is_empty() {
+    out.result(&items, || {
+        if items.is_empty() {
             return "no block with entries is held here\n".into();
         }
         let mut text = String::new();
-        for block in &blocks {
-            text.push_str(&format!(
-                "height {}  {}  block {}\n",
-                block.height,
-                until(block.time),
-                block.block
-            ));
-            for entry in &block.entries {
-                text.push_str(&format!("  {}\n", entry_in_words(entry)));
+        for item in &items {
+            match item {
+                LogItem::Block(block) => {
+                    text.push_str(&format!(
+                        "height {}  {}  block {}\n",
+                        block.height,
+                        until(block.time),
+                        block.block
+                    ));
+                    for entry in &block.entries {
+                        text.push_str(&format!("  {}\n", entry_in_words(entry)));
+                    }
+                }
+                LogItem::Missed { missed } => text.push_str(&format!("{}\n", missed_in_words(missed))),
             }
         }
         text
     })
+}
+
+/// Where the log goes on after this piece of it.
+fn after(item: &LogItem) -> Since {
+    Since::Height(match item {
+        LogItem::Block(block) => block.height,
+        LogItem::Missed { missed } => missed.up_to,
+    })
+}
+
+fn missed_in_words(Heights { above, up_to }: &Heights) -> String {
+    format!(
+        "missed: this node does not hold the blocks above height {above} up to height {up_to}; ask one that keeps an archive"
+    )
 }
 
 fn entry_in_words(entry: &EntryView) -> String {
@@ -119,11 +143,18 @@ fn feed(home: &Home, since: Option<Since>, told: &Told) -> Result<Exit, Cut> {
         happened.iter().find_map(|one| if let Happening::Here { height, .. } = one { *height } else { None });
     let mut past = past.into_iter().peekable();
     let mut since = since;
-    'pages: while let Some(after) = since {
-        let page: Vec<BlockView> =
-            read(client.ask(&Request::Log { below: None, since: Some(after), limit: PAGE_MAX })?)?;
-        since = page.last().map(|last| Since::Height(last.height));
-        for block in page {
+    'pages: while let Some(since_then) = since {
+        let page: Vec<LogItem> =
+            read(client.ask(&Request::Log { below: None, since: Some(since_then), limit: PAGE_MAX })?)?;
+        since = page.last().map(after);
+        for item in page {
+            let block = match item {
+                LogItem::Block(block) => block,
+                LogItem::Missed { missed } => {
+                    told.say(&Happening::Missed { time: now(), count: None, blocks: Some(missed) })?;
+                    continue;
+                }
+            };
             if here.is_none_or(|here| block.height > here) {
                 break 'pages;
             }
@@ -175,7 +206,10 @@ impl Told {
     }
 
     fn missed(&self, count: u64) -> Result<(), Cut> {
-        if count == 0 { Ok(()) } else { self.say(&Happening::Missed { time: now(), count }) }
+        if count == 0 {
+            return Ok(());
+        }
+        self.say(&Happening::Missed { time: now(), count: Some(count), blocks: None })
     }
 }
 
@@ -253,7 +287,9 @@ fn in_words(happening: &Happening) -> String {
         Happening::Lapsed { time: _, id } => format!("{id} came to nothing in time"),
         Happening::Connected { time: _, node } => format!("{node} is connected"),
         Happening::Disconnected { time: _, node } => format!("{node} is not connected any more"),
-        Happening::Missed { time: _, count } => {
+        Happening::Missed { time: _, count: _, blocks: Some(blocks) } => missed_in_words(blocks),
+        Happening::Missed { time: _, count, blocks: None } => {
+            let count = count.unwrap_or_default();
             format!("missed: {count} happenings at most; see `frith log` and `frith status`")
         }
         Happening::Stopped { .. } => "the node has stopped".into(),

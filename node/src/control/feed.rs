@@ -10,7 +10,7 @@ use frith_protocol::state::DomainId;
 use frith_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::views::BlockView;
+use super::views::{BlockView, Heights};
 
 /// After what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,12 +123,16 @@ pub enum Happening {
         /// Who.
         node: NodeId,
     },
-    /// Whoever watches was too slow, or came too late: so many happenings are lost to it.
+    /// Whoever watches was too slow, or came too late; or the node itself took a state in the place of the blocks before it.
     Missed {
         /// When that was noticed.
         time: Timestamp,
-        /// How many, at most.
-        count: u64,
+        /// How many happenings are lost, at most; none if it is blocks that are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+        /// Which blocks are not to be had from this node, if it is those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blocks: Option<Heights>,
     },
     /// The node stops, and the feed ends.
     Stopped {

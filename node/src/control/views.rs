@@ -115,6 +115,28 @@ pub struct BlockView {
     pub entries: Vec<EntryView>,
 }
 
+/// A piece of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LogItem {
+    /// A final block that carries entries.
+    Block(BlockView),
+    /// What the node does not hold.
+    Missed {
+        /// Blocks of these heights.
+        missed: Heights,
+    },
+}
+
+/// Heights of which not all blocks with entries are held. There may be none that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heights {
+    /// Those above this one,
+    pub above: u64,
+    /// up to this one.
+    pub up_to: u64,
+}
+
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryView {

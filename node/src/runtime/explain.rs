@@ -6,8 +6,8 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Block, Charter, Effective, Entry, Grounds, Header, Kind, Reason, Release, Revoke,
-    Rotate, State, Statement, StatementId, Subject, Suspend, TicketTerms,
+    Admit, AdmittedBy, Block, Charter, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate,
+    State, Statement, StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
@@ -17,7 +17,7 @@ use super::holding::{held_view, holds_in_words, pending_holds};
 use super::host::Host;
 use super::rotating::key_in_words;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
-use crate::control::{PAGE_MAX, Refusal, Since};
+use crate::control::{PAGE_MAX, Refusal};
 use crate::words::rough_span;
 
 /// Fewer digits of an identity are too few to name it by.
@@ -204,38 +204,6 @@ impl Host {
         };
         let proposals = core.proposals().map(|(_, proposal)| view(proposal));
         proposals.chain(pending_holds(core, now)).collect()
-    }
-
-    /// Newest first, or oldest first of those after `since`: a page of them, which has one block at least.
-    pub(super) fn log(
-        &self,
-        below: Option<u64>,
-        since: Option<Since>,
-        limit: usize,
-    ) -> Result<Vec<BlockView>, Refusal> {
-        state_of(self.core())?;
-        let chain = self.core().chain().into_iter();
-        let is_since = |header: &Header| match since {
-            None => true,
-            Some(Since::Height(height)) => header.height > height,
-            Some(Since::Time(time)) => header.time > time,
-        };
-        let newest_first =
-            chain.flat_map(|chain| chain.recent_blocks()).map(|held| -> &Block { &held.block });
-        let mut blocks: Vec<&Block> = newest_first
-            .filter(|block| below.is_none_or(|below| block.header.height < below))
-            .take_while(|block| is_since(&block.header))
-            .collect();
-        if since.is_some() {
-            blocks.reverse();
-        }
-        let mut items = 0;
-        let fits = |block: &&Block| {
-            let is_first = items == 0;
-            items += 1 + block.entries.len();
-            is_first || items <= PAGE_MAX
-        };
-        Ok(blocks.into_iter().take(limit).take_while(fits).map(block_view).collect())
     }
 
     /// What became of a proposal that is none any more, if it is in a block that this node still holds.

@@ -17,7 +17,7 @@ use super::answers::to_value;
 use super::explain::{block_view, effective_word, is_open, printable, state_of, what_is_asked};
 use super::host::Host;
 use crate::control::feed::{FeedView, Happening};
-use crate::control::views::BlockView;
+use crate::control::views::{BlockView, Heights};
 use crate::control::{PAGE_MAX, Refusal, Reply, Since, WATCHERS_MAX};
 
 /// So many happenings are kept, the newest ones.
@@ -45,6 +45,8 @@ pub(super) struct Feed {
     next: u64,
     /// When the newest of those happened that are not kept any more.
     lost_until: Option<Timestamp>,
+    /// Up to which height blocks were told of, or were there when this process began.
+    reached: Option<u64>,
     /// When somebody may become something else by time alone. More than that, as entries leave behind what is no more: each is looked at
     /// again when it is due.
     coming: BTreeSet<(Timestamp, NodeId)>,
@@ -61,6 +63,7 @@ impl Feed {
             kept: VecDeque::new(),
             next: 0,
             lost_until: None,
+            reached: None,
             coming: BTreeSet::new(),
             told: None,
             connected: BTreeSet::new(),
@@ -89,6 +92,20 @@ impl Feed {
     pub(super) fn happened(&mut self, happening: Happening) {
         let time = happening.time();
         self.keep(Kept::Other(happening), time);
+    }
+
+    /// Blocks up to `height` were told of. (A recovery may lead to a lower one than before.)
+    pub(super) fn reached(&mut self, height: u64) {
+        self.reached = Some(height);
+    }
+
+    /// The state is that after `height`, whatever came before it.
+    fn jumped(&mut self, height: u64, time: Timestamp) {
+        if let Some(above) = self.reached.filter(|reached| *reached < height) {
+            let blocks = Some(Heights { above, up_to: height });
+            self.happened(Happening::Missed { time, count: None, blocks });
+        }
+        self.reached(height);
     }
 
     /// What happened from `next` on, as much as fits into an answer.
@@ -179,6 +196,11 @@ impl Host {
         {
             self.feed.expect_all(state, now);
         }
+    }
+
+    /// There is a state now, perhaps in the place of blocks that nobody gave to this node.
+    pub(super) fn feed_jump(&mut self, height: u64) {
+        self.feed.jumped(height, self.clock.latest());
     }
 
     /// Somebody may have become something else by time, this node too.
@@ -273,8 +295,9 @@ impl Host {
             // What came by time can be told of whoever stands still, also if it came before this process.
             past = self.turned_since(state_of(core)?, after, now);
             let lately = self.feed.kept.iter().filter_map(|kept| match kept {
-                // Blocks come from the log, and what waits follows below.
-                Kept::Final(_) | Kept::Other(Happening::Waiting { .. }) => None,
+                // Blocks, and which are missing, come from the log; what waits follows below.
+                Kept::Final(_)
+                | Kept::Other(Happening::Waiting { .. } | Happening::Missed { blocks: Some(_), .. }) => None,
                 Kept::Other(happening) => Some(happening).filter(|one| one.time() > after),
             });
             let lately: Vec<Happening> = lately.filter(|one| !past.contains(one)).cloned().collect();
@@ -372,6 +395,25 @@ mod tests {
         let first = many - KEPT_MAX as u64;
         assert_eq!(read(&feed, 7, none), ((first..many).map(lapsed).collect(), first - 7));
         assert_eq!(feed.lost_until, Some(Timestamp(first - 1)));
+    }
+
+    #[test]
+    fn a_state_in_the_place_of_blocks_is_told_with_the_heights_that_are_missing() {
+        let mut feed = Feed::new();
+        let missed = |above, up_to| Happening::Missed {
+            time: Timestamp(7),
+            count: None,
+            blocks: Some(Heights { above, up_to }),
+        };
+        // A newcomer's first state takes the place of nothing.
+        feed.jumped(40, Timestamp(7));
+        feed.reached(43);
+        feed.jumped(90, Timestamp(7));
+        // One that is not newer takes nobody anywhere.
+        feed.jumped(90, Timestamp(7));
+        feed.reached(91);
+        feed.jumped(99, Timestamp(7));
+        assert_eq!(read(&feed, 0, |_| None), (vec![missed(43, 90), missed(91, 99)], 0));
     }
 
     #[test]

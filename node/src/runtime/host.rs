@@ -163,6 +163,9 @@ impl Host {
             self.raise(in_words(&Alarm::JournalLost { why }));
         }
         self.feed_state();
+        if let Some(head) = self.core().head() {
+            self.feed.reached(head.height);
+        }
         self.contacts.begin(&self.network, &answered).await;
     }
 
@@ -339,6 +342,7 @@ impl Host {
     async fn told(&mut self, event: Event) {
         match event {
             Event::Final { height, block, entries } => {
+                self.feed.reached(height);
                 if entries > 0 {
                     tracing::info!(height, ?block, entries, "final");
                     self.feed_block(height);
@@ -360,6 +364,7 @@ impl Host {
                     dropped,
                     "the log goes on by a recovery, under other endorsers"
                 );
+                self.feed.reached(height);
                 self.standings_changed = true;
                 self.charter_changed = true;
                 self.tickets_changed = true;
@@ -379,6 +384,7 @@ impl Host {
             Event::Synced { height } => {
                 tracing::info!(height, "the state is here");
                 self.feed_state();
+                self.feed_jump(height);
                 self.standings_changed = true;
             }
             Event::Declined { by, why } => {

@@ -240,6 +240,14 @@ impl Store {
         self.tables.from(Table::Archive, &height.to_be_bytes(), ARCHIVE_ANSWER_BYTES_MAX)
     }
 
+    /// What the archive has from `height` down: the newest block up to there, and those below, as much as has `most` bytes.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn archived_down(&self, height: u64, most: usize) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        self.tables.down_from(Table::Archive, &height.to_be_bytes(), most)
+    }
+
     /// Returns when everything that was ever stored is on the disk, restorable records included.
     ///
     /// # Errors

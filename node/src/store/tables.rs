@@ -161,6 +161,30 @@ impl Tables {
         })
     }
 
+    /// What `table` holds from `key` down, the first whatever it weighs; nothing of what does not verify, nor of what comes after.
+    pub(super) fn down_from(
+        &self,
+        table: Table,
+        key: &[u8],
+        most: usize,
+    ) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        let name = tree_of(table);
+        let tree = self.tree(name)?;
+        fenced(&self.path, || {
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for item in tree.range(..=key).rev() {
+                let (key, sealed) = item?;
+                let Ok(value) = unseal(name, &key, &sealed) else { break };
+                bytes += value.len();
+                if bytes > most && !found.is_empty() {
+                    break;
+                }
+                found.push(value.into());
+            }
+            Ok(found)
+        })
+    }
+
     /// How many records `table` holds.
     pub(super) fn count(&self, table: Table) -> Result<u64, StoreError> {
         let tree = self.tree(tree_of(table))?;
