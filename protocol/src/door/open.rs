@@ -132,28 +132,34 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
     })
 }
 
-/// The parts of one stored state, in order, each with its place.
-type Parts = Vec<(Vec<u8>, Arc<SnapshotChunk>)>;
-
-/// The stored states, the oldest first.
-fn stored_bases(store: &Store) -> Result<Vec<Parts>, OpenError> {
-    let mut bases: BTreeMap<u64, Parts> = BTreeMap::new();
-    for chunk in store.all::<SnapshotChunk>(Table::Base) {
-        let (place, chunk) = chunk?;
-        let header = chunk.tip.as_deref().and_then(|tip| tip.headers.first());
-        let parts = bases.entry(header.map_or(0, |header| header.height)).or_default();
-        parts.push((place, Arc::new(chunk)));
+/// The stored states, the oldest first. They are not read yet: most of the time one of them is not needed, and they are large.
+fn stored_bases(store: &Store) -> Result<Vec<Base>, OpenError> {
+    let mut bases: BTreeMap<u64, Base> = BTreeMap::new();
+    for ((table, place), value) in store.0.iter().filter(|((table, _), _)| *table == Table::Base) {
+        let height = match place.first_chunk() {
+            Some(height) => u64::from_be_bytes(*height),
+            // As they were kept before there were two.
+            None => {
+                let chunk: SnapshotChunk = read(*table, place, value)?;
+                chunk.tip.as_deref().and_then(|tip| tip.headers.first()).map_or(0, |header| header.height)
+            }
+        };
+        let base = bases.entry(height).or_insert(Base { height, places: Vec::new(), bytes: 0 });
+        base.places.push(place.clone());
+        base.bytes += value.len();
     }
-    let mut bases: Vec<Parts> = bases.into_values().collect();
-    for parts in &mut bases {
-        parts.sort_by_key(|(_, chunk)| chunk.index);
-    }
-    Ok(bases)
+    Ok(bases.into_values().collect())
 }
 
-fn height_of(parts: &Parts) -> u64 {
-    let tip = parts.first().and_then(|(_, chunk)| chunk.tip.as_deref());
-    tip.and_then(|tip| tip.headers.first()).map_or(0, |header| header.height)
+/// Reads the parts of a stored state, and lets go of their bytes one by one.
+fn take_parts(store: &mut Store, base: &Base) -> Result<Vec<Arc<SnapshotChunk>>, OpenError> {
+    let mut parts = Vec::with_capacity(base.places.len());
+    for place in &base.places {
+        if let Some(value) = store.0.remove(&(Table::Base, place.clone())) {
+            parts.push(Arc::new(read(Table::Base, place, &value)?));
+        }
+    }
+    Ok(parts)
 }
 
 /// The stored blocks.
@@ -208,7 +214,7 @@ impl Core {
     /// # Errors
     /// [`OpenError`] if the store is empty or was not written by this version. Missing or misfit blocks are no error: peers have them.
     pub fn open(config: Config, records: Vec<Record>, now: Timestamp) -> Result<Core, OpenError> {
-        let store = Store(
+        let mut store = Store(
             records
                 .into_iter()
                 .filter_map(|record| Some(((record.table, record.key), record.value?)))
@@ -292,7 +298,7 @@ impl Core {
         core.retired.extend(retired.unwrap_or_default());
         let anchored: Option<Anchor> = store.value(Table::Meta, ANCHOR_KEY)?;
         core.anchored = anchored.map(Box::new);
-        core.open_log(&store)?;
+        core.open_log(&mut store)?;
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
         core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
         core.open_hall(&store, config.journal_lost)?;
@@ -307,20 +313,15 @@ impl Core {
     }
 
     /// Base and final blocks, as far as they fit together: what does not is fetched again.
-    fn open_log(&mut self, store: &Store) -> Result<(), OpenError> {
+    fn open_log(&mut self, store: &mut Store) -> Result<(), OpenError> {
         let Some(charters) = self.charters.as_deref() else { return Ok(()) };
         let first = Arc::clone(&charters.first().charter);
         let genesis = if first.epoch == 1 { Some(self.workshop.genesis(&first)?) } else { None };
         let (bases, log) = (stored_bases(store)?, stored_log(store)?);
-        let of = |parts: &Parts| Base {
-            height: height_of(parts),
-            places: parts.iter().map(|(place, _)| place.clone()).collect(),
-            bytes: parts.iter().map(|(place, _)| store.0[&(Table::Base, place.clone())].len()).sum(),
-        };
-        self.on_disk = LogOnDisk::found(bases.iter().map(of).collect(), log.sizes);
+        self.on_disk = LogOnDisk::found(bases.clone(), log.sizes);
 
         // From the oldest on, since most can be served from there; from a newer one only if the way to that is broken.
-        let newest = bases.last().map_or(0, height_of);
+        let newest = bases.last().map_or(0, |base| base.height);
         let halted = self.halted.clone();
         let mut best: Option<Chain> = None;
         let from_genesis = match (&genesis, &log.first) {
@@ -341,8 +342,8 @@ impl Core {
                 }
             }
             let reached = best.as_ref().is_some_and(|best| best.head().height >= newest);
-            let Some(parts) = bases.next().filter(|_| !reached) else { break };
-            begun = self.restored(parts, genesis_header.as_ref());
+            let Some(base) = bases.next().filter(|_| !reached) else { break };
+            begun = self.restored(take_parts(store, base)?, genesis_header.as_ref());
         }
         let Some(chain) = best else {
             // A snapshot was still on its way; or what is here is damaged, and nothing leads on from what is left. It is fetched.
@@ -357,8 +358,7 @@ impl Core {
     }
 
     /// The chain that a stored state begins; none if it is damaged.
-    fn restored(&self, parts: &Parts, genesis: Option<&Header>) -> Option<Chain> {
-        let chunks: Vec<Arc<SnapshotChunk>> = parts.iter().map(|(_, chunk)| Arc::clone(chunk)).collect();
+    fn restored(&self, chunks: Vec<Arc<SnapshotChunk>>, genesis: Option<&Header>) -> Option<Chain> {
         let tip = chunks.first()?.tip.as_deref();
         let header = tip.map_or(genesis, |tip| tip.headers.first())?.clone();
         let state = self.workshop.restore(self.domain, &header, &chunks).ok()?;

@@ -17,36 +17,63 @@ use crate::planted::{Bug, loosened};
 /// A key of a map.
 pub(super) type Key = [u8; 32];
 
+/// What a map can hold.
+pub(super) trait Value: Serialize {
+    /// Where the hash of its leaf is kept; `()` if it is not. Those of large values are: a block asks again for the leaves beside those that
+    /// it changes. Those of small ones are not: most leaves are of those long gone, and each hash kept is memory for ever.
+    type Kept: Kept;
+}
+
+/// A place for a hash, or none.
+pub(super) trait Kept: Default {
+    fn get_or_init(&self, make: impl FnOnce() -> Hash) -> Hash;
+}
+
+impl Kept for OnceLock<Hash> {
+    fn get_or_init(&self, make: impl FnOnce() -> Hash) -> Hash {
+        *OnceLock::get_or_init(self, make)
+    }
+}
+
+impl Kept for () {
+    fn get_or_init(&self, make: impl FnOnce() -> Hash) -> Hash {
+        make()
+    }
+}
+
 /// A map that is cheap to copy.
-pub(super) struct Map<V> {
+pub(super) struct Map<V: Value> {
     root: Option<Arc<Node<V>>>,
     len: usize,
 }
 
-enum Node<V> {
-    Leaf { key: Key, value: Arc<V>, hash: OnceLock<Hash> },
+struct Leaf<V: Value> {
+    value: V,
+    hash: V::Kept,
+}
+
+enum Node<V: Value> {
+    Leaf { key: Key, leaf: Arc<Leaf<V>> },
     Branch { bit: u8, left: Arc<Node<V>>, right: Arc<Node<V>>, hash: OnceLock<Hash> },
 }
 
 // Written out, since a derive would ask for `V: Clone`.
-impl<V> Clone for Map<V> {
+impl<V: Value> Clone for Map<V> {
     fn clone(&self) -> Self {
         Map { root: self.root.clone(), len: self.len }
     }
 }
 
-impl<V> Default for Map<V> {
+impl<V: Value> Default for Map<V> {
     fn default() -> Self {
         Map { root: None, len: 0 }
     }
 }
 
-impl<V> Clone for Node<V> {
+impl<V: Value> Clone for Node<V> {
     fn clone(&self) -> Self {
         match self {
-            Node::Leaf { key, value, hash } => {
-                Node::Leaf { key: *key, value: Arc::clone(value), hash: hash.clone() }
-            }
+            Node::Leaf { key, leaf } => Node::Leaf { key: *key, leaf: Arc::clone(leaf) },
             Node::Branch { bit, left, right, hash } => Node::Branch {
                 bit: *bit,
                 left: Arc::clone(left),
@@ -57,9 +84,10 @@ impl<V> Clone for Node<V> {
     }
 }
 
-impl<V> Node<V> {
+impl<V: Value> Node<V> {
     fn leaf(key: Key, value: V) -> Node<V> {
-        Node::Leaf { key, value: Arc::new(value), hash: OnceLock::new() }
+        let hash = V::Kept::default();
+        Node::Leaf { key, leaf: Arc::new(Leaf { value, hash }) }
     }
 }
 
@@ -74,7 +102,7 @@ fn first_difference(a: &Key, b: &Key) -> Option<u8> {
     Some(u8::try_from(bit).expect("a key has 256 bits"))
 }
 
-impl<V> Map<V> {
+impl<V: Value> Map<V> {
     /// How many items there are.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -98,7 +126,7 @@ impl<V> Map<V> {
         let mut node = self.root.as_ref()?;
         loop {
             match &**node {
-                Node::Leaf { key, value, .. } => return Some((key, value)),
+                Node::Leaf { key, leaf } => return Some((key, &leaf.value)),
                 Node::Branch { bit, left, right, .. } => {
                     node = if goes_right(key, *bit) { right } else { left };
                 }
@@ -206,17 +234,17 @@ impl<V> Map<V> {
 }
 
 /// The items of a map, in the order of their keys.
-pub(super) struct Iter<'a, V> {
+pub(super) struct Iter<'a, V: Value> {
     ahead: Vec<&'a Arc<Node<V>>>,
 }
 
-impl<'a, V> Iterator for Iter<'a, V> {
+impl<'a, V: Value> Iterator for Iter<'a, V> {
     type Item = (&'a Key, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match &**self.ahead.pop()? {
-                Node::Leaf { key, value, .. } => return Some((key, value)),
+                Node::Leaf { key, leaf } => return Some((key, &leaf.value)),
                 Node::Branch { left, right, .. } => {
                     self.ahead.push(right);
                     self.ahead.push(left);
@@ -234,11 +262,11 @@ fn branch_hash(bit: u8, left: &Hash, right: &Hash) -> Hash {
     digest_parts(Label::MapBranch, &[&u16::from(bit).to_le_bytes(), &left.0, &right.0])
 }
 
-impl<V: Serialize> Node<V> {
+impl<V: Value> Node<V> {
     fn hash(&self) -> Hash {
         match self {
-            Node::Leaf { key, value, hash } => {
-                *hash.get_or_init(|| digest_after(Label::MapLeaf, key, &**value))
+            Node::Leaf { key, leaf } => {
+                leaf.hash.get_or_init(|| digest_after(Label::MapLeaf, key, &leaf.value))
             }
             Node::Branch { bit, left, right, hash } => {
                 *hash.get_or_init(|| branch_hash(*bit, &left.hash(), &right.hash()))
@@ -247,7 +275,7 @@ impl<V: Serialize> Node<V> {
     }
 }
 
-impl<V: Serialize> Map<V> {
+impl<V: Value> Map<V> {
     /// The root; all zero if there is nothing.
     pub(super) fn root(&self) -> Hash {
         self.root.as_ref().map_or(Hash::ZERO, |node| node.hash())
@@ -259,8 +287,8 @@ impl<V: Serialize> Map<V> {
         let Some(mut node) = self.root.as_ref() else { return MapProof { steps, leaf: None } };
         loop {
             match &**node {
-                Node::Leaf { key, value, .. } => {
-                    return MapProof { steps, leaf: Some((*key, encode(&**value))) };
+                Node::Leaf { key, leaf } => {
+                    return MapProof { steps, leaf: Some((*key, encode(&leaf.value))) };
                 }
                 Node::Branch { bit, left, right, .. } => {
                     let (near, far) = if goes_right(key, *bit) { (right, left) } else { (left, right) };

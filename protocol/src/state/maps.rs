@@ -1,9 +1,11 @@
 //! What the state holds: four maps and the spine (SPEC 7.1, 7.3).
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::charter::{Charter, RoleName};
-use super::map::{Key, Map};
+use super::map::{Key, Map, Value};
 use super::statement::{Reason, TicketId, Window};
 use crate::encoding::{Hash, Label, digest, digest_parts};
 use crate::fault::Fault;
@@ -216,6 +218,26 @@ impl Roots {
         let parts: [&[u8]; 5] = std::array::from_fn(|i| &self.0[i].0[..]);
         digest_parts(Label::State, &parts)
     }
+}
+
+impl Value for Standing {
+    type Kept = OnceLock<Hash>;
+}
+
+impl Value for SpineItem {
+    type Kept = OnceLock<Hash>;
+}
+
+impl Value for Gone {
+    type Kept = ();
+}
+
+impl Value for NodeId {
+    type Kept = ();
+}
+
+impl Value for u32 {
+    type Kept = ();
 }
 
 #[derive(Clone, Default)]

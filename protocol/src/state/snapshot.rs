@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::block::{FinalChain, Header};
 use super::charter::DomainId;
-use super::map::Map;
+use super::map::{Map, Value};
 use super::maps::{MapName, Maps, SpineItem, charter_slot};
 use super::merkle::Frontier;
 use super::rules::Law;
@@ -155,7 +155,7 @@ impl State {
 /// What an item takes beyond its value, at most: map, key, length.
 const ITEM_OVERHEAD_BYTES: usize = 1 + 32 + 9;
 
-fn items<V: Serialize>(name: MapName, map: &Map<V>) -> impl Iterator<Item = SnapshotItem> {
+fn items<V: Value>(name: MapName, map: &Map<V>) -> impl Iterator<Item = SnapshotItem> {
     map.iter().map(move |(key, value)| {
         // Kept for as long as the snapshot is served: no room to spare.
         let mut value = encode(value);
@@ -165,7 +165,7 @@ fn items<V: Serialize>(name: MapName, map: &Map<V>) -> impl Iterator<Item = Snap
 }
 
 /// The map of these items, which are in the order of their keys.
-fn map_of<'a, V: Serialize + DeserializeOwned>(
+fn map_of<'a, V: Value + DeserializeOwned>(
     items: impl Iterator<Item = &'a SnapshotItem>,
 ) -> Result<Map<V>, Fault> {
     let items: Vec<_> = items.map(|item| Ok((item.key, value(item)?))).collect::<Result<_, Fault>>()?;
