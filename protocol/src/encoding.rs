@@ -163,9 +163,10 @@ pub enum Label {
     Consent,
     Rotation,
     Hold,
+    Session,
 }
 
-const LABELS: usize = Label::Hold as usize + 1;
+const LABELS: usize = Label::Session as usize + 1;
 
 impl Label {
     const fn context(self) -> &'static str {
@@ -197,6 +198,7 @@ impl Label {
             Label::Consent => "frith 2026-11 consent v1",
             Label::Rotation => "frith 2026-11 rotation v1",
             Label::Hold => "frith 2026-11 hold v1",
+            Label::Session => "frith 2026-11 session v1",
         }
     }
 

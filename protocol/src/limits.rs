@@ -157,6 +157,10 @@ pub const SPARE_ENDORSEMENTS_PER_TICKET: usize = 16;
 /// Renewals of one member that an endorser signs before one of them is in the log, or they are too old to be: honest ones draft anew each time
 /// that half of the basis bound is over.
 pub const RENEWALS_SIGNED_MAX: usize = 8;
+/// Keys of which a node remembers by which processes they speak.
+pub const SESSIONS_MAX: usize = 4096;
+/// Earlier processes that it remembers of each.
+pub const SESSIONS_EACH_MAX: usize = 4;
 /// Statements of which one endorser remembers which newcomer waits for them.
 pub const NEWCOMERS_WAITING_MAX: usize = 4096;
 

@@ -64,6 +64,8 @@ pub struct Aside {
     pub suspended: u64,
     /// How many were convicted, or removed by a proof.
     pub convicted: u64,
+    /// How many were found to run on two machines.
+    pub cloned: u64,
     /// How many identities are effective members at the end.
     pub effective: u64,
     /// How many renewals are final.
@@ -176,6 +178,7 @@ fn conclude(
         epoch: outcomes.iter().map(|outcome| outcome.epoch).min().unwrap_or(1),
         suspended: sum(|outcome| outcome.suspended),
         convicted: sum(|outcome| outcome.convicted),
+        cloned: sum(|outcome| outcome.cloned.len() as u64),
         effective: sum(|outcome| outcome.effective),
         renewals: sum(|outcome| outcome.renewals),
         stale: sum(|outcome| outcome.stale),
@@ -255,6 +258,7 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
         gone,
         suspended,
         convicted,
+        cloned,
         effective,
         renewals_at_least,
         stale,
@@ -297,6 +301,12 @@ fn disappointments(script: &Script, report: &Report, aside: &Aside) -> Vec<Strin
     }
     if let Some(wanted) = convicted.filter(|wanted| u64::from(*wanted) != aside.convicted) {
         wrong.push(format!("{} identities were convicted; {wanted} should be", aside.convicted));
+    }
+    if let Some(wanted) = cloned.filter(|wanted| u64::from(*wanted) != aside.cloned) {
+        wrong.push(format!(
+            "{} identities were found to run on two machines; {wanted} should be",
+            aside.cloned
+        ));
     }
     if let Some(wanted) = effective.filter(|wanted| u64::from(*wanted) != aside.effective) {
         wrong.push(format!("{} identities are effective members; {wanted} should be", aside.effective));

@@ -105,6 +105,14 @@ fn status_text(status: &Value) -> String {
         let by: Vec<String> = held["by"].as_array().into_iter().flatten().map(text).collect();
         row("held", format!("by {}, until {}", by.join(", "), until(at)));
     }
+    let cloned = status["cloned"].as_array().map_or(&[][..], Vec::as_slice);
+    if !cloned.is_empty() {
+        let whom: Vec<String> = cloned.iter().map(text).collect();
+        row(
+            "TWICE",
+            format!("{}: two machines run it; see «Two machines run one identity»", whom.join(", ")),
+        );
+    }
     let pending = number(&status["pending"]);
     let hint = if pending > 0 { ": see `frith pending`" } else { "" };
     row("waiting", format!("{pending} for you{hint}; {} for a block", text(&status["waiting"])));

@@ -573,6 +573,10 @@ fn in_words(alarm: &Alarm) -> String {
             "others go on with a branch that the recovery dropped (block {theirs:?}): the domain is split; decide which of the two is \
              yours, and begin anew from an anchor of it on the nodes of the other"
         ),
+        Alarm::Cloned { node } => format!(
+            "two machines run {node} at once: stop one of them, for good; if you did not copy it, its key is in other hands \
+             (node/README.md, «Two machines run one identity»)"
+        ),
         Alarm::ClockRanBack { by_ms } => {
             format!(
                 "this machine's clock ran backwards by {}; check its time service",

@@ -17,6 +17,7 @@ use super::rations::{Question, Rations};
 use super::record::{Record, Table};
 use super::recovering::Recovering;
 use super::rotating::Again;
+use super::sessions::Sessions;
 use crate::agreement::{self, Agreement};
 use crate::encoding::{Hash, encode};
 use crate::fault::Fault;
@@ -139,6 +140,8 @@ pub struct Core {
 
     /// An anchor that an operator gave to this node when it had a state already.
     pub(super) anchored: Option<Box<Anchor>>,
+    /// Which process this is, and which speak by whose key.
+    pub(super) sessions: Box<Sessions>,
 
     /// The newest head of which a gossiped copy was passed on.
     pub(super) passed_on: Option<BlockId>,
@@ -259,6 +262,7 @@ impl Core {
             self.relays.values().min().copied(),
             self.publications.values().map(|(at, _)| *at).min(),
             self.rotation_again.map(|again| again.at),
+            self.session_deadline(),
             self.renewal_deadline(),
             self.hall.as_deref().and_then(|_| self.holds.deadline()),
             self.recovery_deadline(),
@@ -369,6 +373,7 @@ impl Core {
             Message::Hold(hold) => {
                 self.take_hold(Some(from), &Verified::of_verified_parts(**hold), false, effects)
             }
+            Message::Session(session) => self.session_shown(from, session, effects),
             Message::Circulate(circulated) => {
                 self.circulated(from, &Verified::of_verified_parts(Arc::clone(circulated)), effects)
             }
@@ -432,6 +437,7 @@ impl Core {
         self.recirculate_to(peer, effects);
         self.show_recovery(peer, effects);
         self.show_own_rotation(peer, effects);
+        self.show_session(peer, effects);
         if self.is_seated(&peer) {
             self.ask_one_for_renewal(peer, effects);
         }
@@ -474,6 +480,7 @@ impl Core {
         self.renew_if_due(effects);
         self.holds_lapse(effects);
         self.publish_what_is_due(effects);
+        self.show_session_if_due(effects);
         self.recover_when_due(effects);
         while let Some((peer, question)) = self.rations.due(now) {
             // Nobody is to blame if there is no answer any more: the peer asks again.

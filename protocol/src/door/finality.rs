@@ -172,6 +172,7 @@ impl Core {
             | Alarm::Convicted { .. }
             | Alarm::RotatedTwice { .. }
             | Alarm::HoldsContradict { .. }
+            | Alarm::Cloned { .. }
             | Alarm::RecoveryShown { .. }
             | Alarm::RecoveryForgets { .. }
             | Alarm::RecoveredTwice { .. }

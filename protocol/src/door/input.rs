@@ -261,6 +261,8 @@ pub enum Alarm {
     RecoveredTwice { height: u64, ours: BlockId, theirs: BlockId },
     /// Others go on with a branch that a recovery dropped here: the domain is split (SPEC 9.18).
     DroppedBranch { theirs: BlockId },
+    /// Two machines speak by the key of this node, which may be ourselves: stop one of them (SPEC 5.28).
+    Cloned { node: NodeId },
     /// The clock ran backwards (SPEC 9.6).
     ClockRanBack { by_ms: u64 },
     /// The clock is far from the newest block's time (SPEC 9.6).

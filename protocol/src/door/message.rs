@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::sessions::Session;
 use crate::agreement;
 use crate::encoding::{self, Malformed, VERSION};
 use crate::fault::Fault;
@@ -91,6 +92,8 @@ pub enum Message {
     KeyHistory(Box<KeyHistory>),
     /// «I hold this one, until then»: also gossiped.
     Hold(Box<Hold>),
+    /// «By this key speaks this process»; or: «this one spoke by yours.»
+    Session(Box<Session>),
 }
 
 /// What a peer is to us, from nothing to everything. Each includes the one before.
@@ -128,7 +131,8 @@ impl Message {
             | Message::Refused { .. }
             | Message::Same
             | Message::Snapshot(_)
-            | Message::KeyHistory(_) => Standing::Member,
+            | Message::KeyHistory(_)
+            | Message::Session(_) => Standing::Member,
             // Believed for its certificate, whoever brings it: it may be a peer whose admission is still on its way here.
             Message::Final(_) | Message::Links(_) => Standing::Stranger,
             // Likewise, for its signature: and whoever has it should not have to wait until we know who it is.
@@ -166,7 +170,8 @@ impl Message {
             | Message::AskLinks { .. }
             | Message::Links(_)
             | Message::KeyHistory(_)
-            | Message::Hold(_) => false,
+            | Message::Hold(_)
+            | Message::Session(_) => false,
         }
     }
 
@@ -193,6 +198,7 @@ impl Message {
             Message::Links(_) => "Links",
             Message::KeyHistory(_) => "KeyHistory",
             Message::Hold(_) => "Hold",
+            Message::Session(_) => "Session",
         }
     }
 }
@@ -233,6 +239,7 @@ impl Stateless for Message {
             Message::Circulate(circulated) => circulated.inspect(sheet),
             Message::KeyHistory(history) => history.inspect(sheet),
             Message::Hold(hold) => hold.inspect(sheet),
+            Message::Session(session) => session.inspect(sheet),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | `holding` | holds: given, received, acted upon |
 //! | `recovering` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
-//! | `accusing` | what becomes of a contradiction that somebody shows |
+//! | `accusing`, `sessions` | what becomes of a contradiction that somebody shows; two machines that run one identity |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
 //! | `anchoring` | a newer anchor for a node that has a state |
 //! | `pruning`, `archive` | what of the log is kept on the disk; all of it, by whoever is told to |
@@ -43,6 +43,7 @@ mod recovering;
 mod renewing;
 mod rotating;
 mod router;
+mod sessions;
 mod syncing;
 mod talk;
 mod view;
@@ -57,4 +58,5 @@ pub use message::{Envelope, Message, Standing, Talk, open_envelope};
 pub use open::{OpenError, founding_records, joining_records, returning_record};
 pub use record::{Durability, Record, Table};
 pub use router::{ForDomain, Router};
+pub use sessions::Session;
 pub use view::{Admission, Endorsers, Head, Status};

@@ -14,6 +14,7 @@ use super::pruning::{Base, LogOnDisk};
 use super::record::{Record, Table};
 use super::recovering::{PROOF_KEY, WAITING_KEY};
 use super::rotating::Again;
+use super::sessions::Sessions;
 use super::syncing::{ADMITTED_KEY, APPLICATION_KEY, proof_of};
 use super::talk::record_with_block;
 use crate::agreement::{Journal, JournalRecord};
@@ -265,6 +266,7 @@ impl Core {
             anchored: None,
             renewal: None,
             renews_at: None,
+            sessions: Sessions::begin(&config.seed, now),
             passed_on: None,
             snapshots: VecDeque::new(),
             archive: config.archive,

@@ -54,6 +54,8 @@ pub struct Status {
     pub holds: usize,
     /// By whom this node itself is held, if it is.
     pub held: Option<Held>,
+    /// Whom two machines run at once, as far as was heard since the start (SPEC 5.28).
+    pub cloned: Vec<NodeId>,
     /// A newcomer's endorsements: how many it has, and how many it needs.
     pub joining: Option<(usize, usize)>,
     /// Why this endorser signs nothing, if it does not.
@@ -226,6 +228,7 @@ impl Core {
             admission: self.admission(),
             holds: self.holds(now).count(),
             held: self.held(&self.me, now),
+            cloned: self.cloned().collect(),
             joining: self.newcomer.as_deref().map(crate::joining::Newcomer::progress),
             journal_lost: self.journal_lost.clone(),
             halted: self.halted.clone(),

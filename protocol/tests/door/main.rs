@@ -17,6 +17,7 @@ mod recovery;
 mod renewals;
 mod restored;
 mod rotations;
+mod sessions;
 mod suspensions;
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};

@@ -152,6 +152,16 @@ impl Disk {
         self.kept.insert(name, self.durable.clone());
     }
 
+    /// Another disk with all that is durable here at `now`.
+    ///
+    /// # Panics
+    /// If the disk is [`Disk::forgetful`].
+    pub fn copy(&mut self, now: Instant) -> Disk {
+        assert!(!self.forgetful, "a disk is copied that keeps nothing");
+        self.settle(now);
+        Disk { durable: self.durable.clone(), ..Disk::default() }
+    }
+
     /// Puts back what [`Disk::keep`] remembered, as an operator with an old backup would. False if it remembered nothing.
     pub fn roll_back(&mut self, name: u32) -> bool {
         let Some(image) = self.kept.get(&name) else { return false };
@@ -241,6 +251,17 @@ mod tests {
         disk.end(T(5), Ending::Killed, &mut Random::new(1, 0, Concern::Disks));
         assert_eq!(keys(&disk, true), [1, 2]);
         assert!(disk.roll_back(7) && !disk.roll_back(8));
+        assert_eq!(keys(&disk, true), [1]);
+    }
+
+    #[test]
+    fn a_copy_has_what_was_durable_and_goes_its_own_way() {
+        let mut disk = Disk::default();
+        disk.write(write(1, true), T(0), T(1));
+        disk.write(write(2, true), T(1), T(9));
+        let mut copy = disk.copy(T(2));
+        copy.put(write(3, true));
+        assert_eq!(keys(&copy, true), [1, 3]);
         assert_eq!(keys(&disk, true), [1]);
     }
 

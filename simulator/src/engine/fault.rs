@@ -76,6 +76,13 @@ pub enum Action {
         /// In which table; any, if none is named.
         table: Option<u8>,
     },
+    /// Another machine starts from a copy of a node's disk, beside it.
+    Twin {
+        /// Whose disk.
+        node: NodeIndex,
+        /// Which node runs from the copy: one that never ran.
+        twin: NodeIndex,
+    },
     /// The clock of a node is set.
     StepClock {
         /// Whose.
@@ -107,9 +114,18 @@ impl Plan {
         self
     }
 
-    /// Whether a node will ever start from a disk that it wrote itself.
-    pub fn restarts(&self, node: NodeIndex) -> bool {
-        self.0.iter().any(|fault| matches!(fault.action, Action::Restart { node: n } if n == node))
+    /// Whether anything will ever start from a disk that this node wrote.
+    pub fn is_read_again(&self, node: NodeIndex) -> bool {
+        let read = |action: &Action| matches!(action, Action::Restart { node: n } | Action::Twin { node: n, twin: _ } if *n == node);
+        self.0.iter().any(|fault| read(&fault.action))
+    }
+
+    /// Who runs twice, and which node is the other one.
+    pub fn twins(&self) -> impl Iterator<Item = (NodeIndex, NodeIndex)> {
+        self.0.iter().filter_map(|fault| {
+            let Action::Twin { node, twin } = fault.action else { return None };
+            Some((node, twin))
+        })
     }
 
     /// Whose disks go back to an older image.
@@ -127,6 +143,7 @@ impl Plan {
             | Action::Duplicates { .. }
             | Action::KeepImage { .. }
             | Action::Damage { .. }
+            | Action::Twin { .. }
             | Action::StepClock { .. } => None,
         })
     }

@@ -369,6 +369,8 @@ pub struct FaultAt {
     pub damage: Option<Vec<Spanned<NodeName>>>,
     /// See `damage`: any table, if it is not set.
     pub table: Option<TableName>,
+    /// Another machine starts from a copy of the disk of each of these, beside it.
+    pub twin: Option<Vec<Spanned<NodeName>>>,
     /// The clocks of these nodes are set, by `by_ms`.
     pub step_clock: Option<Vec<Spanned<NodeName>>>,
     /// See `step_clock`.
@@ -484,6 +486,8 @@ pub struct Expect {
     pub suspended: Option<u32>,
     /// How many identities were convicted of a contradiction, over all domains, whatever came of it since.
     pub convicted: Option<u32>,
+    /// How many identities were found to run on two machines, over all domains.
+    pub cloned: Option<u32>,
     /// How many identities are effective members at the end, over all domains.
     pub effective: Option<u32>,
     /// At least so many renewals are final.

@@ -182,6 +182,7 @@ impl Scenario {
                 &fault.cut_off,
                 &fault.roll_back,
                 &fault.damage,
+                &fault.twin,
                 &fault.step_clock,
             ];
             named.extend(
@@ -196,6 +197,8 @@ impl Scenario {
                 "`roll_back` and `as_of_ms` go together".into()
             } else if fault.step_clock.is_some() != fault.by_ms.is_some() {
                 "`step_clock` and `by_ms` go together".into()
+            } else if fault.twin.is_some() && fault.for_ms.is_some() {
+                "a `twin` stays: it takes no `for_ms`".into()
             } else if fault.table.is_some() && fault.damage.is_none() {
                 "`table` goes with `damage`".into()
             } else {

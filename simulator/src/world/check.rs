@@ -177,7 +177,8 @@ fn carries_new_signatures(message: &Message) -> bool {
         | Message::Answer(_)
         | Message::Circulate(_)
         | Message::KeyHistory(_)
-        | Message::Hold(_) => true,
+        | Message::Hold(_)
+        | Message::Session(_) => true,
         Message::Talk(talk) => matches!(&**talk, Talk::Propose(_) | Talk::Ballot(_)),
         Message::Unsupported { .. }
         | Message::AskHead

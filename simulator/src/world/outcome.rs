@@ -1,7 +1,9 @@
 //! What came out of one domain's run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use frith_protocol::identity::NodeId;
 
 use super::domain::Order;
 use crate::engine::{Counters, NodeIndex, TraceHash};
@@ -39,6 +41,8 @@ pub struct Outcome {
     pub suspended: u64,
     /// How many were convicted, or removed by a proof.
     pub convicted: u64,
+    /// Who was found to run on two machines.
+    pub cloned: BTreeSet<NodeId>,
     /// How many are effective members.
     pub effective: u64,
     /// How many renewals are final.
@@ -97,6 +101,7 @@ impl Outcome {
             epoch: 1,
             suspended: 0,
             convicted: 0,
+            cloned: BTreeSet::new(),
             effective: 0,
             renewals: 0,
             stale: 0,

@@ -25,15 +25,24 @@ pub fn name_of(script: &Script, node: NodeIndex) -> NodeName {
 pub fn draw(script: &Script, domain: u32, seed: u64) -> Plan {
     let mut plan = Plan::default();
     let mut ids = 0;
+    // Twins come after everybody else.
+    let newcomers = script.newcomers_by_domain().get(domain as usize).copied().unwrap_or(0);
+    let mut twins = (u32::from(script.mesh.endorsers) + newcomers..).map(NodeIndex);
     for fault in script.fault.iter().filter(|fault| fault.domain == domain) {
-        named(script, fault, &mut ids, &mut plan);
+        named(script, fault, &mut ids, &mut twins, &mut plan);
     }
     chaos(script, &mut Random::new(seed, domain.into(), Concern::Plan), &mut ids, &mut plan);
     plan.0.sort_by_key(|fault| fault.at_us);
     plan
 }
 
-fn named(script: &Script, fault: &FaultAt, ids: &mut u32, plan: &mut Plan) {
+fn named(
+    script: &Script,
+    fault: &FaultAt,
+    ids: &mut u32,
+    twins: &mut impl Iterator<Item = NodeIndex>,
+    plan: &mut Plan,
+) {
     let (at, end) = (fault.at_ms, fault.for_ms.map(|ms| fault.at_ms.saturating_add(ms)));
     let nodes = |names: &Option<Vec<toml::Spanned<NodeName>>>| -> Vec<NodeIndex> {
         names.iter().flatten().map(|name| index_of(script, *name.as_ref())).collect()
@@ -77,6 +86,9 @@ fn named(script: &Script, fault: &FaultAt, ids: &mut u32, plan: &mut Plan) {
         let table = fault.table.map(|table| table_of(table) as u8);
         plan.at_ms(at, Action::Kill { node }).at_ms(at, Action::Damage { node, table });
         end.map(|end| plan.at_ms(end, Action::Restart { node }));
+    }
+    for (node, twin) in nodes(&fault.twin).into_iter().zip(twins) {
+        plan.at_ms(at, Action::Twin { node, twin });
     }
     for node in nodes(&fault.step_clock) {
         let by_ms = fault.by_ms.unwrap_or(0);

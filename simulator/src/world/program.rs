@@ -34,6 +34,12 @@ pub(super) struct Shared {
     pub(super) seeds: Vec<[u8; 32]>,
     /// Whose key is whose.
     pub(super) nodes: Lookup<PublicKey, NodeIndex>,
+    /// Who runs from a copy of whose disk.
+    pub(super) twins: BTreeMap<NodeIndex, NodeIndex>,
+    /// The same of those that run, the other way round.
+    pub(super) up_twins: BTreeMap<NodeIndex, NodeIndex>,
+    /// How many times somebody said which process it is.
+    pub(super) sessions: u64,
     /// The check of signatures.
     pub(super) checker: Checker,
     /// The transitions.
@@ -56,6 +62,15 @@ pub(super) struct Shared {
     pub(super) letters: Letters,
     /// Equal values on many disks are one here.
     pub(super) values: Values,
+}
+
+impl Shared {
+    /// Whom `from` reaches under that name. Of two machines that have it, each of the others talks to one.
+    fn reaches(&self, from: NodeIndex, name: &PublicKey) -> Option<NodeIndex> {
+        let named = *self.nodes.get(name)?;
+        let twin = self.up_twins.get(&named).filter(|_| from.0 % 2 == 1);
+        Some(twin.copied().unwrap_or(named))
+    }
 }
 
 /// A running node: its core.
@@ -88,7 +103,7 @@ impl Program {
         let mut last: Option<(Arc<Message>, Letter)> = None;
         for (to, message) in sends {
             let message = told(shared, message);
-            let Some(to) = shared.nodes.get(&to).copied() else { continue };
+            let Some(to) = shared.reaches(self.node, &to) else { continue };
             let message = match lie {
                 None => message,
                 Some(lie) => {
@@ -101,6 +116,10 @@ impl Program {
             let letter = match &last {
                 Some((same, letter)) if Arc::ptr_eq(same, &message) => letter.clone(),
                 Some(_) | None => {
+                    if matches!(&*message, Message::Session(said) if said.key == shared.names[self.node.index()])
+                    {
+                        shared.sessions += 1;
+                    }
                     shared.checker.foresee(&message);
                     shared.letters.letter(shared.domain, &message)
                 }

@@ -102,6 +102,12 @@ impl<A: Actor> Simulation<A> {
                     place.disk.roll_back(*image);
                 }
             }
+            // A machine that is down, or that never ran, has no state that another could be a twin of.
+            Action::Twin { node, twin: _ } if self.nodes[node.index()].actor.is_none() => {}
+            Action::Twin { node, twin } => {
+                self.nodes[twin.index()].disk = self.nodes[node.index()].disk.copy(self.now);
+                self.start_now(*twin).map_err(|why| (*twin, why))?;
+            }
             Action::Damage { node, table } => {
                 let place = &mut self.nodes[node.index()];
                 if place.actor.is_none() {

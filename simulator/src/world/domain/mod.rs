@@ -151,6 +151,9 @@ impl<'a> Run<'a> {
         let mut keys: Vec<Keys> = founding.endorsers.clone();
         keys.extend((0..order.newcomers).map(|_| new_keys(&mut workload, charters_to_come(script))));
         let everybody = keys.len() as u32;
+        let twins: BTreeMap<NodeIndex, NodeIndex> = order.plan.twins().map(|(of, twin)| (twin, of)).collect();
+        // Last of all, under keys that others have, too.
+        keys.extend(twins.values().map(|of| keys[of.index()].clone()).collect::<Vec<_>>());
 
         let index = |at: usize| NodeIndex(at as u32);
         let liars = script.liar.iter().filter(|liar| liar.domain == order.domain);
@@ -159,17 +162,28 @@ impl<'a> Run<'a> {
             .collect();
         let plot =
             if lies.values().all(|(_, from)| from.0 > 0) { Plot::that_waits() } else { Plot::default() };
-        // An unnoticed old backup counts as a fault, too.
-        let excused: BTreeSet<NodeIndex> = order.plan.rolled_back().chain(lies.keys().copied()).collect();
+        // An unnoticed old backup counts as a fault, too, and so does whoever runs twice.
+        let excused = order.plan.rolled_back().chain(lies.keys().copied());
+        let excused: BTreeSet<NodeIndex> =
+            excused.chain(twins.iter().flat_map(|(twin, of)| [*twin, *of])).collect();
         let faulty = excused.iter().map(|node| keys[node.index()].inception.node_id()).collect();
-        let voters = keys.iter().enumerate();
+        let voters = keys.iter().take(everybody as usize).enumerate();
         let voters =
             voters.flat_map(|(at, keys)| keys.voting.iter().map(move |key| (index(at), key.public())));
-        let forgetful: Vec<bool> = (0..everybody).map(|node| !order.plan.restarts(NodeIndex(node))).collect();
+        let forgetful: Vec<bool> =
+            (0..keys.len() as u32).map(|node| !order.plan.is_read_again(NodeIndex(node))).collect();
         let shared = Shared {
             domain: founding.founded.domain(),
             seeds: keys.iter().map(|_| workload.seed()).collect(),
-            nodes: keys.iter().enumerate().map(|(at, keys)| (keys.identity.public(), index(at))).collect(),
+            nodes: keys
+                .iter()
+                .take(everybody as usize)
+                .enumerate()
+                .map(|(at, keys)| (keys.identity.public(), index(at)))
+                .collect(),
+            twins,
+            up_twins: BTreeMap::new(),
+            sessions: 0,
             names: keys.iter().map(|keys| keys.identity.public()).collect(),
             checker,
             workshop: Arc::new(SharedWorkshop::default()),
@@ -198,7 +212,7 @@ impl<'a> Run<'a> {
         });
         let recovers = script.act.iter().any(|act| act.recover.is_some());
         let history = if recovers { history.that_may_be_recovered() } else { history };
-        let by_id = shared.keys.iter().enumerate();
+        let by_id = shared.keys.iter().take(everybody as usize).enumerate();
         let by_id = by_id.map(|(at, keys)| (keys.inception.node_id(), index(at))).collect();
 
         let mut world = world(script, order, shared);

@@ -170,7 +170,7 @@ impl Run<'_> {
         self.outcome.violations.extend_from_slice(self.history.violations());
         let shared = &self.world.shared;
         self.outcome.violations.extend_from_slice(shared.ballots.violations());
-        self.outcome.signatures_made += shared.ballots.distinct();
+        self.outcome.signatures_made += shared.ballots.distinct() + shared.sessions;
         self.outcome.signatures_checked = shared.checker.computed();
         self.outcome.checks_asked = shared.checker.asked();
         self.outcome.checking = shared.checker.spent();

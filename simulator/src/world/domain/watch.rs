@@ -57,6 +57,13 @@ impl Missing {
 impl Run<'_> {
     pub(super) fn told(&mut self, node: NodeIndex, event: Event) {
         let now = self.world.now();
+        if self.world.shared.twins.contains_key(&node) {
+            // Nobody is asked about it, but it may notice what it is.
+            if let Event::Alarm(Alarm::Cloned { node: subject }) = &event {
+                self.is_called_cloned(now, node, subject);
+            }
+            return;
+        }
         match event {
             Event::Final { .. } | Event::Alarm(_) if self.lies(node) => {}
             Event::Final { height, block, entries } => {
@@ -153,6 +160,7 @@ impl Run<'_> {
                 let liar = liar.unwrap_or_else(|| "a stranger".to_owned());
                 self.outcome.note(format!("{liar} gave one slot to two holds"));
             }
+            Alarm::Cloned { node: subject } => self.is_called_cloned(now, node, subject),
             Alarm::JournalLost { why } => self.outcome.note(format!("{who} lost its journal: {why}")),
             Alarm::RecoveryShown { .. } => self.outcome.note(format!("{who} is shown a recovery")),
             Alarm::RecoveryForgets { .. } | Alarm::RecoveredTwice { .. } | Alarm::DroppedBranch { .. } => {
@@ -161,6 +169,17 @@ impl Run<'_> {
             Alarm::ClockRanBack { .. } => self.outcome.note(format!("the clock of {who} ran backwards")),
             Alarm::ClockFarOff { .. } => self.outcome.note(format!("the clock of {who} is far off")),
         }
+    }
+
+    /// Of whoever has no twin that is an error.
+    fn is_called_cloned(&mut self, now: Instant, node: NodeIndex, subject: &NodeId) {
+        let twice = self.world.shared.up_twins.keys().any(|twice| self.node_id(*twice) == *subject);
+        if twice {
+            self.outcome.cloned.insert(*subject);
+            return;
+        }
+        let what = format!("{subject:?} is one machine, and was taken for two");
+        self.broke(Invariant::S7, now, node, what);
     }
 
     fn entries_final(&mut self, now: Instant, node: NodeIndex, height: u64, first: bool) {
@@ -301,6 +320,16 @@ impl Run<'_> {
         }
         if let Action::RollBack { node, image: _ } = action {
             self.holds.remove(node);
+        }
+        if let Action::Twin { node, twin } = action
+            && self.world.actor(*twin).is_some()
+        {
+            let (node, twin) = (*node, *twin);
+            self.world.shared.up_twins.insert(node, twin);
+            for peer in self.world.peers(node).to_vec() {
+                self.world.connect(twin, peer);
+            }
+            self.world.subscribe(twin);
         }
         if let Action::Restart { node } | Action::Resume { node } = action {
             self.look_again(*node);
