@@ -4,10 +4,16 @@ use frith_protocol::agreement::{Ballot, BallotKind};
 use frith_protocol::state::{Accuse, Contradiction, ConvictedKey, Conviction};
 
 pub(super) fn conviction_words(conviction: &Conviction) -> String {
-    let (ConvictedKey::Voting(key), height) = (&conviction.key, conviction.height);
+    let (whose, key, until) = match &conviction.key {
+        ConvictedKey::Voting(key) => {
+            ("voting key", key, "the charter is amended without it, or with a fresh voting key of its own")
+        }
+        ConvictedKey::Identity(key) => ("key", key, "it rotates that key"),
+    };
     format!(
-        "Convicted at height {height}: its voting key {} contradicted itself, which nobody had to endorse. It has no rights, but for its \
-         vote, until the charter is amended without it, or with a fresh voting key of its own.",
+        "Convicted at height {}: its {whose} {} contradicted itself, which nobody had to endorse. It has no rights, but for its vote if \
+         it has a seat, until {until}.",
+        conviction.height,
         key.short()
     )
 }
@@ -25,6 +31,13 @@ pub(super) fn accusation_words(accuse: &Accuse, subject: &str) -> String {
         Contradiction::Rotations(first, _) => {
             format!("{subject} rotated twice as number {}: its keys have two owners", first.sequence)
         }
+        Contradiction::Holds(first, second) => format!(
+            "{subject} gave slot {} of day {} to two holds: of {} and of {}",
+            first.slot,
+            first.day(),
+            first.subject.short(),
+            second.subject.short()
+        ),
     }
 }
 

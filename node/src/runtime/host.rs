@@ -11,7 +11,7 @@ use frith_protocol::door::{
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::PublicKey;
 use frith_protocol::joining::Origin;
-use frith_protocol::state::DomainId;
+use frith_protocol::state::{ConvictedKey, DomainId};
 use frith_protocol::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -544,10 +544,14 @@ fn in_words(alarm: &Alarm) -> String {
             "an endorser contradicted itself in iteration {iteration}: voting key {key}; the proof is on its way into the log, and \
              nobody need do anything for that"
         ),
-        Alarm::Convicted { node, key, height } => format!(
+        Alarm::Convicted { node, key: ConvictedKey::Voting(key), height } => format!(
             "endorser {node} is convicted at height {height}: its voting key {key} contradicted itself; it keeps its vote and \
              nothing else; find out what happened on that machine, then `frith amend` without it, or with a fresh voting key of its \
              own (node/README.md, «An endorser is convicted»)"
+        ),
+        Alarm::Convicted { node, key: ConvictedKey::Identity(key), height } => format!(
+            "{node} is convicted at height {height}: its key {key} signed two holds for one slot; its rights rest until it rotates \
+             (`frith rotate` there); first find out who has that key (node/README.md, «An endorser is convicted»)"
         ),
         Alarm::RotatedTwice { node, sequence } => format!(
             "{node} rotated twice as number {sequence}: its keys have two owners; the proof is on its way into the log, and it will \

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::identity::{PublicKey, Verified};
 use crate::joining::{Offered, Retry};
 use crate::limits;
-use crate::state::{Admit, Contradiction, ConvictedKey, Conviction, Entry, Kind, Statement, StatementId};
+use crate::state::{Admit, Conviction, Entry, Kind, Statement, StatementId};
 
 impl Core {
     /// Somebody hands us an entry for a block; `None`: we ourselves.
@@ -131,13 +131,13 @@ impl Core {
                 let same = of_epoch.charter.previous == amend.charter.previous;
                 of_epoch.since.filter(|_| same).map(|(height, _)| height)
             }
-            Kind::Accuse(accuse) => match &accuse.contradiction {
-                Contradiction::Ballots(first, _) => {
+            Kind::Accuse(accuse) => match accuse.contradiction.convicts() {
+                Some(key) => {
                     let standing = state.standing(&accuse.subject)?;
-                    let of_it = |it: &&Conviction| it.key == ConvictedKey::Voting(first.voter);
+                    let of_it = |it: &&Conviction| it.key == key;
                     standing.convictions.iter().find(of_it).map(|conviction| conviction.height)
                 }
-                Contradiction::Rotations(..) => state.gone_since(&accuse.subject).map(|gone| gone.height),
+                None => state.gone_since(&accuse.subject).map(|gone| gone.height),
             },
             Kind::Rotate(rotate) => {
                 let standing = state.standing(&rotate.subject)?;

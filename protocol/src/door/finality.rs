@@ -12,7 +12,7 @@ use crate::encoding::encode;
 use crate::following::{NotTaken, Proof, chain_below};
 use crate::identity::{NodeId, PublicKey, Verified};
 use crate::limits;
-use crate::state::{Block, Contradiction, FinalChain, Kind, Rank};
+use crate::state::{Block, FinalChain, Kind, Rank};
 
 impl Core {
     /// A peer sent, or gossip brought, a final chain.
@@ -307,17 +307,14 @@ impl Core {
             }
             // Before the first ballot of the next epoch, the last block of this one (SPEC 8.19).
             Kind::Amend(_) | Kind::Suspend(_) => effects.sync_all(),
-            Kind::Accuse(accuse) => match &accuse.contradiction {
-                Contradiction::Ballots(first, _) => {
-                    effects.sync_all();
-                    let (node, key) = (accuse.subject, first.voter);
-                    effects.tell(Event::Alarm(Alarm::Convicted { node, key, height }));
+            Kind::Accuse(accuse) => {
+                effects.sync_all();
+                let node = accuse.subject;
+                match accuse.contradiction.convicts() {
+                    Some(key) => effects.tell(Event::Alarm(Alarm::Convicted { node, key, height })),
+                    None => self.send_off(node, height, proof, effects),
                 }
-                Contradiction::Rotations(..) => {
-                    effects.sync_all();
-                    self.send_off(accuse.subject, height, proof, effects);
-                }
-            },
+            }
             Kind::Rotate(rotate) if rotate.subject == self.me => {
                 self.adopt_rotation(effects);
                 self.endorse_again(effects);

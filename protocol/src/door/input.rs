@@ -8,7 +8,7 @@ use super::message::Message;
 use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::identity::{KeySequence, NodeId, PublicKey, Rotation, SecretKey, Verified};
-use crate::state::{BlockId, Endorsement, FinalChain, Reason, StatementId, Subject};
+use crate::state::{BlockId, ConvictedKey, Endorsement, FinalChain, Reason, StatementId, Subject};
 use crate::time::Timestamp;
 
 /// Everything that can happen to a core.
@@ -248,8 +248,9 @@ pub enum Alarm {
     Contradiction { key: PublicKey, iteration: u64 },
     /// An endorser gave one slot to two holds that differ: neither counts (SPEC 5.25, 8.15).
     HoldsContradict { node: NodeId, day: u64, slot: u8 },
-    /// By the block at this height a voting key of this node is convicted: amend the charter without it, or with a fresh key (SPEC 4.13).
-    Convicted { node: NodeId, key: PublicKey, height: u64 },
+    /// By the block at this height this key of this node is convicted (SPEC 4.13): amend the charter without it, or with a fresh key, if it
+    /// is its voting key; if it is its identity key, let it rotate.
+    Convicted { node: NodeId, key: ConvictedKey, height: u64 },
     /// Two rotations of one number: the keys of this node have two owners (SPEC 4.13).
     RotatedTwice { node: NodeId, sequence: KeySequence },
     /// The recovery quorum signed that the log goes on otherwise. If no operator knows of it, its keys are in other hands: amend the charter

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::amend::Consent;
 use super::charter::Charter;
+use super::hold::Hold;
 use super::maps::{ConvictedKey, Conviction, SpineItem, Standing, previous_voters_slot};
 use super::rules::Scene;
 use super::statement::Reason;
@@ -37,6 +38,19 @@ pub enum Contradiction {
     Ballots(SignedBallot, SignedBallot),
     /// Of one sequence of the subject's keys (SPEC 2.4).
     Rotations(Rotation, Rotation),
+    /// By one key of the subject, of one day and slot (SPEC 5.24).
+    Holds(Hold, Hold),
+}
+
+impl Contradiction {
+    /// The key that it convicts; `None` if its owner is removed for good instead.
+    pub fn convicts(&self) -> Option<ConvictedKey> {
+        match self {
+            Contradiction::Ballots(first, _) => Some(ConvictedKey::Voting(first.voter)),
+            Contradiction::Holds(first, _) => Some(ConvictedKey::Identity(first.key)),
+            Contradiction::Rotations(..) => None,
+        }
+    }
 }
 
 impl Stateless for Accuse {
@@ -51,13 +65,17 @@ impl Stateless for Accuse {
                 second.inspect(&self.subject, sheet);
                 Ok(())
             }
+            Contradiction::Holds(first, second) => {
+                first.inspect(sheet)?;
+                second.inspect(sheet)
+            }
         }
     }
 }
 
 impl Standing {
-    fn is_convicted_of(&self, voting_key: &PublicKey) -> bool {
-        self.convictions.iter().any(|conviction| conviction.key == ConvictedKey::Voting(*voting_key))
+    fn is_convicted_of(&self, key: ConvictedKey) -> bool {
+        self.convictions.iter().any(|conviction| conviction.key == key)
     }
 }
 
@@ -69,6 +87,7 @@ impl Scene<'_> {
         match contradiction {
             Contradiction::Ballots(first, second) => self.judge_ballots(subject, standing, first, second)?,
             Contradiction::Rotations(first, second) => judge_rotations(standing, first, second)?,
+            Contradiction::Holds(first, second) => self.judge_holds(subject, standing, first, second)?,
         }
         self.check_leaves_enough(subject)
     }
@@ -98,20 +117,45 @@ impl Scene<'_> {
             epoch.checked_sub(1) == Some(ballot.epoch)
                 && self.maps.previous_voters().contains(&(key, *subject))
         };
-        if standing.is_convicted_of(&key) {
+        if standing.is_convicted_of(ConvictedKey::Voting(key)) {
             return bad("that key is convicted already");
         }
         // Of what is older the keys may be in anybody's hands by now.
         if has_a_vote { Ok(()) } else { bad("the subject had no vote by that key in this epoch or the last") }
     }
 
+    /// Not by an earlier key: the state does not know those, and whoever has one only is a thief of what its owner threw away.
+    fn judge_holds(
+        &self,
+        subject: &NodeId,
+        standing: &Standing,
+        first: &Hold,
+        second: &Hold,
+    ) -> Result<(), Fault> {
+        let bad = |why| Err(Fault::BadAccusation { why });
+        if first.domain != self.law.domain {
+            return bad("the holds are of another domain");
+        }
+        let (keys, key) = (&standing.keys, first.key);
+        if first.by != *subject || (first.sequence, key) != (keys.sequence, keys.current) {
+            return bad("the holds are not by the subject's current key");
+        }
+        if !first.contradicts(second) {
+            return bad("an honest endorser may give both holds");
+        }
+        if standing.is_convicted_of(ConvictedKey::Identity(key)) {
+            return bad("that key is convicted already");
+        }
+        Ok(())
+    }
+
     pub(super) fn apply_accuse(&mut self, accuse: &Accuse) {
-        match &accuse.contradiction {
-            Contradiction::Ballots(first, _) => {
-                let conviction = Conviction { key: ConvictedKey::Voting(first.voter), height: self.height };
+        match accuse.contradiction.convicts() {
+            Some(key) => {
+                let conviction = Conviction { key, height: self.height };
                 self.change(&accuse.subject, |standing| standing.convictions.push(conviction));
             }
-            Contradiction::Rotations(..) => self.remove(&accuse.subject, Reason::Misbehaved),
+            None => self.remove(&accuse.subject, Reason::Misbehaved),
         }
     }
 
@@ -120,7 +164,11 @@ impl Scene<'_> {
         let law = self.law;
         let stood = |node: &NodeId| self.maps.standing.get(&node.0);
         let voters = law.seats().filter_map(|node| Some((law.seat_of(node)?.voting_key, *node)));
-        voters.filter(|(key, node)| !stood(node).is_some_and(|it| it.is_convicted_of(key))).collect()
+        voters
+            .filter(|(key, node)| {
+                !stood(node).is_some_and(|it| it.is_convicted_of(ConvictedKey::Voting(*key)))
+            })
+            .collect()
     }
 
     /// This epoch ends: these are its voters from here on, and the convictions end of whoever has no seat in the next charter, or a fresh
@@ -145,6 +193,7 @@ impl Scene<'_> {
             self.change(node, |standing| {
                 standing.convictions.retain(|conviction| match conviction.key {
                     ConvictedKey::Voting(_) => false,
+                    ConvictedKey::Identity(_) => true,
                 });
             });
         }

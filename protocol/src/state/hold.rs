@@ -11,7 +11,7 @@ use super::charter::DomainId;
 use super::maps::HoldsRecorded;
 use super::rules::Scene;
 use super::statement::{Basis, Reason};
-use super::value::{Effective, State};
+use super::value::State;
 use crate::encoding::{Hash, Label, VERSION, digest_of};
 use crate::fault::Fault;
 use crate::identity::{Algorithm, KeySequence, NodeId, PublicKey, SecretKey, Sheet, Signature, Stateless};
@@ -159,8 +159,9 @@ impl State {
     /// Whether `hold` counts at `now`, as far as this state knows (SPEC 5.25).
     pub fn honours(&self, hold: &Hold, now: Timestamp) -> bool {
         let stands = |node: &NodeId| self.standing(node).is_some();
+        let rests = self.standing(&hold.by).is_none_or(|standing| standing.restrained(now));
         self.is_of_an_endorser(hold)
-            && self.effective(&hold.by, now) != Effective::Suspended
+            && !rests
             && stands(&hold.subject)
             && now < hold.until
             && hold.check_span(self.charter().timing.hold_ms).is_ok()

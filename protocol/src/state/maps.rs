@@ -57,6 +57,8 @@ pub struct Conviction {
 pub enum ConvictedKey {
     /// A voting key: until an `Amend` that leaves its owner without a seat, or gives it a fresh one.
     Voting(PublicKey),
+    /// The key that its owner had then: until it rotates.
+    Identity(PublicKey),
 }
 
 /// When the log last took over rotations of an identity.

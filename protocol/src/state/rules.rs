@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use super::block::BlockId;
 use super::charter::{Charter, CharterId, DomainId, Seat};
 use super::map::Key;
-use super::maps::{AdmittedBy, Gone, Keys, Maps, Rotated, Standing, Suspension, key_slot, ticket_slot};
+use super::maps::{
+    AdmittedBy, ConvictedKey, Gone, Keys, Maps, Rotated, Standing, Suspension, key_slot, ticket_slot,
+};
 use super::statement::{
     Admit, Basis, Endorsement, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate, Statement, Subject,
     Suspend, TicketId, TicketTerms, Window, check_role_order, in_order,
@@ -484,6 +486,11 @@ impl Scene<'_> {
                 standing.keys = standing.keys.rotated(rotation).expect("the rotations were judged to fit");
             }
             standing.rotated = Some(rotated);
+            // What an earlier key signed is held against nobody.
+            standing.convictions.retain(|conviction| match conviction.key {
+                ConvictedKey::Voting(_) => true,
+                ConvictedKey::Identity(_) => false,
+            });
         });
         for slot in key_slots.iter().filter(|_| !loosened(Bug::RotatedKeysForgotten)) {
             self.maps.keys.insert(*slot, *subject);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::accuse::{Accuse, Contradiction};
+use super::accuse::Accuse;
 use super::amend::{Amend, Terms};
 use super::block::BlockId;
 use super::charter::{CharterId, DomainId, RoleName};
@@ -81,10 +81,7 @@ impl Kind {
     pub fn removes(&self) -> Option<NodeId> {
         match self {
             Kind::Revoke(revoke) => Some(revoke.subject),
-            Kind::Accuse(accuse) => match &accuse.contradiction {
-                Contradiction::Rotations(..) => Some(accuse.subject),
-                Contradiction::Ballots(..) => None,
-            },
+            Kind::Accuse(accuse) => accuse.contradiction.convicts().is_none().then_some(accuse.subject),
             Kind::Admit(_)
             | Kind::Suspend(_)
             | Kind::Release(_)

@@ -6,7 +6,7 @@ use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
 use frith_protocol::door::{Alarm, Command, Event, Input, Message, Phase, Standing, Table};
 use frith_protocol::identity::{PublicKey, Rotation, SecretKey, Signature};
 use frith_protocol::state::{
-    Accuse, BlockId, Contradiction, Effective, Entry, Kind, Reason, Rotate, Statement, Suspend,
+    Accuse, BlockId, Contradiction, ConvictedKey, Effective, Entry, Kind, Reason, Rotate, Statement, Suspend,
 };
 use frith_protocol::time::Timestamp;
 
@@ -75,7 +75,8 @@ fn rule_5_27_an_endorser_that_hears_a_contradiction_has_its_author_convicted() {
     for key in [e[1], member] {
         let told = alarms(&mesh, key);
         let [Alarm::Convicted { node, key, .. }] = told[..] else { panic!("{told:?}") };
-        assert_eq!((*node, *key), (mesh.id(e[3]), mesh.nodes[&e[3]].keys.voting[0].public()));
+        let voting = mesh.nodes[&e[3]].keys.voting[0].public();
+        assert_eq!((*node, *key), (mesh.id(e[3]), ConvictedKey::Voting(voting)));
     }
     assert_eq!(mesh.core(e[3]).phase(), Phase::Restrained);
     assert_eq!(mesh.core(e[0]).standing_of(&e[3]), Standing::Suspended);

@@ -25,4 +25,5 @@ mod revocations;
 mod rotations;
 mod snapshot;
 mod suspensions;
+mod two_holds;
 mod wire;

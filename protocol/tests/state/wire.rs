@@ -197,6 +197,7 @@ impl World {
         let by_ballots =
             Contradiction::Ballots(self.vote(BallotKind::Dummy), self.vote(BallotKind::Finalise));
         let by_rotations = Contradiction::Rotations(rotations[0], rotations[0]);
+        let by_holds = Contradiction::Holds(self.hold(), self.hold());
         let talk = |talk: Talk| Message::Talk(Arc::new(talk));
         let endorsement = domain.founders[1].endorse(&Subject::Statement(statement.clone()));
         let proposal = Proposal {
@@ -235,6 +236,7 @@ impl World {
             ("submit_rotate", Message::Submit(Arc::new(domain.rotate(newcomer.node, rotations.clone())))),
             ("submit_accuse_ballots", self.accusation(by_ballots)),
             ("submit_accuse_rotations", self.accusation(by_rotations)),
+            ("submit_accuse_holds", self.accusation(by_holds)),
             (
                 "refused",
                 Message::Refused {

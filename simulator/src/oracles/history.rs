@@ -67,8 +67,10 @@ pub struct History {
     renewals: u64,
     gone: BTreeSet<NodeId>,
     suspensions: BTreeMap<NodeId, Suspensions>,
-    /// Who is convicted, until an `Amend` ends it.
+    /// Who is convicted by its ballots, until an `Amend` ends it.
     convicted: BTreeSet<NodeId>,
+    /// Who is convicted by its holds, until it rotates.
+    convicted_by_holds: BTreeSet<NodeId>,
     /// Who was ever convicted, or removed by a proof.
     ever_convicted: BTreeSet<NodeId>,
     /// Who was found to treat whom as effective who is suspended: once is enough.
@@ -111,6 +113,7 @@ impl History {
             gone: BTreeSet::new(),
             suspensions: BTreeMap::new(),
             convicted: BTreeSet::new(),
+            convicted_by_holds: BTreeSet::new(),
             ever_convicted: BTreeSet::new(),
             lenient: BTreeSet::new(),
             epoch: 1,
@@ -247,7 +250,11 @@ impl History {
 
     /// Whether it has no rights at `time`, for whatever reason.
     pub fn rests(&self, node: &NodeId, time: Timestamp) -> bool {
-        self.convicted.contains(node) || self.is_suspended(node, time)
+        self.is_convicted(node) || self.is_suspended(node, time)
+    }
+
+    fn is_convicted(&self, node: &NodeId) -> bool {
+        self.convicted.contains(node) || self.convicted_by_holds.contains(node)
     }
 
     /// How often `node` has rotated until `key` was its own; 0 if that is its first one, or none of its.
@@ -419,6 +426,7 @@ impl History {
                 match &accuse.contradiction {
                     Contradiction::Ballots(..) => drop(self.convicted.insert(subject)),
                     Contradiction::Rotations(..) => self.goes(subject),
+                    Contradiction::Holds(..) => drop(self.convicted_by_holds.insert(subject)),
                 }
             }
             Kind::Hold(hold) => self.recorded(now, node, time, hold),
@@ -432,6 +440,7 @@ impl History {
                 if !self.members.contains_key(&subject) {
                     self.broke(Invariant::S2, now, node, format!("{subject:?} rotated, and is no member"));
                 }
+                self.convicted_by_holds.remove(&subject);
                 let keys = rotate.rotations.iter().map(|rotation| rotation.key);
                 self.rotated.entry(subject).or_default().extend(keys);
             }
@@ -442,6 +451,7 @@ impl History {
         self.members.remove(&subject);
         self.suspensions.remove(&subject);
         self.convicted.remove(&subject);
+        self.convicted_by_holds.remove(&subject);
         self.gone.insert(subject);
     }
 
@@ -560,7 +570,7 @@ impl History {
     ) {
         let lenient: Vec<NodeId> = self
             .suspended(time)
-            .chain(&self.convicted)
+            .chain(self.convicted.union(&self.convicted_by_holds))
             .filter(|subject| is_effective(subject))
             .copied()
             .collect();
@@ -595,7 +605,7 @@ impl History {
         let (mut extra, mut missing, mut rights) = (Vec::new(), None, Vec::new());
         for (member, standing) in state.members() {
             let restrained = (standing.suspended(time).is_some(), standing.is_convicted());
-            if restrained != (self.is_suspended(&member, time), self.convicted.contains(&member)) {
+            if restrained != (self.is_suspended(&member, time), self.is_convicted(&member)) {
                 rights.push(member);
             }
             while let Some(absent) = expected.next_if(|expected| *expected < member) {
