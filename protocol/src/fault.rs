@@ -1,8 +1,8 @@
 //! What can be wrong with something that somebody says: one closed list, each with the number of the rule that it breaks.
 
-use crate::encoding::Malformed;
+use crate::encoding::{Hash, Malformed};
 use crate::identity::{BadKey, NodeId, PublicKey};
-use crate::state::{BlockId, DomainId};
+use crate::state::{BlockId, DomainId, MapName};
 use crate::time::Timestamp;
 
 /// Why a statement, entry, block, ticket or message is refused. It names the culprit where there is one.
@@ -117,6 +117,10 @@ pub enum Fault {
     WrongSnapshot,
     #[error("the proof does not lead to the root that it is for (SPEC 7.2)")]
     BadProof,
+    #[error(
+        "what the map {map:?} has under {key:?} is not held here: a peer that holds it shows the path (SPEC 7.5)"
+    )]
+    PathMissing { map: MapName, key: Hash },
     #[error("it is not for a peer of this standing to send {what} (SPEC 5.8)")]
     NotAllowed { what: &'static str },
     #[error("it is not known here, or not yet: {what}")]
@@ -178,6 +182,7 @@ impl Fault {
             | Fault::GroundsNotAllowed { .. }
             | Fault::BadBallot { .. }
             | Fault::BadProof
+            | Fault::PathMissing { .. }
             | Fault::Unknown { .. } => false,
         }
     }

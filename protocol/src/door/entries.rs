@@ -259,6 +259,7 @@ pub(super) fn outlook(fault: &Fault) -> Option<Retry> {
         | Fault::BadCertificate { .. }
         | Fault::BadBallot { .. }
         | Fault::BadProof
+        | Fault::PathMissing { .. }
         | Fault::NotTheLeader { .. }
         | Fault::WrongSnapshot
         | Fault::Unknown { .. } => None,

@@ -166,7 +166,11 @@ impl Core {
             }
             Fetched::Whole(header, chunks) => {
                 self.fetch = None;
-                let state = match self.workshop.restore(self.domain, &header, &chunks) {
+                let restored = self.workshop.restore(self.domain, &header, &chunks);
+                let state = match restored.and_then(|state| {
+                    // Nobody here asks for a part of a state (SPEC 7.5).
+                    if state.is_whole() { Ok(state) } else { Err(Fault::WrongSnapshot) }
+                }) {
                     Ok(state) => state,
                     Err(fault) => {
                         self.fetch_snapshot(Some(from), effects);

@@ -216,8 +216,8 @@ impl Scene<'_> {
             able += usize::from(!restrained);
         }
         for key in terms.recovery.keys.iter().filter(|_| !loosened(Bug::RecoveryKeysShared)) {
-            if let Some(owner) = self.maps.keys.get(&key_slot(key)) {
-                return Err(Fault::KeyTaken { key: *key, owner: *owner });
+            if let Some(owner) = self.owner_at(&key_slot(key))? {
+                return Err(Fault::KeyTaken { key: *key, owner });
             }
         }
         let amend = usize::from(terms.thresholds.amend);
@@ -244,9 +244,9 @@ impl Scene<'_> {
         if (keys.sequence, keys.current) != (sequence, key) && !loosened(Bug::OldKeysConsent) {
             return Err(Fault::BadConsent { node, why: "its key is not its current one" });
         }
-        let owner = self.maps.keys.get(&key_slot(&voting_key));
+        let owner = self.owner_at(&key_slot(&voting_key))?;
         if let Some(owner) = owner.filter(|_| !loosened(Bug::VotingKeysShared)) {
-            return Err(Fault::KeyTaken { key: voting_key, owner: *owner });
+            return Err(Fault::KeyTaken { key: voting_key, owner });
         }
         Ok(())
     }

@@ -82,6 +82,7 @@ impl State {
             }
             scene.apply(&entry.statement, &facts);
         }
+        scene.maps.check_sound()?;
         let roots = scene.maps.roots();
         if header.state_root != roots.state_root() && !loosened(Bug::AnyStateRoot) {
             return wrong("the state root");

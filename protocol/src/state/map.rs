@@ -4,6 +4,8 @@
 //! two replicas that hold the same items agree, in whatever order they came. Copies share all that did not change. Hashes are
 //! computed when they are first asked for: the entries of one block pay for the upper branches once.
 //!
+//! A map may be held in part: a stub is the hash of a subtree of which nothing is held (SPEC 7.5, [`stubs`]).
+//!
 //! Deliberately absent: balancing. Keys are digests, or begin with a time that endorsers chose, and no path is longer than the 256
 //! bits of a key.
 
@@ -13,6 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Hash, Label, digest_after, digest_parts, encode};
 use crate::planted::{Bug, loosened};
+
+mod stubs;
+
+pub(super) use stubs::{Look, Part};
 
 /// A key of a map.
 pub(super) type Key = [u8; 32];
@@ -44,7 +50,12 @@ impl Kept for () {
 /// A map that is cheap to copy.
 pub(super) struct Map<V: Value> {
     root: Option<Arc<Node<V>>>,
+    /// Of what is held.
     len: usize,
+    /// Whether something is not held.
+    lean: bool,
+    /// Whether something was to be put where nothing is held: the map is not what it would have been.
+    torn: bool,
 }
 
 struct Leaf<V: Value> {
@@ -55,18 +66,19 @@ struct Leaf<V: Value> {
 enum Node<V: Value> {
     Leaf { key: Key, leaf: Arc<Leaf<V>> },
     Branch { bit: u8, left: Arc<Node<V>>, right: Arc<Node<V>>, hash: OnceLock<Hash> },
+    Stub(Hash),
 }
 
 // Written out, since a derive would ask for `V: Clone`.
 impl<V: Value> Clone for Map<V> {
     fn clone(&self) -> Self {
-        Map { root: self.root.clone(), len: self.len }
+        Map { root: self.root.clone(), ..*self }
     }
 }
 
 impl<V: Value> Default for Map<V> {
     fn default() -> Self {
-        Map { root: None, len: 0 }
+        Map { root: None, len: 0, lean: false, torn: false }
     }
 }
 
@@ -80,6 +92,7 @@ impl<V: Value> Clone for Node<V> {
                 right: Arc::clone(right),
                 hash: hash.clone(),
             },
+            Node::Stub(hash) => Node::Stub(*hash),
         }
     }
 }
@@ -103,16 +116,16 @@ fn first_difference(a: &Key, b: &Key) -> Option<u8> {
 }
 
 impl<V: Value> Map<V> {
-    /// How many items there are.
+    /// How many items are held.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// What stands under `key`.
+    /// What stands under `key`, as far as is held: whoever must tell nothing from not held [looks](Map::look).
     pub(super) fn get(&self, key: &Key) -> Option<&V> {
-        match self.nearest(key) {
-            Some((found, value)) if found == key => Some(value),
-            Some(_) | None => None,
+        match self.look(key) {
+            Look::Held(value) => Some(value),
+            Look::Nothing | Look::Unknown => None,
         }
     }
 
@@ -121,17 +134,13 @@ impl<V: Value> Map<V> {
         self.get(key).is_some()
     }
 
-    /// The leaf that a search for `key` ends at.
-    fn nearest(&self, key: &Key) -> Option<(&Key, &V)> {
+    /// Where a search for `key` ends.
+    fn nearest(&self, key: &Key) -> Option<&Arc<Node<V>>> {
         let mut node = self.root.as_ref()?;
-        loop {
-            match &**node {
-                Node::Leaf { key, leaf } => return Some((key, &leaf.value)),
-                Node::Branch { bit, left, right, .. } => {
-                    node = if goes_right(key, *bit) { right } else { left };
-                }
-            }
+        while let Node::Branch { bit, left, right, .. } = &**node {
+            node = if goes_right(key, *bit) { right } else { left };
         }
+        Some(node)
     }
 
     /// A map of these items, whose keys rise: without looking for the place of each.
@@ -153,12 +162,20 @@ impl<V: Value> Map<V> {
         }
         let root =
             newest.map(|(_, leaf)| open.into_iter().rev().fold(leaf, |right, branch| close(branch, right)));
-        Map { root, len }
+        Map { root, len, lean: false, torn: false }
     }
 
-    /// Puts `value` under `key`, whatever was there.
+    /// Puts `value` under `key`, whatever was there. Where nothing is held nothing can be put: the map is torn then.
     pub(super) fn insert(&mut self, key: Key, value: V) {
-        let difference = self.nearest(&key).map(|(found, _)| first_difference(found, &key));
+        let difference = match self.nearest(&key).map(|node| &**node) {
+            Some(Node::Leaf { key: found, .. }) => Some(first_difference(found, &key)),
+            Some(Node::Stub(_)) => {
+                self.torn = true;
+                return;
+            }
+            Some(Node::Branch { .. }) => unreachable!("no search ends at a branch"),
+            None => None,
+        };
         let new = Arc::new(Node::leaf(key, value));
         match (&mut self.root, difference) {
             (Some(root), Some(None)) => *Self::open(root, &key, None) = new,
@@ -185,7 +202,7 @@ impl<V: Value> Map<V> {
         let mut slot = self.root.as_mut().expect("a map that contains a key has a root");
         loop {
             let sibling = match &**slot {
-                Node::Leaf { .. } => break,
+                Node::Leaf { .. } | Node::Stub(_) => break,
                 Node::Branch { bit, left, right, .. } => {
                     let (near, far) = if goes_right(key, *bit) { (right, left) } else { (left, right) };
                     matches!(**near, Node::Leaf { .. }).then(|| Arc::clone(far))
@@ -206,7 +223,7 @@ impl<V: Value> Map<V> {
     fn open<'a>(mut slot: &'a mut Arc<Node<V>>, key: &Key, before: Option<u8>) -> &'a mut Arc<Node<V>> {
         loop {
             let on = match &**slot {
-                Node::Leaf { .. } => false,
+                Node::Leaf { .. } | Node::Stub(_) => false,
                 Node::Branch { bit, .. } => before.is_none_or(|before| *bit < before),
             };
             if !on {
@@ -219,7 +236,7 @@ impl<V: Value> Map<V> {
     /// One step down from a branch that is about to change: it is copied if it is shared, and its hash forgotten.
     fn step<'a>(slot: &'a mut Arc<Node<V>>, key: &Key) -> &'a mut Arc<Node<V>> {
         match Arc::make_mut(slot) {
-            Node::Leaf { .. } => unreachable!("there is no step down from a leaf"),
+            Node::Leaf { .. } | Node::Stub(_) => unreachable!("there is no step down from a leaf"),
             Node::Branch { bit, left, right, hash } => {
                 *hash = OnceLock::new();
                 if goes_right(key, *bit) { right } else { left }
@@ -227,7 +244,7 @@ impl<V: Value> Map<V> {
         }
     }
 
-    /// All items, in the order of their keys.
+    /// All items that are held, in the order of their keys.
     pub(super) fn iter(&self) -> Iter<'_, V> {
         Iter { ahead: self.root.iter().collect() }
     }
@@ -249,6 +266,7 @@ impl<'a, V: Value> Iterator for Iter<'a, V> {
                     self.ahead.push(right);
                     self.ahead.push(left);
                 }
+                Node::Stub(_) => {}
             }
         }
     }
@@ -271,6 +289,7 @@ impl<V: Value> Node<V> {
             Node::Branch { bit, left, right, hash } => {
                 *hash.get_or_init(|| branch_hash(*bit, &left.hash(), &right.hash()))
             }
+            Node::Stub(hash) => *hash,
         }
     }
 }
@@ -281,7 +300,7 @@ impl<V: Value> Map<V> {
         self.root.as_ref().map_or(Hash::ZERO, |node| node.hash())
     }
 
-    /// Proof of what is under `key`, or that there is nothing.
+    /// Proof of what is under `key`, or that there is nothing; one that proves nothing, where nothing is held.
     pub(super) fn proof(&self, key: &Key) -> MapProof {
         let mut steps = Vec::new();
         let Some(mut node) = self.root.as_ref() else { return MapProof { steps, leaf: None } };
@@ -295,6 +314,7 @@ impl<V: Value> Map<V> {
                     steps.push((*bit, far.hash()));
                     node = near;
                 }
+                Node::Stub(_) => return MapProof { steps, leaf: None },
             }
         }
     }

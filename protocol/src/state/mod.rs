@@ -9,6 +9,7 @@
 //! | `statement`, `block` | what is signed and what is ordered |
 //! | `map`, `merkle` | authenticated structures that know nothing of Frith |
 //! | `maps` | what the state holds |
+//! | `lean` | the state held in part: what is held of it, and what execution asks |
 //! | `hold` | holds: when one counts, and what the log records of it |
 //! | `rules` | when a statement is valid, and what it changes: a new kind goes here |
 //! | `renew` | what a renewal asks beyond any admission |
@@ -25,6 +26,7 @@ mod charter;
 mod charter_check;
 mod execute;
 mod hold;
+mod lean;
 mod map;
 mod maps;
 mod merkle;
@@ -46,6 +48,7 @@ pub use charter::{
 };
 pub use execute::Parent;
 pub use hold::{Hold, HoldTerms};
+pub use lean::{Place, touched};
 pub use map::MapProof;
 pub use maps::{
     AdmittedBy, ConvictedKey, Conviction, Gone, HoldsRecorded, Keys, MapName, Roots, Rotated, SpineItem,

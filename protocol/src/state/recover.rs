@@ -101,8 +101,10 @@ impl Scene<'_> {
             return bad("its block does not follow the block that it names");
         }
         recover.check_denials()?;
-        if let Some(Revoke { subject, .. }) = recover.gone.iter().find(|revoke| self.is_gone(revoke)) {
-            return Err(Fault::SubjectGone { subject: *subject });
+        for Revoke { subject, .. } in &recover.gone {
+            if self.is_gone(subject)? {
+                return Err(Fault::SubjectGone { subject: *subject });
+            }
         }
         let mut after = self.apart();
         after.deny(recover);
@@ -152,10 +154,6 @@ impl Scene<'_> {
             amended: None,
             recovers: self.recovers,
         }
-    }
-
-    fn is_gone(&self, revoke: &Revoke) -> bool {
-        self.maps.gone.contains(&revoke.subject.0)
     }
 
     fn judge_suspended(&self, after: &Scene<'_>, suspend: &Suspend) -> Result<(), Fault> {
@@ -238,7 +236,9 @@ impl State {
     /// What this state denies and `base`, from before, does not: what a recovery that goes on from there must name, to be taken by whoever holds
     /// this one (SPEC 9.16).
     pub fn denials_since(&self, base: &State, time: Timestamp) -> (Vec<Revoke>, Vec<Suspend>) {
-        let gone = self.gone().filter(|(node, _)| !base.is_gone(node));
+        // By its height, and not by what `base` says: that may not hold the way to somebody who is gone there.
+        let since = base.last().height;
+        let gone = self.gone().filter(|(_, gone)| gone.height > since);
         let gone: Vec<Revoke> = gone.map(|(subject, gone)| Revoke { subject, reason: gone.reason }).collect();
         let suspended = self.members().filter_map(|(subject, standing)| {
             let suspension = standing.suspended(time)?;

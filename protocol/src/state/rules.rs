@@ -277,7 +277,7 @@ impl Scene<'_> {
     fn judge_admit(&self, admit: &Admit, facts: &Facts) -> Result<(), Fault> {
         let subject = facts.subject;
         let charter = &self.law.charter;
-        if self.maps.gone.contains(&subject.0) && !loosened(Bug::GoneReadmitted) {
+        if self.is_gone(&subject)? && !loosened(Bug::GoneReadmitted) {
             return Err(Fault::SubjectGone { subject });
         }
         let standing = self.maps.standing.get(&subject.0);
@@ -295,8 +295,8 @@ impl Scene<'_> {
         }
         let key = admit.subject.key;
         let [slot] = &facts.key_slots[..] else { unreachable!("the facts are of another statement") };
-        match self.maps.keys.get(slot) {
-            Some(&owner) if owner != subject && !loosened(Bug::KeysShared) => {
+        match self.owner_at(slot)? {
+            Some(owner) if owner != subject && !loosened(Bug::KeysShared) => {
                 return Err(Fault::KeyTaken { key, owner });
             }
             Some(_) | None => {}
@@ -457,7 +457,7 @@ impl Scene<'_> {
         for (at, rotation) in rotate.rotations.iter().enumerate() {
             keys = keys.rotated(rotation)?;
             let (slot, before) = (&facts.key_slots[at], &facts.key_slots[..at]);
-            let owner = self.maps.keys.get(slot).copied();
+            let owner = self.owner_at(slot)?;
             let owner = owner.or_else(|| before.contains(slot).then_some(subject));
             if let Some(owner) = owner.filter(|_| !loosened(Bug::RotatedToTakenKeys)) {
                 return Err(Fault::KeyTaken { key: rotation.key, owner });
@@ -499,7 +499,7 @@ impl Scene<'_> {
 
     pub(super) fn standing_of(&self, subject: &NodeId) -> Result<&Standing, Fault> {
         let subject = *subject;
-        if self.maps.gone.contains(&subject.0) {
+        if self.is_gone(&subject)? {
             return Err(Fault::SubjectGone { subject });
         }
         self.maps.standing.get(&subject.0).ok_or(Fault::SubjectUnknown { subject })

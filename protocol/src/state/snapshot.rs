@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::block::{FinalChain, Header};
 use super::charter::DomainId;
-use super::map::{Map, Value};
+use super::map::{Map, Part, Value};
 use super::maps::{MapName, Maps, SpineItem, charter_slot};
 use super::merkle::Frontier;
 use super::rules::Law;
@@ -35,7 +35,8 @@ pub struct SnapshotChunk {
 /// One item of the state: which map, key, encoded value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotItem {
-    /// Which map: the discriminant of [`MapName`]; one more than the last for what lies beside the maps.
+    /// Which map: the discriminant of [`MapName`]; one more than the last for what lies beside the maps; two and three more for the maps of
+    /// those who are gone and of keys, where they are told in part (SPEC 7.7).
     pub map: u8,
     /// Under which key.
     pub key: [u8; 32],
@@ -67,37 +68,45 @@ struct Beside {
 }
 
 const BESIDE: u8 = MapName::Spine as u8 + 1;
+const GONE_IN_PART: u8 = BESIDE + 1;
+const KEYS_IN_PART: u8 = BESIDE + 2;
+
+/// Parts of a tree in one item.
+const PARTS_PER_ITEM: usize = 1024;
 
 impl State {
-    /// The state as chunks under `tip`, each within the limits of a message.
+    /// The state as chunks under `tip`, each within the limits of a message: as much as is held of it.
     pub fn snapshot(&self, tip: Option<Box<FinalChain>>) -> Vec<SnapshotChunk> {
+        if !self.is_whole() {
+            return self.lean_snapshot(tip);
+        }
         let maps = &self.0.maps;
-        let beside = Beside { last: self.0.last.clone(), log_before: self.0.log_before.clone() };
         let items = items(MapName::Standing, &maps.standing)
             .chain(items(MapName::Gone, &maps.gone))
             .chain(items(MapName::Keys, &maps.keys))
             .chain(items(MapName::Tickets, &maps.tickets))
             .chain(items(MapName::Spine, &maps.spine))
-            .chain([SnapshotItem { map: BESIDE, key: [0; 32], value: encode(&beside) }]);
+            .chain([self.beside()]);
+        chunks(items, tip.as_deref())
+    }
 
-        let mut parts: Vec<Vec<SnapshotItem>> = vec![Vec::new()];
-        let mut bytes = 0;
-        for item in items {
-            let part = parts.last_mut().expect("there is a part from the start");
-            let full = part.len() == limits::SNAPSHOT_CHUNK_ITEMS_MAX
-                || bytes + item.value.len() + ITEM_OVERHEAD_BYTES > limits::SNAPSHOT_CHUNK_BYTES_MAX;
-            if full && !part.is_empty() {
-                parts.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += item.value.len() + ITEM_OVERHEAD_BYTES;
-            parts.last_mut().expect("a part was just pushed, or is there").push(item);
-        }
-        let of = u32::try_from(parts.len()).expect("a domain has fewer items than that");
-        (0..of)
-            .zip(parts)
-            .map(|(index, items)| SnapshotChunk { tip: tip.clone(), index, of, items })
-            .collect()
+    /// A lean state (SPEC 7.5) as chunks, whatever is held here beyond that.
+    pub fn lean_snapshot(&self, tip: Option<Box<FinalChain>>) -> Vec<SnapshotChunk> {
+        let maps = &self.0.maps;
+        let (gone, keys) = maps.kept_in_a_lean_state(&self.0.law);
+        let (gone, keys) = (maps.gone.parts(&gone), maps.keys.parts(&keys));
+        let items = items(MapName::Standing, &maps.standing)
+            .chain(items(MapName::Tickets, &maps.tickets))
+            .chain(items(MapName::Spine, &maps.spine))
+            .chain([self.beside()])
+            .chain(items_in_part(GONE_IN_PART, &gone))
+            .chain(items_in_part(KEYS_IN_PART, &keys));
+        chunks(items, tip.as_deref())
+    }
+
+    fn beside(&self) -> SnapshotItem {
+        let beside = Beside { last: self.0.last.clone(), log_before: self.0.log_before.clone() };
+        SnapshotItem { map: BESIDE, key: [0; 32], value: encode(&beside) }
     }
 
     /// The state under `tip`, a final header of `domain`, from all chunks of a snapshot in order.
@@ -120,14 +129,14 @@ impl State {
             return Err(Fault::NotInOrder { what: "the items of a snapshot", rule: "7.4" });
         }
         let of = |map: u8| items().filter(move |item| item.map == map);
-        if items().last().is_none_or(|last| (last.map, last.key) != (BESIDE, [0; 32])) {
+        if of(BESIDE).any(|item| item.key != [0; 32]) || items().any(|item| item.map > KEYS_IN_PART) {
             return Err(Fault::WrongSnapshot);
         }
         let beside = of(BESIDE).next().map(value::<Beside>).transpose()?;
         let maps = Maps {
             standing: map_of(of(MapName::Standing as u8))?,
-            gone: map_of(of(MapName::Gone as u8))?,
-            keys: map_of(of(MapName::Keys as u8))?,
+            gone: map_or_part(of(MapName::Gone as u8), of(GONE_IN_PART))?,
+            keys: map_or_part(of(MapName::Keys as u8), of(KEYS_IN_PART))?,
             tickets: map_of(of(MapName::Tickets as u8))?,
             spine: map_of(of(MapName::Spine as u8))?,
         };
@@ -148,8 +157,32 @@ impl State {
             }
             Some(SpineItem::Charter(_) | SpineItem::Voters(_)) | None => return Err(Fault::WrongSnapshot),
         };
+        let is_whole = maps.gone.is_whole() && maps.keys.is_whole();
+        if !is_whole && !maps.holds_what_stands(&law) {
+            return Err(Fault::WrongSnapshot);
+        }
         Ok(State(Arc::new(Inner::new(Arc::new(law), maps, roots, last, log_before))))
     }
+}
+
+/// These items as chunks under `tip`, each within the limits of a message.
+fn chunks(items: impl Iterator<Item = SnapshotItem>, tip: Option<&FinalChain>) -> Vec<SnapshotChunk> {
+    let mut parts: Vec<Vec<SnapshotItem>> = vec![Vec::new()];
+    let mut bytes = 0;
+    for item in items {
+        let part = parts.last_mut().expect("there is a part from the start");
+        let full = part.len() == limits::SNAPSHOT_CHUNK_ITEMS_MAX
+            || bytes + item.value.len() + ITEM_OVERHEAD_BYTES > limits::SNAPSHOT_CHUNK_BYTES_MAX;
+        if full && !part.is_empty() {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += item.value.len() + ITEM_OVERHEAD_BYTES;
+        parts.last_mut().expect("a part was just pushed, or is there").push(item);
+    }
+    let of = u32::try_from(parts.len()).expect("a domain has fewer items than that");
+    let tip = tip.cloned().map(Box::new);
+    (0..of).zip(parts).map(|(index, items)| SnapshotChunk { tip: tip.clone(), index, of, items }).collect()
 }
 
 /// What an item takes beyond its value, at most: map, key, length.
@@ -162,6 +195,29 @@ fn items<V: Value>(name: MapName, map: &Map<V>) -> impl Iterator<Item = Snapshot
         value.shrink_to_fit();
         SnapshotItem { map: name as u8, key: *key, value }
     })
+}
+
+/// A map that is told in part.
+fn items_in_part<V: Serialize>(name: u8, parts: &[Part<V>]) -> impl Iterator<Item = SnapshotItem> {
+    (0u64..).zip(parts.chunks(PARTS_PER_ITEM)).map(move |(at, parts)| {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&at.to_be_bytes());
+        SnapshotItem { map: name, key, value: encode(parts) }
+    })
+}
+
+/// The map of these items; or of those, if it is told in part.
+fn map_or_part<'a, V: Value + Clone + DeserializeOwned>(
+    whole: impl Iterator<Item = &'a SnapshotItem>,
+    in_part: impl Iterator<Item = &'a SnapshotItem>,
+) -> Result<Map<V>, Fault> {
+    let parts: Vec<Vec<Part<V>>> = in_part.map(value::<Vec<Part<V>>>).collect::<Result<_, Fault>>()?;
+    let map = map_of(whole)?;
+    match (parts.is_empty(), map.is_empty()) {
+        (true, _) => Ok(map),
+        (false, true) => Map::of_parts(parts.into_iter().flatten()).ok_or(Fault::WrongSnapshot),
+        (false, false) => Err(Fault::WrongSnapshot),
+    }
 }
 
 /// The map of these items, which are in the order of their keys.

@@ -282,6 +282,7 @@ impl Domain {
         assert_eq!(block.entries.len(), entries.len(), "an entry of this test found no place");
         let again = self.state.execute(Parent::of(&self.head), &verified(Arc::clone(&*block)));
         assert_eq!(again, Ok(state.clone()), "what was built does not execute to the same state");
+        executes_on_a_lean_state((&self.state, &self.head), &block, &state);
         self.state = state;
         self.head = block.header.clone();
         block
@@ -293,6 +294,34 @@ pub(crate) fn endorsed_by(statement: Statement, endorsers: &[&Person]) -> Entry 
     let mut endorsements: Vec<_> = endorsers.iter().map(|p| p.endorse(&subject)).collect();
     endorsements.sort_by_key(|e| e.node);
     Entry { statement, endorsements }
+}
+
+/// The state after the block of that header, held in part.
+pub(crate) fn lean(state: &State, head: &Header) -> State {
+    State::restore(state.domain(), head, &state.lean_snapshot(None)).expect("it was just made")
+}
+
+/// Whoever holds in part what was before, and is shown what the block touches, comes to the same state (SPEC 7.6).
+pub(crate) fn executes_on_a_lean_state(
+    (before, head): (&State, &Header),
+    block: &Verified<Arc<Block>>,
+    after: &State,
+) {
+    let held = lean(before, head);
+    let missing = held.missing_for(std::iter::once(&***block));
+    let paths: Vec<_> = missing.iter().filter_map(|place| before.path(place)).collect();
+    let shown = held.grafted(missing.iter().zip(&paths)).expect("they were just made");
+    let executed = shown.execute(Parent::of(head), block).expect("it was shown all that the block touches");
+    assert_eq!(&executed, after);
+    // Nobody who stands by now is left out of what it holds.
+    assert_eq!(executed.lean_snapshot(None), after.lean_snapshot(None));
+    match held.execute(Parent::of(head), block) {
+        Ok(same) => assert_eq!(&same, after),
+        Err(fault) => {
+            assert!(matches!(fault, Fault::PathMissing { .. }), "{fault}");
+            assert!(!missing.is_empty(), "a path was missing, and none was named");
+        }
+    }
 }
 
 /// A hash that means nothing.

@@ -14,6 +14,7 @@ mod history;
 
 mod holds;
 mod keys;
+mod lean;
 #[path = "../../benches/growth/nodes.rs"]
 #[allow(dead_code, reason = "shared with the bench, which uses all of it")]
 mod nodes;

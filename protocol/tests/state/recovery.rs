@@ -8,7 +8,7 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
-use crate::domain::{DAY, Domain, Person, verified};
+use crate::domain::{DAY, Domain, Person, executes_on_a_lean_state, verified};
 
 /// Four founders and three members, and a silence of forty days.
 fn domain() -> (Domain, Vec<Person>) {
@@ -67,6 +67,11 @@ fn recovered(domain: &Domain, recover: Recover) -> Result<(Block, State), Fault>
     let (block, state) = domain.state.recovered(recover, later(domain).plus(1))?;
     let again = domain.state.execute(Parent::of(&domain.head), &verified(std::sync::Arc::new(block.clone())));
     assert_eq!(again.as_ref(), Ok(&state), "what was built does not execute to the same state");
+    executes_on_a_lean_state(
+        (&domain.state, &domain.head),
+        &verified(std::sync::Arc::new(block.clone())),
+        &state,
+    );
     Ok((block, state))
 }
 

@@ -135,8 +135,8 @@ impl Workshop for SharedWorkshop {
         parent: Parent<'_>,
         block: &Verified<Arc<Block>>,
     ) -> Result<State, Fault> {
-        if block.entries.is_empty() {
-            // Cheaper than looking it up.
+        if block.entries.is_empty() || !state.is_whole() {
+            // Cheaper than looking it up; and what one holds in part (SPEC 7.5) is not what another does.
             return state.execute(parent, block);
         }
         let mut shelves = self.shelves();
@@ -187,6 +187,9 @@ impl Workshop for SharedWorkshop {
     }
 
     fn snapshot(&self, state: &State, tip: Option<Box<FinalChain>>) -> Vec<Arc<SnapshotChunk>> {
+        if !state.is_whole() {
+            return PlainWorkshop.snapshot(state, tip);
+        }
         let key = (state.last_id(), digest_of(Label::Record, &tip));
         self.shelves().made.get_or(key, || PlainWorkshop.snapshot(state, tip))
     }
