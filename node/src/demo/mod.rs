@@ -16,7 +16,7 @@ use frith_protocol::state::Reason;
 use serde_json::Value;
 
 use crate::amendment::Wish;
-use crate::control::views::{AmendView, PendingView, ProposedView, WhyView};
+use crate::control::views::{AmendView, HoldView, PendingView, ProposedView, WhyView};
 use crate::control::{Condition, Request};
 use cast::{Interrupted, Node, Trouble, frith, mail};
 use stage::{Stage, Teller};
@@ -91,7 +91,12 @@ impl Story {
         )?;
         stage.step("rotate", "An endorser's key may have been read: it rotates", |t| self.rotate(t))?;
         stage.step("amend", "A member takes the seat of a founder", |t| self.amend(t))?;
-        stage.step("revoke", "A member's machine is stolen: it is revoked", |t| self.revoke(t))?;
+        stage.step(
+            "hold",
+            "A member's machine is stolen, and nobody is there to agree: it is held",
+            |t| self.hold(t),
+        )?;
+        stage.step("revoke", "The others are there: it is revoked", |t| self.revoke(t))?;
         stage.step("converge", "All hold the same", |t| self.converge(t))?;
         stage.step("stop", "All stop when told", |t| self.stop(t))
     }
@@ -453,6 +458,26 @@ impl Story {
         let [hazel, doug] = phases;
         let (hazel, doug) = (hazel?, doug?);
         expect(hazel == "endorsing" && doug == "following", || format!("hazel is {hazel}, doug is {doug}"))?;
+        Ok(())
+    }
+
+    fn hold(&mut self, t: &mut Teller<'_>) -> Result<(), Trouble> {
+        let fir = self.id("fir");
+        let request = Request::Hold { node: fir.to_string(), for_ms: 1_799_999, reason: Reason::Compromised };
+        let HoldView { needed, held, .. } = parse(self.node("ash").ask(&request)?)?;
+        expect(held && needed == 1, || format!("of a member's hold {needed} are needed"))?;
+        let why = self.all_say(fir, Standing::Suspended, "Held by")?;
+        t.claim(format!(
+            "ash holds fir, on its own word and for half an hour at most; all ten nodes say why: {why}"
+        ));
+        for node in self.nodes.iter().filter(|node| node.name != "fir") {
+            let why: WhyView = parse(node.ask(&Request::Why { node: fir.to_string() })?)?;
+            let member = why.member.ok_or_else(|| format!("{} knows no fir", node.name))?;
+            expect(member.effective == "held", || format!("to {} fir is {}", node.name, member.effective))?;
+        }
+        let phase = self.node("fir").status()?["phase"].clone();
+        expect(phase == "restrained", || format!("fir is {phase}"))?;
+        t.claim("the nine others count it as held, and fir itself says that it is restrained");
         Ok(())
     }
 
