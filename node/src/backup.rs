@@ -284,9 +284,33 @@ pub struct Restored {
     pub made: Timestamp,
     /// When it was restored.
     pub at: Timestamp,
+    /// The time of the newest block that it knew once it had caught up; none before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
 }
 
 impl Restored {
+    /// Whether the log has moved since the restore, as far as anybody's clock can tell: whatever the machine of the backup had sent by then is in
+    /// it, or lost. The clocks of both machines may have been wrong; but blocks that follow one another have times that rise.
+    pub fn has_seen_later(&self, newest: Option<Timestamp>) -> bool {
+        let Some(began) = self.began else { return false };
+        newest.is_some_and(|newest| newest > self.made.max(self.at).max(began))
+    }
+
+    /// Notes the time of the block at which the node had caught up.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn begin_at(&mut self, home: &Home, block: Timestamp) -> Result<(), BackupError> {
+        if self.began.is_none() {
+            let begun = Restored { began: Some(block), ..*self };
+            write_json(&mark(home), &begun, "write when this node had caught up")?;
+            sync_dir(home.dir())?;
+            *self = begun;
+        }
+        Ok(())
+    }
+
     /// What `home` says of it; none, if it never was.
     ///
     /// # Errors
@@ -349,7 +373,11 @@ pub fn restore(home: &Home, backup: &Backup, origin: &Path, now: Timestamp) -> R
 
     write(&begun(home), &[], "write that a restore has begun")?;
     sync_dir(home.dir())?;
-    write_json(&mark(home), &Restored { made: backup.made, at: now }, "write that this node is restored")?;
+    write_json(
+        &mark(home),
+        &Restored { made: backup.made, at: now, began: None },
+        "write that this node is restored",
+    )?;
     sync_dir(home.dir())?;
     remove_dir(&home.store(), "remove what an earlier restore left")?;
     let new = home.dir().join("keys.new");

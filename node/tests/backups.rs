@@ -151,10 +151,19 @@ fn a_member_from_a_backup_is_the_member_that_it_was_and_can_rotate_once_it_has_c
 
     ok(&guest, &["restore", file.to_str().unwrap()]);
     fs::write(guest.join("frith.toml"), "listen = [\"/ip4/127.0.0.1/tcp/0\"]\n").unwrap();
+    // As by a machine whose clock had not been set yet.
+    let mut mark: Value = serde_json::from_slice(&fs::read(guest.join("restored.json")).unwrap()).unwrap();
+    mark["at"] = 7.into();
+    fs::write(guest.join("restored.json"), mark.to_string()).unwrap();
     let runs = Running::start(&guest, &["run"]);
     runs.wait(&["height", &height(&alone, 1)]);
     runs.wait(&["member"]);
     let status = json(&guest, &["status"]);
+    runs.until("it has caught up", |status| !status["restored"]["began"].is_null());
+    let began = json(&guest, &["status"])["restored"]["began"].as_u64().unwrap();
+    assert!(began >= mark["made"].as_u64().unwrap(), "{status}");
+    // What the lost machine may have sent is in the next block, or lost.
+    runs.wait(&["height", &height(&guest, 1)]);
     assert_eq!((&status["phase"], &status["node"]), (&"following".into(), &facts["node"]));
     ok(&guest, &["rotate"]);
     assert_eq!(json(&guest, &["status"])["key_sequence"], 2);

@@ -54,7 +54,10 @@ fn what_comes_back_is_the_same_node_and_nothing_with_which_it_could_contradict_i
     assert_eq!((after.inception, after.rotations), (before.inception, before.rotations));
     assert_eq!(after.identity.public(), before.identity.public());
     assert_eq!(fs::read(there.config()).unwrap(), fs::read(home.config()).unwrap());
-    assert_eq!(Restored::of(&there).unwrap(), Some(Restored { made: Timestamp(10), at: Timestamp(20) }));
+    assert_eq!(
+        Restored::of(&there).unwrap(),
+        Some(Restored { made: Timestamp(10), at: Timestamp(20), began: None })
+    );
     assert_eq!(Restored::of(&home).unwrap(), None);
     // It can go on rotating.
     assert_eq!(rotation::prepare(&there, None).unwrap().rotation.sequence, 2);
@@ -189,4 +192,25 @@ fn while_a_rotation_is_on_its_way_there_is_no_backup() {
     assert!(matches!(take(&home, None, Timestamp(1), true), Err(BackupError::Rotating)));
     rotation::finish(&home).unwrap();
     take(&home, None, Timestamp(1), true).unwrap();
+}
+
+#[test]
+fn whether_the_log_has_moved_since_a_restore_does_not_rest_on_the_clock_of_one_machine() {
+    let (_dir, home) = node();
+    let at = |ms| Some(Timestamp(ms));
+    // Restored on a machine whose clock had begun at zero, of one whose clock was no better.
+    let mut restored = Restored { made: Timestamp(3), at: Timestamp(5), began: None };
+    assert!(!restored.has_seen_later(at(1_000)), "it has seen one block, and none that is later");
+    restored.begin_at(&home, Timestamp(1_000)).unwrap();
+    assert!(!restored.has_seen_later(None) && !restored.has_seen_later(at(1_000)));
+    assert!(restored.has_seen_later(at(1_001)));
+    // The first is the first, also after a restart.
+    restored.begin_at(&home, Timestamp(2_000)).unwrap();
+    assert_eq!(Restored::of(&home).unwrap(), Some(restored));
+    assert_eq!(restored.began, at(1_000));
+    // A clock that was ahead makes one wait, and no more.
+    let ahead = Restored { at: Timestamp(9_000), ..restored };
+    assert!(!ahead.has_seen_later(at(9_000)) && ahead.has_seen_later(at(9_001)));
+    let ahead = Restored { made: Timestamp(9_000), ..restored };
+    assert!(!ahead.has_seen_later(at(9_000)) && ahead.has_seen_later(at(9_001)));
 }

@@ -1,5 +1,7 @@
 //! What of this node goes into a backup, and what a node that came out of one must not do yet.
 
+use std::time::{Duration, Instant};
+
 use frith_protocol::time::Timestamp;
 
 use super::answers::to_value;
@@ -24,15 +26,34 @@ impl Host {
         .map(|backup| to_value(&backup))
     }
 
+    /// Whoever was restored and has followed its peers for a heartbeat's time has caught up, as far as it can tell. (Its first state is
+    /// older than that: the one that snapshots are served of. A clock may be set meanwhile; this time is the process's own.)
+    pub(super) fn note_caught_up(&mut self) {
+        if self.restored.is_none_or(|restored| restored.began.is_some()) || self.connected.is_empty() {
+            return;
+        }
+        let core = self.core();
+        let (Some(head), Some(charter)) = (core.head(), core.charter()) else { return };
+        let heartbeat = Duration::from_millis(charter.timing.heartbeat_ms);
+        if self.state_since.get_or_insert_with(Instant::now).elapsed() < heartbeat {
+            return;
+        }
+        if let Some(restored) = &mut self.restored
+            && let Err(error) = tokio::task::block_in_place(|| restored.begin_at(&self.home, head.time))
+        {
+            tracing::warn!(%error, "this node may not rotate yet");
+        }
+    }
+
     /// A rotation that the machine of the backup began later may be on its way: another one of the same number would contradict it (SPEC 2.4).
     pub(super) fn may_rotate(&self) -> Result<(), Refusal> {
         let Some(restored) = self.restored else { return Ok(()) };
-        let newest = self.core().head().map(|head| head.time);
-        if newest.is_some_and(|made| made > restored.at) {
+        if restored.has_seen_later(self.core().head().map(|head| head.time)) {
             return Ok(());
         }
         Err(Refusal::refused(
-            "this directory was restored from a backup, and its node has seen no block that is newer than that: whether it had \
+            "this directory was restored from a backup, and its node has seen no block that is newer than that, nor any since it caught \
+             up: whether it had \
              rotated meanwhile cannot be known; wait until it has caught up",
         ))
     }
