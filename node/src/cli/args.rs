@@ -93,7 +93,7 @@ Examples: frith log --limit 5 --dir D
 Examples: frith watch --dir D
           frith watch --json --since 41 --dir D | while read -r line; do …; done
 
-With --json each line is one JSON object; `what` names its kind: here, final, standing, phase, alarm, waiting, met, lapsed, connected, \
+With --json each line is one JSON object; `what` names its kind: here, final, standing, phase, alarm, waiting, newcomers, met, lapsed, connected, \
 disconnected, missed, stopped. It goes on until Ctrl-C or SIGTERM, or until the node stops.")]
     Watch(WatchArgs),
     /// Why a node is what it is: who admitted it, when, under what; who revoked it.

@@ -283,6 +283,9 @@ fn in_words(happening: &Happening) -> String {
             let note = if note.is_empty() { String::new() } else { format!("; they say: {note}") };
             format!("waits for you: {asks}{note}; frith endorse {id}")
         }
+        Happening::Newcomers { time: _, count } => {
+            format!("{count} more newcomers came, more than are told of one by one: see `frith pending`")
+        }
         Happening::Met { time: _, id } => format!("{id} has all its endorsements"),
         Happening::Lapsed { time: _, id } => format!("{id} came to nothing in time"),
         Happening::Connected { time: _, node } => format!("{node} is connected"),

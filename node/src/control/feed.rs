@@ -95,6 +95,13 @@ pub enum Happening {
         /// What its proposer says. Signed by nobody.
         note: String,
     },
+    /// More newcomers wait than were told of one by one.
+    Newcomers {
+        /// When they were counted.
+        time: Timestamp,
+        /// How many more came since the last one that was told of. Some may have gone again.
+        count: u64,
+    },
     /// Something has all the endorsements that it needs.
     Met {
         /// When.
@@ -151,6 +158,7 @@ impl Happening {
             | Happening::Phase { time, .. }
             | Happening::Alarm { time, .. }
             | Happening::Waiting { time, .. }
+            | Happening::Newcomers { time, .. }
             | Happening::Met { time, .. }
             | Happening::Lapsed { time, .. }
             | Happening::Connected { time, .. }

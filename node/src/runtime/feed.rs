@@ -1,9 +1,9 @@
 //! What changed here, for whoever watches ([`crate::control::feed`]).
 //!
-//! What happened lately is kept once, numbered, and not for anybody in particular. Of blocks only the height is kept: the log has the rest.
-//! **Invariant:** no watcher, however slow, makes the node keep more than [`KEPT_MAX`] happenings and one answer.
+//! What happened lately is kept once, and not for anybody in particular ([`Lately`]). Of blocks only the height is kept: the log has the rest.
+//! **Invariant:** no watcher, however slow, makes the node keep more than that and one answer.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use frith_protocol::door::{Core, Phase};
 use frith_protocol::encoding::Hash;
@@ -16,21 +16,10 @@ use tokio::sync::oneshot;
 use super::answers::to_value;
 use super::explain::{block_view, effective_word, is_open, printable, state_of, what_is_asked};
 use super::host::Host;
+use super::lately::{Kept, Lately};
 use crate::control::feed::{FeedView, Happening};
 use crate::control::views::{BlockView, Heights};
 use crate::control::{PAGE_MAX, Refusal, Reply, Since, WATCHERS_MAX};
-
-/// So many happenings are kept, the newest ones.
-const KEPT_MAX: usize = 1024;
-
-/// A happening, as it is kept.
-#[derive(Clone, Debug)]
-enum Kept {
-    /// The block of this height is final, and has entries.
-    Final(u64),
-    /// Anything else. It is short.
-    Other(Happening),
-}
 
 /// Somebody who waits for whatever happens next.
 struct Watcher {
@@ -40,11 +29,7 @@ struct Watcher {
 
 /// What happened lately, and who waits for what happens next.
 pub(super) struct Feed {
-    kept: VecDeque<Kept>,
-    /// The number of the next one.
-    next: u64,
-    /// When the newest of those happened that are not kept any more.
-    lost_until: Option<Timestamp>,
+    pub(super) lately: Lately,
     /// Up to which height blocks were told of, or were there when this process began.
     reached: Option<u64>,
     /// When somebody may become something else by time alone. More than that, as entries leave behind what is no more: each is looked at
@@ -60,9 +45,7 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) fn new() -> Feed {
         Feed {
-            kept: VecDeque::new(),
-            next: 0,
-            lost_until: None,
+            lately: Lately::default(),
             reached: None,
             coming: BTreeSet::new(),
             told: None,
@@ -71,27 +54,8 @@ impl Feed {
         }
     }
 
-    fn first(&self) -> u64 {
-        self.next - self.kept.len() as u64
-    }
-
-    fn keep(&mut self, kept: Kept, now: Timestamp) {
-        if self.kept.len() == KEPT_MAX {
-            let lost = self.kept.pop_front();
-            self.lost_until = match lost {
-                Some(Kept::Other(happening)) => Some(happening.time()),
-                // The log has it still.
-                Some(Kept::Final(_)) | None => self.lost_until,
-            };
-        }
-        debug_assert!(!matches!(&kept, Kept::Other(one) if one.time() > now), "it has not happened yet");
-        self.kept.push_back(kept);
-        self.next += 1;
-    }
-
     pub(super) fn happened(&mut self, happening: Happening) {
-        let time = happening.time();
-        self.keep(Kept::Other(happening), time);
+        self.lately.happened(happening);
     }
 
     /// Blocks up to `height` were told of. (A recovery may lead to a lower one than before.)
@@ -108,36 +72,9 @@ impl Feed {
         self.reached(height);
     }
 
-    /// What happened from `next` on, as much as fits into an answer.
-    fn page(&self, next: u64, block_at: impl Fn(u64) -> Option<BlockView>) -> FeedView {
-        let first = self.first();
-        let (mut missed, mut number) = (first.saturating_sub(next), next.max(first));
-        let (mut happened, mut items) = (Vec::new(), 0);
-        for kept in self.kept.range((number - first) as usize..) {
-            let happening = match kept {
-                Kept::Other(happening) => Some(happening.clone()),
-                Kept::Final(height) => block_at(*height).map(Happening::Final),
-            };
-            items += match &happening {
-                Some(Happening::Final(block)) => 1 + block.entries.len(),
-                Some(_) | None => 1,
-            };
-            if items > PAGE_MAX && !happened.is_empty() {
-                break;
-            }
-            number += 1;
-            match happening {
-                Some(happening) => happened.push(happening),
-                // The log was pruned meanwhile.
-                None => missed += 1,
-            }
-        }
-        FeedView { next: number, missed, past: Vec::new(), happened }
-    }
-
-    /// When somebody may become something else by time alone.
+    /// When somebody may become something else by time alone, or strangers are counted.
     pub(super) fn next_change(&self) -> Option<Timestamp> {
-        self.coming.first().map(|(at, _)| *at)
+        self.coming.first().map(|(at, _)| *at).into_iter().chain(self.lately.counts_at()).min()
     }
 
     /// Remembers when `node` may become something else.
@@ -175,7 +112,7 @@ impl Host {
     /// A block with entries is final.
     pub(super) fn feed_block(&mut self, height: u64) {
         let now = self.clock.latest();
-        self.feed.keep(Kept::Final(height), now);
+        self.feed.lately.block(height);
         let core = self.router.core(&self.domain).expect("the one core is never taken out");
         let Some(chain) = core.chain() else { return };
         match chain.recent_blocks().find(|held| held.block.header.height == height) {
@@ -213,6 +150,7 @@ impl Host {
             self.feed.expect(state, node, at);
             told.into_iter().for_each(|happening| self.feed.happened(happening));
         }
+        self.feed.lately.count_newcomers(now);
         let here = self.phase_and_stale(now);
         if self.feed.told.replace(here).is_some_and(|told| told != here) {
             let (phase, stale) = here;
@@ -256,7 +194,7 @@ impl Host {
                 let reply = self.feed_begins(since, now).map(|view| to_value(&view));
                 self.reply(asker, reply);
             }
-            Some(next) if next > self.feed.next => {
+            Some(next) if next > self.feed.lately.next() => {
                 let why = "nothing has that number yet: this node was restarted; watch anew, with `since`";
                 self.reply(asker, Err(Refusal::bad(why)));
             }
@@ -273,12 +211,12 @@ impl Host {
 
     /// Whoever watches is told what happened since it last was.
     pub(super) fn tell_watchers(&mut self) {
-        let end = self.feed.next;
+        let end = self.feed.lately.next();
         let (told, waiting) =
             std::mem::take(&mut self.feed.watchers).into_iter().partition(|watcher| watcher.next < end);
         self.feed.watchers = waiting;
         for Watcher { next, asker } in told {
-            drop(asker.send(Ok(to_value(&self.feed.page(next, |height| self.block_at(height))))));
+            drop(asker.send(Ok(to_value(&self.feed.lately.page(next, |height| self.block_at(height))))));
         }
     }
 
@@ -294,7 +232,7 @@ impl Host {
             let after = self.time_of(since)?;
             // What came by time can be told of whoever stands still, also if it came before this process.
             past = self.turned_since(state_of(core)?, after, now);
-            let lately = self.feed.kept.iter().filter_map(|kept| match kept {
+            let lately = self.feed.lately.all().filter_map(|kept| match kept {
                 // Blocks, and which are missing, come from the log; what waits follows below.
                 Kept::Final(_)
                 | Kept::Other(Happening::Waiting { .. } | Happening::Missed { blocks: Some(_), .. }) => None,
@@ -303,9 +241,7 @@ impl Host {
             let lately: Vec<Happening> = lately.filter(|one| !past.contains(one)).cloned().collect();
             past.extend(lately);
             past.sort_by_key(Happening::time);
-            if self.feed.lost_until.is_some_and(|lost| lost > after) {
-                missed = self.feed.first();
-            }
+            missed = self.feed.lately.lost_since(after);
             let too_many = past.len().saturating_sub(PAGE_MAX);
             missed += past.drain(..too_many).count() as u64;
         }
@@ -314,7 +250,7 @@ impl Host {
         let mut happened = vec![Happening::Here { time: now, node, domain, phase, stale, height }];
         let open = core.proposals().filter(|(_, proposal)| is_open(core, proposal, now));
         happened.extend(open.take(PAGE_MAX).filter_map(|(id, _)| self.waiting(*id, now)));
-        Ok(FeedView { next: self.feed.next, missed, past, happened })
+        Ok(FeedView { next: self.feed.lately.next(), missed, past, happened })
     }
 
     /// A moment, from however it was said.
@@ -355,47 +291,7 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
-    use frith_protocol::encoding::Hash;
-    use frith_protocol::state::BlockId;
-
     use super::*;
-
-    fn lapsed(number: u64) -> Happening {
-        Happening::Lapsed { time: Timestamp(number), id: Hash([7; 32]) }
-    }
-
-    /// All that a watcher is told from `next` on, and how much it missed.
-    fn read(
-        feed: &Feed,
-        mut next: u64,
-        block_at: impl Fn(u64) -> Option<BlockView>,
-    ) -> (Vec<Happening>, u64) {
-        let (mut happened, mut missed) = (Vec::new(), 0);
-        while next < feed.next {
-            let page = feed.page(next, &block_at);
-            assert!(page.next > next, "a watcher would ask for ever");
-            (next, missed) = (page.next, missed + page.missed);
-            happened.extend(page.happened);
-        }
-        (happened, missed)
-    }
-
-    #[test]
-    fn a_watcher_is_told_everything_once_and_one_that_is_too_slow_how_much_it_missed() {
-        let mut feed = Feed::new();
-        (0..10).for_each(|number| feed.happened(lapsed(number)));
-        let none = |_| None;
-        assert_eq!(read(&feed, 0, none), ((0..10).map(lapsed).collect(), 0));
-        assert_eq!(read(&feed, 7, none), ((7..10).map(lapsed).collect(), 0));
-        assert_eq!(read(&feed, 10, none), (vec![], 0));
-
-        let many = 5 * KEPT_MAX as u64;
-        (10..many).for_each(|number| feed.happened(lapsed(number)));
-        assert_eq!(feed.kept.len(), KEPT_MAX);
-        let first = many - KEPT_MAX as u64;
-        assert_eq!(read(&feed, 7, none), ((first..many).map(lapsed).collect(), first - 7));
-        assert_eq!(feed.lost_until, Some(Timestamp(first - 1)));
-    }
 
     #[test]
     fn a_state_in_the_place_of_blocks_is_told_with_the_heights_that_are_missing() {
@@ -413,28 +309,6 @@ mod tests {
         feed.jumped(90, Timestamp(7));
         feed.reached(91);
         feed.jumped(99, Timestamp(7));
-        assert_eq!(read(&feed, 0, |_| None), (vec![missed(43, 90), missed(91, 99)], 0));
-    }
-
-    #[test]
-    fn an_answer_holds_no_more_entries_than_a_page_and_blocks_that_were_pruned_count_as_missed() {
-        let mut feed = Feed::new();
-        (1..=9).for_each(|height| feed.keep(Kept::Final(height), Timestamp(height)));
-        let entry = crate::control::views::EntryView {
-            statement: frith_protocol::state::StatementId([3; 32]),
-            kind: "admission".into(),
-            subject: None,
-            what: "admit".into(),
-            endorsed_by: Vec::new(),
-        };
-        let block = |height| {
-            let entries = vec![entry.clone(); PAGE_MAX / 3];
-            BlockView { height, block: BlockId([1; 32]), time: Timestamp(height), entries }
-        };
-        assert_eq!(feed.page(0, |height| Some(block(height))).happened.len(), 2);
-        let (told, missed) = read(&feed, 0, |height| (height > 4).then(|| block(height)));
-        assert_eq!((told.len(), missed), (5, 4));
-        assert_eq!(told[0], Happening::Final(block(5)));
-        assert_eq!(told.len(), 5);
+        assert_eq!(feed.lately.page(0, |_| None).happened, [missed(43, 90), missed(91, 99)]);
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Host {
     pub(super) damage: Vec<String>,
     /// Whether this directory came out of a backup.
     pub(super) restored: Option<Restored>,
+    /// Since when a restored node has a state and peers, in this process.
+    pub(super) state_since: Option<Instant>,
     pub(super) alarms: VecDeque<String>,
     pub(super) joining: Joining,
     pub(super) started: Instant,
@@ -110,6 +112,7 @@ impl Host {
             contacts,
             damage: damage.iter().map(Damage::to_string).collect(),
             restored: None,
+            state_since: None,
             alarms: VecDeque::new(),
             joining: Joining::default(),
             started: now,
@@ -225,6 +228,7 @@ impl Host {
             self.standings_changed = true;
         }
         self.feed_time(now);
+        self.note_caught_up();
     }
 
     // ---- effects ----
@@ -400,13 +404,13 @@ impl Host {
                 self.joining.failed = Some(why);
             }
             Event::Waiting { id, note } => {
-                if let Some(waits) = self.waiting(id, self.clock.latest()) {
-                    self.feed.happened(waits);
-                }
+                let waits = self.waiting(id, self.clock.latest());
                 // Strangers can make these without end: the log names what endorsers propose.
                 if self.is_of_endorsers(&id) {
+                    waits.into_iter().for_each(|waits| self.feed.happened(waits));
                     tracing::info!(%id, note, "something waits for an operator: see `frith pending`");
                 } else {
+                    waits.into_iter().for_each(|waits| self.feed.lately.newcomer_waits(id, waits));
                     tracing::debug!(%id, note, "a newcomer waits for an operator: see `frith pending`");
                 }
             }
@@ -417,7 +421,7 @@ impl Host {
             }
             Event::Lapsed { id } => {
                 tracing::debug!(%id, "a proposal lapsed");
-                self.feed.happened(Happening::Lapsed { time: self.clock.latest(), id });
+                self.feed.lately.lapsed(id, Happening::Lapsed { time: self.clock.latest(), id });
                 self.tickets_changed = true;
             }
             Event::Accepted { statement } => tracing::debug!(?statement, "an entry waits for a block"),

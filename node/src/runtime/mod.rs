@@ -27,6 +27,7 @@ mod feed;
 mod holding;
 mod host;
 mod inputs;
+mod lately;
 mod logbook;
 mod recovering;
 mod renewing;
