@@ -158,8 +158,16 @@ pub(crate) fn found_alone(root: &Path, name: &str) -> PathBuf {
 /// The directories of the founders of a domain.
 pub(crate) fn found(root: &Path, names: &[&str]) -> Vec<PathBuf> {
     let dirs: Vec<PathBuf> = names.iter().map(|name| new_node(root, name)).collect();
-    found_by(root, names, &dirs);
+    found_by(root, names, &dirs, &[]);
     dirs
+}
+
+/// A domain of one, with these bounds on time.
+pub(crate) fn found_timed(root: &Path, name: &str, timing: &[&str]) -> PathBuf {
+    let dir = new_node(root, name);
+    let more: Vec<&str> = timing.iter().flat_map(|bound| ["--timing", bound]).collect();
+    found_by(root, &[name], std::slice::from_ref(&dir), &more);
+    dir
 }
 
 /// An address on the loopback interface that nobody listens at. It is below the range from which systems take ports for connections:
@@ -184,11 +192,11 @@ pub(crate) fn found_connected(root: &Path, names: &[&str]) -> Vec<PathBuf> {
     for (dir, address) in dirs.iter().zip(&addresses) {
         ok(dir, &["init", "--listen", address, "--address", address]);
     }
-    found_by(root, names, &dirs);
+    found_by(root, names, &dirs, &[]);
     dirs
 }
 
-fn found_by(root: &Path, names: &[&str], dirs: &[PathBuf]) {
+fn found_by(root: &Path, names: &[&str], dirs: &[PathBuf], more: &[&str]) {
     let file = |name: &str, what: &str| root.join(format!("{name}.{what}")).display().to_string();
     let draft = file(names[0], "draft");
     let (mut drafting, mut opening) = (vec!["found", "draft"], vec!["found", "open", &draft]);
@@ -198,7 +206,8 @@ fn found_by(root: &Path, names: &[&str], dirs: &[PathBuf]) {
         ok(dir, &["found", "card", "--out", card]);
         drafting.push(card);
     }
-    ok(root, &[&drafting[..], &["--name", names[0], "--timing", "heartbeat=2s", "--out", &draft]].concat());
+    let options = ["--name", names[0], "--timing", "heartbeat=2s", "--out", &draft];
+    ok(root, &[&drafting[..], &options, more].concat());
     for (dir, signature) in dirs.iter().zip(&signatures) {
         ok(dir, &["found", "sign", &draft, "--out", signature]);
         opening.push(signature);
