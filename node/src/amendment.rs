@@ -12,7 +12,7 @@ use frith_protocol::state::{
 use frith_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::founding::{COMMENTS, Comment, FoundingError, TIMINGS, explain, read};
+use crate::founding::{COMMENTS, Comment, FoundingError, TIMINGS, explain, freshen, read};
 use crate::words::{from_toml, span};
 
 /// The format of the file.
@@ -32,6 +32,8 @@ pub struct Wish {
     pub faults: Option<u8>,
     /// Other thresholds.
     pub thresholds: SomeThresholds,
+    /// Other bounds on freshness, by role; none: the charter's own.
+    pub role_freshness: Vec<(String, Option<u64>)>,
     /// Also if nothing changes but the voting keys of those who say yes.
     pub fresh_keys: bool,
 }
@@ -180,6 +182,14 @@ impl CharterFile {
             return Err(format!("{} has no seat: there is nothing to remove", node.short()));
         }
         Ok(())
+    }
+
+    /// Gives roles other bounds on freshness.
+    ///
+    /// # Errors
+    /// If there is no such role.
+    pub fn freshen(&mut self, bounds: &[(String, Option<u64>)]) -> Result<(), String> {
+        freshen(&mut self.roles, bounds)
     }
 
     /// Sets what was named, and whatever was not and would be unsound with so many endorsers to the nearest that is sound. Says which.

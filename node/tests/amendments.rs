@@ -281,3 +281,40 @@ fn a_charter_is_shown_edited_looked_at_and_proposed_as_a_file() {
     assert_eq!(voting_keys(&alone), 2);
     assert_eq!(founder.stop(), 0);
 }
+
+#[test]
+fn a_role_gets_a_bound_on_freshness_when_a_domain_is_founded_and_another_by_an_amendment() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = new_node(root.path(), "alone");
+    let file = |name: &str| root.path().join(name).display().to_string();
+    let (card, draft, signature) = (file("card"), file("draft"), file("sig"));
+    ok(&alone, &["found", "card", "--out", &card]);
+    let drafting = |bound: &str| {
+        let roles = ["--role", "member", "--role", "gateway=relay", "--role-freshness", bound, "--force"];
+        frith(&alone, &[&["found", "draft", &card, "--name", "home", "--out", &draft], &roles[..]].concat())
+    };
+    for (bound, why) in [
+        ("gatway=4m", "the charter has no role \"gatway\"; it has member, gateway"),
+        ("gateway", "write ROLE=SPAN"),
+        ("gateway=often", "--role-freshness gateway=often"),
+        ("gateway=1s", "freshness"),
+    ] {
+        let output = drafting(bound);
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(why), "{bound}: {said}");
+    }
+    assert!(drafting("gateway=4m").status.success());
+    assert!(fs::read_to_string(&draft).unwrap().contains("freshness_ms = 240000"));
+    ok(&alone, &["found", "sign", &draft, "--out", &signature]);
+    ok(&alone, &["found", "open", &draft, &signature]);
+
+    let founder = Running::start(&alone, &["run"]);
+    founder.wait(&["height", "0"]);
+    let dry = |bound: &str| ok(&alone, &["amend", "--role-freshness", bound, "--dry-run"]);
+    let plan = dry("gateway=none");
+    assert!(plan.contains("role \"gateway\": [relay] instead of [relay], stale after 4m"), "{plan}");
+    ok(&alone, &["amend", "--role-freshness", "gateway=5m"]);
+    founder.wait(&["epoch", "2"]);
+    assert!(ok(&alone, &["amend", "--show"]).contains("freshness_ms = 300000"));
+    assert_eq!(founder.stop(), 0);
+}

@@ -169,3 +169,21 @@ fn a_member_from_a_backup_is_the_member_that_it_was_and_can_rotate_once_it_has_c
     assert_eq!(json(&guest, &["status"])["key_sequence"], 2);
     assert_eq!((runs.stop(), founder.stop()), (0, 0));
 }
+
+#[test]
+fn backups_by_the_clock_go_into_a_directory_and_each_says_which_file_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let node = new_node(root.path(), "node");
+    let to = root.path().join("backups");
+    fs::create_dir(&to).unwrap();
+    let made: Vec<Value> = (0..2).map(|_| backup(&node, &to)).collect();
+    let files: Vec<PathBuf> =
+        made.iter().map(|facts| PathBuf::from(facts["file"].as_str().expect("it says where"))).collect();
+    assert!(files[0] < files[1], "the newest comes last: {files:?}");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 2);
+    for (file, facts) in files.iter().zip(&made) {
+        assert_eq!(file.parent(), Some(to.as_path()));
+        let there = root.path().join(file.file_name().unwrap());
+        assert_eq!(json(&there, &["restore", file.to_str().unwrap()])["node"], facts["node"]);
+    }
+}

@@ -77,3 +77,33 @@ fn whoever_has_lapsed_is_no_member_to_a_script_that_waits_for_it_and_its_status_
     assert!(row.contains("lapsed ") && row.contains("as soon as endorsers are reached"), "{row}");
     assert_eq!(runs.stop(), 0);
 }
+
+#[test]
+fn operators_limit_a_member_and_it_ends_then_until_they_admit_it_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let (alone, founder, guest, runs) = founder_and_member(root.path(), &["freshness=10m"]);
+    let id = json(&guest, &["status"])["node"].as_str().unwrap().to_string();
+    let (code, why) = refusal(&alone, &["readmit", &id, "--for", "600w"]);
+    assert!(code == 2 && why.contains("the charter admits for at most "), "{code}: {why}");
+
+    ok(&alone, &["readmit", &id, "--for", "8s", "--note", "for the afternoon"]);
+    runs.until("it knows its new window", |status| status["admission"]["limited"] == true);
+    let row = ok(&guest, &["renew"]);
+    assert!(row.contains("number 2, until in ") && row.contains("and does not renew"), "{row}");
+    let (code, why) = refusal(&guest, &["renew", "--now"]);
+    assert!(code == 1 && why.contains("less than a lifetime"), "{code}: {why}");
+    // It is connected to whoever could renew it, and nobody does.
+    runs.until("its window is over", |status| status["admission"]["lapsed"] == true);
+    founder
+        .wait(&["height", &(json(&alone, &["status"])["head"]["height"].as_u64().unwrap() + 1).to_string()]);
+    let why = ok(&alone, &["why", &id]);
+    assert!(why.contains("was for less than a whole lifetime: so it does not renew"), "{why}");
+    let row = ok(&guest, &["renew"]);
+    assert!(row.contains("number 2, lapsed ") && row.contains("frith readmit"), "{row}");
+
+    ok(&alone, &["readmit", &id]);
+    runs.wait(&["member"]);
+    let admission = &json(&guest, &["status"])["admission"];
+    assert_eq!((&admission["number"], &admission["limited"]), (&3.into(), &false.into()), "{admission}");
+    assert_eq!((runs.stop(), founder.stop()), (0, 0));
+}

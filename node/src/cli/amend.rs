@@ -1,11 +1,11 @@
 //! `amend`: the next charter, from a file or from a few words.
 
 use super::act::short;
-use super::args::{AmendArgs, Change};
+use super::args::AmendArgs;
 use super::look::{ask, read};
 use super::output::Out;
 use super::{CommandError, Done, Exit};
-use crate::amendment::{CharterFile, SomeThresholds, Wish};
+use crate::amendment::CharterFile;
 use crate::control::Request;
 use crate::control::views::{AmendView, OfficeView};
 use crate::home::Home;
@@ -17,10 +17,7 @@ pub(super) fn amend(home: &Home, args: AmendArgs, out: Out) -> Done {
         let charter: CharterFile = read(ask(home, &Request::Charter {})?)?;
         return out.result(&charter, || charter.to_commented_toml());
     }
-    let Change { add, remove, faults, admit, revoke, contain, amend } = change;
-    let thresholds = SomeThresholds { admit, revoke, contain, amend };
-    let charter = file.as_deref().map(CharterFile::read).transpose()?;
-    let wish = Box::new(Wish { charter, add, remove, faults, thresholds, fresh_keys });
+    let wish = Box::new(change.wish(file.as_deref(), fresh_keys)?);
     let answer = ask(home, &Request::Amend { wish, dry_run, note }).map_err(|error| match &file {
         // Whatever is wrong with it is to be mended there.
         Some(path) => CommandError { why: format!("{}: {}", path.display(), error.why), ..error },

@@ -26,11 +26,14 @@ pub(super) fn backup(home: &Home, args: BackupArgs, out: Out) -> Done {
         Err(ClientError::NotRunning { .. }) => backup::take(home, None, now(), !without_next_key)?,
         Err(other) => return Err(other.into()),
     };
+    let path = if path.is_dir() { path.join(file_name(&backup)) } else { path };
     backup.write(&path)?;
     if !backup.has_next_key() && !without_next_key {
         out.note("the next key is not in it: its file was moved away; keep that one safe, too");
     }
-    out.result(&facts(&backup), || {
+    let mut facts = facts(&backup);
+    facts["file"] = json!(path);
+    out.result(&facts, || {
         format!(
             "{}: backup of node {}, key number {}; whoever has this file has the node\n",
             path.display(),
@@ -38,6 +41,11 @@ pub(super) fn backup(home: &Home, args: BackupArgs, out: Out) -> Done {
             backup.key_sequence
         )
     })
+}
+
+/// So that whoever backs up by the clock writes no file twice, and finds the newest last.
+fn file_name(backup: &Backup) -> String {
+    format!("{}-{}.frith", backup.node.short(), utc(backup.made.0).replace([':', '-'], ""))
 }
 
 fn facts(backup: &Backup) -> serde_json::Value {

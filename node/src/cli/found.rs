@@ -11,7 +11,9 @@ use super::output::Out;
 use super::{CommandError, Done, write_out};
 use crate::addresses::{unheard, warning};
 use crate::config::{Config, Overrides};
-use crate::founding::{self, Card, Draft, DraftOptions, FounderSignature, parse_role, parse_timing};
+use crate::founding::{
+    self, Card, Draft, DraftOptions, FounderSignature, parse_role, parse_role_freshness, parse_timing,
+};
 use crate::home::Home;
 use crate::keys;
 use crate::runtime::{Hints, now};
@@ -77,6 +79,11 @@ pub(super) fn draft(args: DraftArgs, out: Out) -> Done {
         contain: args.contain,
         amend: args.amend,
         roles: args.roles.iter().map(|text| parse_role(text)).collect::<Result<_, _>>()?,
+        role_freshness: args
+            .role_freshness
+            .iter()
+            .map(|text| parse_role_freshness(text))
+            .collect::<Result<_, _>>()?,
         recovery: args.recovery.into(),
         admission: AdmissionPolicy { tickets: !args.no_tickets, approval: !args.no_approval },
         ..DraftOptions::default()

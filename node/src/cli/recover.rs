@@ -11,7 +11,6 @@ use super::args::Change;
 use super::look::{ask, read};
 use super::output::Out;
 use super::{CommandError, Done, Exit, no_dir, write_out};
-use crate::amendment::{CharterFile, SomeThresholds, Wish};
 use crate::control::Request;
 use crate::home::Home;
 use crate::keys::{self, KeyKind};
@@ -144,10 +143,7 @@ fn key(path: &Path, out: Out) -> Done {
 
 fn draft(home: &Home, args: RecoveryDraftArgs, out: Out) -> Done {
     let RecoveryDraftArgs { file, change, base, epoch, gone, out: to } = args;
-    let Change { add, remove, faults, admit, revoke, contain, amend } = change;
-    let thresholds = SomeThresholds { admit, revoke, contain, amend };
-    let charter = file.as_deref().map(CharterFile::read).transpose()?;
-    let wish = Box::new(Wish { charter, add, remove, faults, thresholds, fresh_keys: true });
+    let wish = Box::new(change.wish(file.as_deref(), true)?);
     let drafted = read::<RecoveryFile>(ask(home, &Request::DraftRecovery { wish, base, epoch, gone })?)?;
     keep(&drafted, to.as_ref(), out)
 }

@@ -28,9 +28,9 @@ pub(super) fn renew(home: &Home, args: RenewArgs, out: Out) -> Done {
 }
 
 pub(super) fn readmit(home: &Home, args: ReadmitArgs, out: Out) -> Done {
-    let ReadmitArgs { node, roles, note } = args;
+    let ReadmitArgs { node, roles, for_ms, note } = args;
     let roles = (!roles.is_empty()).then_some(roles);
-    propose(home, &Request::Readmit { node, roles, note }, out)?;
+    propose(home, &Request::Readmit { node, roles, for_ms, note }, out)?;
     out.note("others must endorse it soon: an admission rests on a recent block");
     Ok(super::Exit::Holds)
 }
@@ -46,6 +46,14 @@ pub(super) fn in_words(admission: &Value) -> String {
     } else {
         format!("number {number}, until {end}")
     };
+    if admission["limited"] == true {
+        words.push_str(if lapsed {
+            "; it was for less than a whole lifetime, and does not renew: operators of endorsers admit it anew by frith readmit"
+        } else {
+            "; it is for less than a whole lifetime, and does not renew"
+        });
+        return words;
+    }
     match (admission["renewing"].as_array().map(Vec::as_slice), at("renews_at")) {
         (Some([have, need]), _) => {
             words.push_str(&format!("; it is being renewed: {have} of {need} endorsements"))

@@ -150,6 +150,9 @@ pub enum Request {
         /// As what; none: as what it stands.
         #[serde(default)]
         roles: Option<Vec<String>>,
+        /// For how long; none: for the charter's member lifetime.
+        #[serde(default)]
+        for_ms: Option<u64>,
         /// A line for the other operators.
         #[serde(default)]
         note: String,

@@ -43,6 +43,8 @@ pub struct DraftOptions {
     pub amend: Option<u8>,
     /// What members may be. Founders get the first.
     pub roles: Vec<Role>,
+    /// After what age of the newest block answers about whoever has a role are stale, if not after the charter's bound.
+    pub role_freshness: Vec<(String, Option<u64>)>,
     /// Bounds on time.
     pub timing: Timing,
     /// On which grounds endorsers admit.
@@ -63,6 +65,7 @@ impl Default for DraftOptions {
             contain: None,
             amend: None,
             roles: Vec::new(),
+            role_freshness: Vec::new(),
             timing: Timing {
                 heartbeat_ms: 60 * 1000,
                 freshness_ms: 10 * 60 * 1000,
@@ -134,6 +137,32 @@ pub fn parse_role(text: &str) -> Result<Role, FoundingError> {
     Ok(Role { name: name.into(), capabilities, freshness_ms: None })
 }
 
+/// A role and its bound on freshness, from a text like `gateway=2m`; `gateway=none` takes it away.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_role_freshness(text: &str) -> Result<(String, Option<u64>), FoundingError> {
+    let bad = |why: String| FoundingError::BadRoleFreshness { text: text.into(), why };
+    let (name, span) =
+        text.rsplit_once('=').ok_or_else(|| bad("write ROLE=SPAN, as in gateway=2m".into()))?;
+    let bound = if span == "none" { None } else { Some(span_ms(span).map_err(bad)?) };
+    Ok((name.into(), bound))
+}
+
+/// Gives roles other bounds on freshness.
+///
+/// # Errors
+/// If there is no such role.
+pub(crate) fn freshen(roles: &mut [Role], bounds: &[(String, Option<u64>)]) -> Result<(), String> {
+    for (name, freshness_ms) in bounds {
+        let known: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
+        let none = format!("the charter has no role {name:?}; it has {}", known.join(", "));
+        let role = roles.iter_mut().find(|role| role.name == *name).ok_or(none)?;
+        role.freshness_ms = *freshness_ms;
+    }
+    Ok(())
+}
+
 /// A draft from the founders' cards.
 ///
 /// # Errors
@@ -150,6 +179,7 @@ pub fn draft(
     if roles.is_empty() {
         roles.push(Role { name: "member".into(), capabilities: Vec::new(), freshness_ms: None });
     }
+    freshen(&mut roles, &options.role_freshness).map_err(FoundingError::NoSuchRole)?;
     let founders_role = roles[0].name.clone();
     roles.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = roles.windows(2).find(|pair| pair[0].name == pair[1].name) {

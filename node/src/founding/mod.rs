@@ -15,8 +15,8 @@ use frith_protocol::limits;
 use frith_protocol::state::{Charter, DomainId, Founded};
 use rand::rngs::ThreadRng;
 
-pub(crate) use draft::{COMMENTS, Comment, explain};
-pub use draft::{Draft, DraftOptions, TIMINGS, draft, parse_role, parse_timing};
+pub(crate) use draft::{COMMENTS, Comment, explain, freshen};
+pub use draft::{Draft, DraftOptions, TIMINGS, draft, parse_role, parse_role_freshness, parse_timing};
 pub use files::{Card, FounderSignature};
 
 use crate::keys::NodeKeys;
@@ -62,6 +62,10 @@ pub enum FoundingError {
     NotAll { all: usize, missing: String },
     #[error("no role can be read from {text:?}: write NAME or NAME=CAPABILITY,CAPABILITY")]
     BadRole { text: String },
+    #[error("--role-freshness {text}: {why}")]
+    BadRoleFreshness { text: String, why: String },
+    #[error("{0}")]
+    NoSuchRole(String),
     #[error("the role {name:?} is named twice")]
     TwiceTheRole { name: String },
     #[error("{0}")]

@@ -69,7 +69,7 @@ impl Host {
         let core = self.core();
         let state = state_of(core)?;
         let law = state.charter();
-        let Wish { charter, add, remove, faults, thresholds, fresh_keys } = wish;
+        let Wish { charter, add, remove, faults, thresholds, role_freshness, fresh_keys } = wish;
         let whole = charter.is_some();
         let mut file = charter.unwrap_or_else(|| CharterFile::of(state));
         let known = || state.members().map(|(node, _)| node).chain(law.endorsers.iter().map(Seat::node_id));
@@ -79,6 +79,7 @@ impl Host {
         for prefix in &add {
             file.add(state, find_once(prefix, known())?).map_err(Refusal::refused)?;
         }
+        file.freshen(&role_freshness).map_err(Refusal::refused)?;
         // Whoever wrote all of it meant all of it.
         let chosen = if whole { Vec::new() } else { file.fit(faults, thresholds) };
         // Later than the charter in force, and no later than any block to come.

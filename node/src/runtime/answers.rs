@@ -56,7 +56,7 @@ impl Host {
             Request::Suspend { node, for_ms, reason, note } => self.suspend(&node, for_ms, reason, note, now),
             Request::Release { node, note } => self.release(&node, note, now),
             Request::Renew { now: at_once } => self.renew(at_once, now),
-            Request::Readmit { node, roles, note } => self.readmit(&node, roles, note, now),
+            Request::Readmit { node, roles, for_ms, note } => self.readmit(&node, roles, for_ms, note, now),
             Request::Rotate { next_key } => self.rotate(next_key.as_deref()),
             Request::Backup { next_key } => self.back_up(next_key, now),
             Request::Charter {} => self.charter_file(),

@@ -37,7 +37,7 @@ impl Host {
     ) -> Reply {
         let core = self.core();
         let state = core.state_to_recover(base).map_err(refused)?;
-        let Wish { charter, add, remove, faults, thresholds, fresh_keys: _ } = wish;
+        let Wish { charter, add, remove, faults, thresholds, role_freshness, fresh_keys: _ } = wish;
         let whole = charter.is_some();
         let mut file = charter.unwrap_or_else(|| CharterFile::of(&state));
         let known: std::collections::BTreeSet<_> =
@@ -49,6 +49,7 @@ impl Host {
         for prefix in &add {
             file.add(&state, find("node", prefix, known())?).map_err(Refusal::refused)?;
         }
+        file.freshen(&role_freshness).map_err(Refusal::refused)?;
         if !whole {
             file.fit(faults, thresholds);
         }

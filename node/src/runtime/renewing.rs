@@ -8,6 +8,7 @@ use serde_json::json;
 use super::answers::to_value;
 use super::host::Host;
 use crate::control::{Refusal, Reply};
+use crate::words::span;
 
 impl Host {
     /// `frith renew`: how it stands with this node's own admission, and, if that is asked, renew it at once.
@@ -33,6 +34,7 @@ impl Host {
         &mut self,
         node: &str,
         roles: Option<Vec<String>>,
+        for_ms: Option<u64>,
         note: String,
         now: Timestamp,
     ) -> Reply {
@@ -47,7 +49,16 @@ impl Host {
             let mut roles = roles.unwrap_or_else(|| standing.roles.clone());
             roles.sort();
             roles.dedup();
-            let until = basis.time.plus(state.charter().timing.member_lifetime_ms);
+            // Whatever is less than a whole lifetime is limited: it does not renew (SPEC 4.5).
+            let longest = state.charter().timing.member_lifetime_ms;
+            let length = for_ms.unwrap_or(longest);
+            if length == 0 || length > longest {
+                let longest = span(longest);
+                return Err(Refusal::bad(format!(
+                    "the charter admits for at most {longest}, and for no less than a moment"
+                )));
+            }
+            let until = basis.time.plus(length);
             Ok(Kind::Admit(Box::new(Admit {
                 subject: standing.keys.inception.clone(),
                 number: standing.number + 1,

@@ -213,6 +213,7 @@ impl Core {
             number: standing.number,
             until: standing.window.until,
             lapsed: standing.window.until <= self.now,
+            limited: standing.limited,
             renews_at: self.renewal_due(),
             renewable_until,
             renewing: under_way.map(Renewal::progress),

@@ -88,6 +88,8 @@ pub struct Admission {
     pub until: Timestamp,
     /// Whether that is over.
     pub lapsed: bool,
+    /// Whether operators gave it less than a whole lifetime: then it does not renew, and ends.
+    pub limited: bool,
     /// When this node begins to renew it; none if it cannot by itself any more, or its rights rest for good.
     pub renews_at: Option<Timestamp>,
     /// Until when it can. After that the endorsers' operators must admit it anew.
