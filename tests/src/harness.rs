@@ -5,15 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::binaries;
+use crate::ports::free_address;
 
 /// Longest that anything here may take on a machine with other work to do.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -333,24 +332,6 @@ impl Fleet {
 /// If it is not text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("programs print text")
-}
-
-/// An address of the loopback interface that nobody listens at. Below the ports that the system hands out by itself, so that it stays free
-/// while its node is down.
-///
-/// # Panics
-/// If all are taken.
-pub fn free_address() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 12_000) as u16;
-    for _ in 0..12_000 {
-        let port = 18_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        let at = ("127.0.0.1", port);
-        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
-            return format!("/ip4/127.0.0.1/tcp/{port}");
-        }
-    }
-    panic!("no port is free");
 }
 
 /// A file system of its own that nothing can be written to, where the one who runs the tests may mount one.

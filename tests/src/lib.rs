@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`model`] | the rules of state and blocks, written again from `SPEC.md` alone: naive, slow, and sharing no code with the engine |
 //! | [`mesh`] | a few cores in one process, for whoever attacks them |
-//! | [`harness`], [`binaries`] | real nodes on free ports, and the programs that they are |
+//! | [`harness`], [`binaries`], [`ports`] | real nodes on free ports, and the programs that they are |
 //! | [`readme`] | the commands that the README shows |
 //! | [`people`] | identities, charters and signatures for tests |
 //! | [`histories`], [`amendments`], [`offers`] | random small logs, valid and not; what changes their charters; their blocks |
@@ -30,6 +30,7 @@ pub mod model;
 pub mod offers;
 pub mod people;
 mod plain;
+pub mod ports;
 pub mod readme;
 mod records;
 pub mod survey;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use frith_tests::binaries::{frith_sim, frith_sim_released, workspace};
-use frith_tests::harness::{Fleet, free_address, text};
+use frith_tests::harness::{Fleet, text};
+use frith_tests::ports::free_address;
 use frith_tests::readme::{Shown, commands};
 
 const SECTION: &str = "A mesh of four machines";

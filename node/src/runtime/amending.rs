@@ -4,7 +4,7 @@
 use frith_protocol::door::{Command, Core, Input};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::Proposal;
-use frith_protocol::state::{Charter, Entry, Kind, Seat, State, Subject, Terms};
+use frith_protocol::state::{Charter, Entry, Seat, State, Subject, Terms};
 use frith_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -192,17 +192,7 @@ fn amendments(core: &Core) -> Vec<(u64, &Entry, &Charter)> {
     let blocks = core.chain().into_iter().flat_map(|chain| chain.recent_blocks()).map(|held| &held.block);
     let mut all: Vec<_> = blocks
         .flat_map(|block| block.entries.iter().map(|entry| (block.header.height, entry)))
-        .filter_map(|(height, entry)| match &entry.statement.kind {
-            Kind::Amend(amend) => Some((height, entry, &amend.charter)),
-            Kind::Recover(recover) => Some((height, entry, &recover.charter)),
-            Kind::Admit(_)
-            | Kind::Revoke(_)
-            | Kind::Suspend(_)
-            | Kind::Release(_)
-            | Kind::Rotate(_)
-            | Kind::Accuse(_)
-            | Kind::Hold(_) => None,
-        })
+        .filter_map(|(height, entry)| Some((height, entry, entry.statement.next_charter()?)))
         .collect();
     all.sort_by_key(|(height, _, _)| *height);
     all

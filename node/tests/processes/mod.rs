@@ -3,14 +3,18 @@
 #![allow(dead_code, reason = "each test program needs some of it")]
 
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+#[allow(unreachable_pub, reason = "it is the other tests' file")]
+#[path = "../../../tests/src/ports.rs"]
+mod ports;
+
+use ports::free_address;
 
 /// Longest that anything here may take on a machine with other work to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -168,21 +172,6 @@ pub(crate) fn found_timed(root: &Path, name: &str, timing: &[&str]) -> PathBuf {
     let more: Vec<&str> = timing.iter().flat_map(|bound| ["--timing", bound]).collect();
     found_by(root, &[name], std::slice::from_ref(&dir), &more);
     dir
-}
-
-/// An address on the loopback interface that nobody listens at. It is below the range from which systems take ports for connections:
-/// a node that redials could otherwise be given the very port on which another is about to listen.
-fn free_address() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 12_000) as u16;
-    for _ in 0..12_000 {
-        let port = 18_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        let at = ("127.0.0.1", port);
-        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
-            return format!("/ip4/127.0.0.1/tcp/{port}");
-        }
-    }
-    panic!("no port is free");
 }
 
 /// Founders that can reach one another: each at a port of the loopback interface of its own.

@@ -96,23 +96,15 @@ impl Core {
         else {
             return;
         };
-        let of_it = |kind: &Kind| match kind {
-            Kind::Rotate(known) if known.subject == subject => known.rotations.clone(),
-            Kind::Rotate(_)
-            | Kind::Admit(_)
-            | Kind::Revoke(_)
-            | Kind::Suspend(_)
-            | Kind::Release(_)
-            | Kind::Amend(_)
-            | Kind::Accuse(_)
-            | Kind::Hold(_)
-            | Kind::Recover(_) => Vec::new(),
+        let of_it = |statement: &Statement| {
+            let rotate = statement.rotation().filter(|known| known.subject == subject);
+            rotate.map_or_else(Vec::new, |known| known.rotations.clone())
         };
         let mut known: Vec<Rotation> =
-            self.waiting.rotate_of(&subject).map(|entry| of_it(&entry.statement.kind)).unwrap_or_default();
+            self.waiting.rotate_of(&subject).map(|entry| of_it(&entry.statement)).unwrap_or_default();
         let block = current.and_then(|rotated| self.chain.as_ref()?.held(rotated.height));
         known.extend(
-            block.iter().flat_map(|held| &held.block.entries).flat_map(|entry| of_it(&entry.statement.kind)),
+            block.iter().flat_map(|held| &held.block.entries).flat_map(|entry| of_it(&entry.statement)),
         );
         let rival = |ours: &Rotation| {
             let theirs = known.iter().find(|theirs| {

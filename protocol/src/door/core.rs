@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-use serde::{Deserialize, Serialize};
 
 use super::effects::Effects;
 use super::epochs::KeptJournal;
+use super::given::Given;
 use super::holding::Holds;
 use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
@@ -19,16 +19,13 @@ use super::recovering::Recovering;
 use super::rotating::Again;
 use super::sessions::Sessions;
 use crate::agreement::{self, Agreement};
-use crate::encoding::{Hash, encode};
+use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, Verified};
 use crate::joining::{Anchor, Draft, Newcomer, Proposals, Renewal, Waiting};
-use crate::limits;
 use crate::planted::{Bug, loosened};
-use crate::state::{
-    Block, BlockId, DomainId, Effective, Endorsement, Entry, Kind, SnapshotChunk, StatementId, TicketId,
-};
+use crate::state::{Block, BlockId, DomainId, Effective, Entry, Kind, SnapshotChunk, StatementId};
 use crate::time::Timestamp;
 
 /// The agreement of a mesh: real blocks, keys and signatures.
@@ -62,16 +59,6 @@ pub struct Config {
     pub archive: bool,
     /// Why the journal cannot be trusted, if the host found it missing or damaged (SPEC 8.14).
     pub journal_lost: Option<String>,
-}
-
-/// An endorsement that this node gave.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Given {
-    pub(super) endorsement: Endorsement,
-    /// Until when it can be of use.
-    pub(super) until: Timestamp,
-    /// Whose admission it is for, and by which ticket, if it is for one.
-    pub(super) admits: Option<(NodeId, Option<TicketId>)>,
 }
 
 /// One node's part in one domain.
@@ -557,49 +544,6 @@ impl Core {
                     }
                 }
             }
-        }
-    }
-
-    /// Keeps what this node signed, before it is sent (SPEC 5.5).
-    pub(super) fn keep_given(&mut self, id: Hash, given: Given, effects: &mut Effects) {
-        let value = Some(encode(&given).into());
-        effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value });
-        self.given.insert(id, given);
-    }
-
-    /// Whoever is in has used its number: what else was signed for it can never become an entry.
-    pub(super) fn forget_drafts_of(&mut self, node: &NodeId, effects: &mut Effects) {
-        let of_it: Vec<Hash> = self
-            .given
-            .iter()
-            .filter(|(_, given)| given.admits.is_some_and(|(subject, _)| subject == *node))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in of_it {
-            self.given.remove(&id);
-            effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: None });
-        }
-    }
-
-    /// What can no longer become an entry need not be remembered: it would be refused, whoever shows it.
-    pub(super) fn forget_useless_endorsements(&mut self, effects: &mut Effects) {
-        let now = self.now;
-        let old: Vec<Hash> =
-            self.given.iter().filter(|(_, given)| given.until < now).map(|(id, _)| *id).collect();
-        for id in old {
-            self.given.remove(&id);
-            effects.persist(Record { table: Table::Endorsed, key: id.0.to_vec(), value: None });
-        }
-    }
-
-    pub(super) fn promise(&mut self, statement: StatementId, to: PublicKey) {
-        if self.promised.len() >= limits::NEWCOMERS_WAITING_MAX && !self.promised.contains_key(&statement) {
-            // The newcomer asks again by its own timer.
-            self.promised.pop_first();
-        }
-        let waiting = self.promised.entry(statement).or_default();
-        if waiting.len() < limits::PROPOSALS_PER_STRANGER_MAX {
-            waiting.insert(to);
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Given, Phase};
+use super::core::{Core, Phase};
 use super::effects::Effects;
 use super::entries::{outlook, within_a_note};
+use super::given::Given;
 use super::input::{Error, Event};
 use super::message::Message;
 use super::rations::Question;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Given, Phase};
+use super::core::{Core, Phase};
 use super::effects::Effects;
+use super::given::Given;
 use super::holding::Held;
 use super::input::{Error, Event};
 use super::message::Message;

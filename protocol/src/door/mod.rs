@@ -30,6 +30,7 @@ mod endorsing;
 mod entries;
 mod epochs;
 mod finality;
+mod given;
 mod heads;
 mod holding;
 mod input;

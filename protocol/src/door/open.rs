@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::accusing::LIE_KEY;
 use super::anchoring::ANCHOR_KEY;
-use super::core::{Config, Core, Given, seeded};
+use super::core::{Config, Core, seeded};
 use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
+use super::given::Given;
 use super::holding::Holds;
 use super::input::Alarm;
 use super::pruning::{Base, LogOnDisk};

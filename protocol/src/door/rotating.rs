@@ -203,20 +203,13 @@ impl Core {
     /// members only, and under the old key we are none any more; so we speak by the new key from here on (SPEC 5.20).
     pub(super) fn shown_to_have_rotated(&mut self, proven: &FinalChain, effects: &mut Effects) {
         let Some(to) = self.keys.successor.as_ref().map(SecretKey::public) else { return };
-        let is_ours = |kind: &Kind| match kind {
-            Kind::Rotate(rotate) => rotate.rotations.last().is_some_and(|rotation| rotation.key == to),
-            Kind::Admit(_)
-            | Kind::Revoke(_)
-            | Kind::Suspend(_)
-            | Kind::Release(_)
-            | Kind::Amend(_)
-            | Kind::Accuse(_)
-            | Kind::Hold(_)
-            | Kind::Recover(_) => false,
+        let is_ours = |statement: &Statement| {
+            let last = statement.rotation().and_then(|rotate| rotate.rotations.last());
+            last.is_some_and(|rotation| rotation.key == to)
         };
         // The certificate is of the header: the entries must be those that it names.
         let says_so = proven.blocks.iter().any(|block| {
-            block.entries.iter().any(|entry| is_ours(&entry.statement.kind)) && block.has_its_entries()
+            block.entries.iter().any(|entry| is_ours(&entry.statement)) && block.has_its_entries()
         });
         if says_so {
             self.take_successor(effects);

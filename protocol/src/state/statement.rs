@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::accuse::Accuse;
 use super::amend::{Amend, Terms};
 use super::block::BlockId;
-use super::charter::{CharterId, DomainId, RoleName};
+use super::charter::{Charter, CharterId, DomainId, RoleName};
 use super::hold::Hold;
 use super::recover::Recover;
 use crate::encoding::{self, Hash, Label, digest_of};
@@ -298,6 +298,36 @@ impl Statement {
             | Kind::Accuse(_)
             | Kind::Hold(_)
             | Kind::Recover(_) => None,
+        }
+    }
+
+    /// The rotations of a key, if it is that.
+    pub fn rotation(&self) -> Option<&Rotate> {
+        match &self.kind {
+            Kind::Rotate(rotate) => Some(rotate),
+            Kind::Admit(_)
+            | Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Amend(_)
+            | Kind::Accuse(_)
+            | Kind::Hold(_)
+            | Kind::Recover(_) => None,
+        }
+    }
+
+    /// The next charter, if it ends an epoch.
+    pub fn next_charter(&self) -> Option<&Charter> {
+        match &self.kind {
+            Kind::Amend(amend) => Some(&amend.charter),
+            Kind::Recover(recover) => Some(&recover.charter),
+            Kind::Admit(_)
+            | Kind::Revoke(_)
+            | Kind::Suspend(_)
+            | Kind::Release(_)
+            | Kind::Rotate(_)
+            | Kind::Accuse(_)
+            | Kind::Hold(_) => None,
         }
     }
 
