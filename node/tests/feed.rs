@@ -99,7 +99,8 @@ fn what_changes_is_told_as_it_happens_and_once_more_to_whoever_comes_later() {
     let asks = Running::start(&guest, &join);
     let waiting = watch.next("waiting");
     assert_eq!(waiting["note"], "rack 7");
-    ok(&alone, &["endorse", waiting["id"].as_str().unwrap()]);
+    let said = ok(&alone, &["endorse", waiting["id"].as_str().unwrap()]);
+    assert!(said.contains("; the newcomer gathers 1 endorsement itself"), "{said}");
     let admitted = watch.next("final");
     let id = json(&guest, &["status"])["node"].as_str().unwrap().to_string();
     assert_eq!(

@@ -1,5 +1,8 @@
 //! Holds, against real processes: who is held, who is told, and what is left of it.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 mod processes;
 
 use processes::*;
@@ -37,6 +40,15 @@ fn an_operator_holds_a_member_at_once_and_every_command_says_so() {
     let why = ok(&alone, &["why", &id]);
     assert!(why.contains(": suspended\n"), "{why}");
     assert!(why.contains(&format!("Held by {} (compromised), for ", &of_founder[..8])), "{why}");
+    let mut watch =
+        command(&alone, &["watch", "--json", "--since", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let told = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let held = told.take_while(|line| line["what"] != "here").find(|line| line["what"] == "held");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let held = held.expect("whoever watches is told");
+    assert_eq!((&held["node"], &held["by"]), (&id.as_str().into(), &of_founder.as_str().into()), "{held}");
     let waits = json(&alone, &["pending", "--all"]);
     let held = waits.as_array().unwrap().iter().find(|one| one["kind"] == "hold").unwrap();
     assert_eq!((&held["subject"], &held["met"]), (&id.as_str().into(), &true.into()), "{waits}");

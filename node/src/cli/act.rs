@@ -13,7 +13,7 @@ use crate::control::views::{HoldView, InvitedView, ProposedView};
 use crate::control::{Client, Condition, Request};
 use crate::home::Home;
 use crate::runtime::now;
-use crate::words::rough_span;
+use crate::words::{count, rough_span};
 
 pub(super) fn short(id: &Hash) -> String {
     id.to_string()[..16].to_string()
@@ -27,7 +27,7 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
         None => {
             let invited: InvitedView =
                 read(client.ask(&Request::Invite { roles, uses, lifetime_ms, note })?)?;
-            let InvitedView { proposed: ProposedView { id, have, needed }, roles, known_roles } = invited;
+            let InvitedView { proposed: ProposedView { id, have, needed, .. }, roles, known_roles } = invited;
             if roles.is_empty() {
                 let known = known_roles.join(", ");
                 out.note(&format!(
@@ -79,9 +79,11 @@ pub(super) fn endorse(home: &Home, args: IdArgs, out: Out) -> Done {
 }
 
 fn show_progress(proposed: &ProposedView, done: &str, out: Out) -> Done {
-    let ProposedView { id, have, needed } = proposed;
+    let ProposedView { id, have, needed, newcomers } = proposed;
     out.result(proposed, || {
-        let progress = if have < needed {
+        let progress = if *newcomers {
+            format!("; the newcomer gathers {} itself", count(*needed, "endorsement"))
+        } else if have < needed {
             format!("; {have} of {needed} endorsements known here")
         } else {
             String::new()

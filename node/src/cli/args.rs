@@ -29,8 +29,8 @@ A domain on four machines (a, b, c, d), each with a directory of its own:
 
 A newcomer:  frith join TICKET --dir D      with the text that `frith invite` prints at an endorser
 Look:        frith status · members · pending · log · watch · why NODE
-Act:         frith invite · endorse ID · deny ID · revoke NODE · hold NODE · suspend NODE · release NODE
-             renew · readmit NODE · rotate · amend · backup · leave
+Act:         frith invite · endorse ID · deny ID · revoke NODE · hold NODE · suspend NODE
+             release NODE · renew · readmit NODE · rotate · amend · backup · leave
 
 Exit codes: 0 it holds · 1 it failed or was refused · 2 bad usage or input, nothing was done ·
             4 it did not come to be in time · 5 told to stop before it was done (join --exit)";
@@ -95,7 +95,7 @@ Examples: frith log --limit 5 --dir D
 Examples: frith watch --dir D
           frith watch --json --since 41 --dir D | while read -r line; do …; done
 
-With --json each line is one JSON object; `what` names its kind: here, final, standing, phase, alarm, waiting, newcomers, met, lapsed, connected, \
+With --json each line is one JSON object; `what` names its kind: here, final, standing, held, phase, alarm, waiting, newcomers, met, lapsed, connected, \
 disconnected, missed, stopped. It goes on until Ctrl-C or SIGTERM, or until the node stops.")]
     Watch(WatchArgs),
     /// Why a node is what it is: who admitted it, when, under what; who revoked it.
@@ -126,9 +126,9 @@ A member is held by one endorser; an endorser is held when f+1 endorsers hold it
     /// Until when this node is a member, and when it renews that by itself; with --now, renew at once.
     #[command(after_help = "Examples: frith renew --dir D\n          frith renew --now --dir D")]
     Renew(RenewArgs),
-    /// Admit a member anew under the same identity: one that lapsed too long ago to renew by itself, or with other roles.
+    /// Admit a member anew under the same identity: one that lapsed too long ago to renew by itself, with other roles, or for a while only.
     #[command(
-        after_help = "Examples: frith readmit 3fa921 --note 'back from repair' --dir D\n          frith readmit 3fa921 --role gateway --dir D"
+        after_help = "Examples: frith readmit 3fa921 --note 'back from repair' --dir D\n          frith readmit 3fa921 --role gateway --dir D\n          frith readmit 3fa921 --for 8h --dir D"
     )]
     Readmit(ReadmitArgs),
     /// Rotate to the next key, and commit to another: on a schedule, or when the running key may be in other hands.

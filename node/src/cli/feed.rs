@@ -275,6 +275,9 @@ fn in_words(happening: &Happening) -> String {
         Happening::Standing { time: _, node, was, is } => {
             format!("{node} was {}, and is {}", effective_words(was), effective_words(is))
         }
+        Happening::Held { time: _, node, by, until } => {
+            format!("{node} is held by {by} until {}", utc(until.0))
+        }
         Happening::Phase { time: _, phase, stale } => {
             format!("this node is {}{}", json_word(phase), stale_words(stale))
         }

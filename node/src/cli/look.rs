@@ -69,7 +69,14 @@ fn status_text(status: &Value) -> String {
     if !status["admission"].is_null() {
         row("admission", super::renew::in_words(&status["admission"]));
     }
-    row("members", format!("{}, and {} gone", text(&status["members"]), text(&status["gone"])));
+    // A newcomer has no state to count in.
+    row(
+        "members",
+        match head.is_null() {
+            true => "not known yet".into(),
+            false => format!("{}, and {} gone", text(&status["members"]), text(&status["gone"])),
+        },
+    );
     let endorsers = &status["endorsers"];
     if endorsers.is_null() {
         row("endorsers", "not known yet".into());

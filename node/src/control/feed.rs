@@ -68,6 +68,17 @@ pub enum Happening {
         /// What it is.
         is: String,
     },
+    /// An endorser holds somebody, on its own word. The log records it later.
+    Held {
+        /// When it came.
+        time: Timestamp,
+        /// Whom.
+        node: NodeId,
+        /// Which endorser.
+        by: NodeId,
+        /// Until when, if nobody holds it for longer.
+        until: Timestamp,
+    },
     /// The node that tells it is in another phase, or has become stale or fresh.
     Phase {
         /// When it noticed.
@@ -155,6 +166,7 @@ impl Happening {
             Happening::Final(block) => block.time,
             Happening::Here { time, .. }
             | Happening::Standing { time, .. }
+            | Happening::Held { time, .. }
             | Happening::Phase { time, .. }
             | Happening::Alarm { time, .. }
             | Happening::Waiting { time, .. }

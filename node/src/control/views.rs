@@ -234,4 +234,7 @@ pub struct ProposedView {
     pub have: usize,
     /// How many it needs.
     pub needed: usize,
+    /// Whether a newcomer gathers them itself, and shows them to nobody before it has enough.
+    #[serde(default)]
+    pub newcomers: bool,
 }

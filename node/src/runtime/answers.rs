@@ -8,7 +8,7 @@ use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::following::Chain;
 use frith_protocol::identity::NodeId;
-use frith_protocol::joining::{Decision, Proposal, Ticket};
+use frith_protocol::joining::{Decision, Origin, Proposal, Ticket};
 use frith_protocol::limits::{NOTE_BYTES_MAX, TICKET_USES_MAX};
 use frith_protocol::state::{
     Basis, Endorsement, Kind, Reason, Release, Revoke, State, Statement, Subject, Suspend, TicketTerms,
@@ -128,7 +128,8 @@ impl Host {
         let needed = proposal
             .and_then(|proposal| core.state().map(|state| state.threshold_for(&proposal.subject)))
             .unwrap_or(0);
-        ProposedView { id, have, needed }
+        let newcomers = proposal.is_some_and(|proposal| matches!(proposal.origin, Origin::Newcomer(_)));
+        ProposedView { id, have, needed, newcomers }
     }
 
     pub(super) fn propose(

@@ -18,7 +18,7 @@ use super::host::Host;
 use super::rotating::key_in_words;
 use crate::control::views::{BlockView, EntryView, MemberView, MembersView, PendingView, WhyView};
 use crate::control::{PAGE_MAX, Refusal};
-use crate::words::rough_span;
+use crate::words::{count, rough_span};
 
 /// Fewer digits of an identity are too few to name it by.
 const PREFIX_MIN: usize = 6;
@@ -416,7 +416,8 @@ pub(super) fn what_is_asked(subject: &Subject, state: Option<&State>) -> String 
             let spent = state.map_or(0, |state| state.ticket_uses(terms));
             let left = expires.since(super::now());
             format!(
-                "a ticket for {uses} newcomers ({spent} joined) as {}, good for {}",
+                "a ticket for {} ({spent} joined) as {}, good for {}",
+                count(*uses as usize, "newcomer"),
                 list(roles),
                 rough_span(left)
             )

@@ -432,6 +432,7 @@ impl Host {
             }
             Event::Held { node, by, until } => {
                 tracing::warn!(%node, %by, %until, "an endorser holds a node: see `frith members`");
+                self.feed.happened(Happening::Held { time: self.clock.latest(), node, by, until });
                 self.standings_changed = true;
             }
             Event::Dismissed { height } => self.raise(gone_in_words(Some(height))),

@@ -54,6 +54,7 @@ impl Ring {
             Happening::Here { .. }
             | Happening::Final(_)
             | Happening::Standing { .. }
+            | Happening::Held { .. }
             | Happening::Phase { .. }
             | Happening::Alarm { .. }
             | Happening::Missed { .. }

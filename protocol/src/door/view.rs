@@ -216,7 +216,7 @@ impl Core {
                 .and_then(|state| state.standing(&self.me))
                 .map(|standing| standing.roles.clone())
                 .unwrap_or_default(),
-            head: self.head(),
+            head: self.head().map(|head| Head { age_ms: now.since(head.time), ..head }),
             stale: self.effective(&self.me, now).is_none(),
             members: state.map_or(0, State::member_count),
             gone: state.map_or(0, |state| state.gone().count()),

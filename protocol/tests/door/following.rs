@@ -211,3 +211,12 @@ fn rule_9_7_each_other_endorser_publishes_after_its_distance_from_the_leader_unl
         }
     }
 }
+
+#[test]
+fn a_status_tells_how_old_the_head_is_when_it_is_asked_for_and_not_when_the_core_last_had_to_do() {
+    let mut mesh = Mesh::of_four();
+    mesh.run(60_000);
+    let key = mesh.endorsers()[0];
+    let age = |at| mesh.core(key).status(at).head.expect("it has one").age_ms;
+    assert_eq!(age(mesh.now.plus(5_000)), age(mesh.now) + 5_000);
+}
