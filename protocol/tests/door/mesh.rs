@@ -215,6 +215,12 @@ impl Mesh {
         key
     }
 
+    /// Such a message, as somebody sent it.
+    pub fn heard(&self, is: impl Fn(&Message) -> bool) -> Message {
+        let found = self.sent.iter().map(|(_, _, message)| message).find(|message| is(message));
+        (**found.expect("such a message was sent")).clone()
+    }
+
     pub fn start(&mut self, key: PublicKey) {
         let node = self.nodes.get_mut(&key).unwrap();
         let records = node

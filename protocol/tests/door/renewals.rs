@@ -8,7 +8,8 @@ use frith_protocol::identity::PublicKey;
 use frith_protocol::joining::{Draft, Retry, Verdict};
 use frith_protocol::limits::RENEWALS_SIGNED_MAX;
 use frith_protocol::state::{
-    Admit, Basis, BlockId, Effective, Grounds, Kind, Reason, Revoke, Statement, Suspend, Window,
+    Admit, Basis, BlockId, Effective, Grounds, Kind, Reason, Revoke, Statement, Subject, Suspend, Terms,
+    Window,
 };
 use frith_protocol::time::Timestamp;
 
@@ -61,6 +62,17 @@ fn effective(mesh: &Mesh, key: PublicKey) -> Effective {
 
 fn run_until(mesh: &mut Mesh, at: Timestamp) {
     mesh.run(at.since(mesh.now));
+}
+
+/// All endorsers amend the charter: members stand for half as long from then on.
+fn halve_the_lifetime(mesh: &mut Mesh) {
+    let state = mesh.any().state().unwrap();
+    let mut next = state.charter().clone();
+    (next.previous, next.epoch, next.written) = (Some(state.charter_id()), 2, mesh.now);
+    next.timing.member_lifetime_ms = LIFETIME / 2;
+    let terms = Terms::of(state.domain(), next);
+    let endorsers = mesh.endorsers();
+    mesh.propose(Subject::Terms(Box::new(terms)), &endorsers);
 }
 
 /// How often it asked for a renewal.
@@ -205,12 +217,7 @@ fn rule_5_22_a_draft_that_was_not_answered_in_time_is_drafted_anew() {
     mesh.cut.extend(endorsers.iter().map(|endorser| (member, *endorser)));
     run_until(&mut mesh, window.from.plus(LIFETIME / 3 * 2));
     assert!(asked(&mesh, member) > 0);
-    let state = mesh.any().state().unwrap();
-    let mut next = state.charter().clone();
-    (next.previous, next.epoch, next.written) = (Some(state.charter_id()), 2, mesh.now);
-    next.timing.member_lifetime_ms = LIFETIME / 2;
-    let terms = frith_protocol::state::Terms::of(state.domain(), next);
-    mesh.propose(frith_protocol::state::Subject::Terms(Box::new(terms)), &endorsers);
+    halve_the_lifetime(&mut mesh);
     mesh.run(5_000);
     assert_eq!(mesh.core(member).charter().unwrap().epoch, 2);
     mesh.cut.clear();
@@ -360,12 +367,7 @@ fn rule_5_23_whoever_slept_comes_back_also_over_a_charter_that_it_has_not_seen()
     mesh.stop(member);
     mesh.run(LIFETIME);
     let endorsers = mesh.endorsers();
-    let state = mesh.any().state().unwrap();
-    let mut next = state.charter().clone();
-    (next.previous, next.epoch, next.written) = (Some(state.charter_id()), 2, mesh.now);
-    next.timing.member_lifetime_ms = LIFETIME / 2;
-    let terms = frith_protocol::state::Terms::of(state.domain(), next);
-    mesh.propose(frith_protocol::state::Subject::Terms(Box::new(terms)), &endorsers);
+    halve_the_lifetime(&mut mesh);
     mesh.run(MINUTE);
     assert_eq!(mesh.core(endorsers[0]).charter().unwrap().epoch, 2);
     mesh.start(member);
@@ -387,15 +389,11 @@ fn rule_5_23_a_lapsed_member_follows_and_fetches_snapshots_until_it_is_too_late_
     let snapshot = || Message::AskSnapshot { head: BlockId::NONE, chunk: 0 };
     assert!(matches!(&mesh.tell(member, endorser, follow())[..], [(to, _)] if *to == member));
     assert!(matches!(&mesh.tell(member, endorser, snapshot())[..], [(to, _)] if *to == member));
-    let heard = |is: fn(&Message) -> bool| {
-        let found = mesh.sent.iter().map(|(_, _, message)| message).find(|message| is(message));
-        (**found.expect("such a message was sent")).clone()
-    };
     let others = [
         Message::Same,
-        heard(|message| matches!(message, Message::Talk(_))),
-        heard(|message| matches!(message, Message::Circulate(_))),
-        heard(|message| matches!(message, Message::Snapshot(_))),
+        mesh.heard(|message| matches!(message, Message::Talk(_))),
+        mesh.heard(|message| matches!(message, Message::Circulate(_))),
+        mesh.heard(|message| matches!(message, Message::Snapshot(_))),
     ];
     for message in others {
         let (what, before) = (message.name(), mesh.nodes[&endorser].refused.len());

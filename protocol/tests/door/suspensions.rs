@@ -56,15 +56,11 @@ fn rule_5_8_a_suspended_member_follows_and_fetches_snapshots_and_nothing_else_of
     let is_snapshot = |answer: &Message| matches!(answer, Message::Snapshot(_));
     assert!(matches!(&snapshot[..], [(to, answer)] if *to == member && is_snapshot(answer)), "{snapshot:?}");
 
-    let heard = |is: fn(&Message) -> bool| {
-        let found = mesh.sent.iter().map(|(_, _, message)| message).find(|message| is(message));
-        (**found.expect("such a message was sent")).clone()
-    };
     let others = [
         Message::Same,
-        heard(|message| matches!(message, Message::Talk(_))),
-        heard(|message| matches!(message, Message::Circulate(_))),
-        heard(is_snapshot),
+        mesh.heard(|message| matches!(message, Message::Talk(_))),
+        mesh.heard(|message| matches!(message, Message::Circulate(_))),
+        mesh.heard(is_snapshot),
     ];
     for message in others {
         let (what, before) = (message.name(), mesh.nodes[&endorser].refused.len());
