@@ -278,6 +278,28 @@ fn what_is_expected_to_break_must_and_nothing_else_may() {
     assert!(text.contains("S3 holds; it should have broken"), "{text}");
 }
 
+/// An unnoticed old backup is a fault (SPEC 8.14): of an instant ago it may have its node contradict itself, which convicts it, and is no
+/// conviction of a correct node. In which runs it comes to that is chance; so seeds are tried until it has.
+#[test]
+fn an_endorser_whose_disk_was_rolled_back_unnoticed_may_be_convicted_and_no_invariant_breaks() {
+    let rolled_back = "about = \"An unnoticed old backup.\"\n[mesh]\nnewcomers = 14\nendorsers = 4\nfaults = 1\nadmit = 3\n\
+        [arrivals]\nby = \"approval\"\nprocess = \"even\"\nper_second = 4\napprove_after_ms = [0, 0]\nfirst_ms = 3_000\n\
+        [[fault]]\nat_ms = 6_000\nfor_ms = 1\nroll_back = [\"endorser 1\"]\nas_of_ms = 5_900\n\
+        [expect]\njoined = \"all\"\nconverged = true\nconvicted = 1\n";
+    let (folder, path) = file(rolled_back);
+    let (path, reports) = (path.to_str().unwrap(), folder.path().to_str().unwrap());
+    let convicts = |seed: u32| {
+        let output = frith_sim(&["run", path, "--seed", &seed.to_string(), "--report", reports]);
+        let missed = stdout(&output).contains("0 identities were convicted; 1 should be");
+        match output.status.code() {
+            Some(0) => true,
+            Some(1) if missed => false,
+            code => panic!("seed {seed}: {code:?}: {}", stdout(&output)),
+        }
+    };
+    assert!((1..=60).any(convicts), "nobody was convicted in sixty runs");
+}
+
 #[test]
 fn a_report_that_cannot_be_written_is_known_before_the_run_and_hides_no_exit_code() {
     let (folder, path) = file(&format!("{SMALL}\n[expect]\njoined = 5\n"));
