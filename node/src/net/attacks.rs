@@ -2,16 +2,17 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test picks the events that it waits for")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use frith_protocol::door::Standing;
 use frith_protocol::identity::{PublicKey, SecretKey};
 use frith_protocol::limits::{MESSAGE_BYTES_MAX, STRANGER_MESSAGE_BYTES_MAX};
 use frith_protocol::state::DomainId;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use libp2p::core::PeerRecord;
 use libp2p::identity::Keypair;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, request_response, tcp, yamux};
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -263,6 +264,64 @@ async fn rule_10_3_a_newer_stream_on_a_connection_replaces_an_older() {
     let ended =
         timeout(BOUND, older.expect("it was opened first").read(&mut nothing)).await.expect("in time");
     assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+}
+
+/// Whoever asks for addresses, and takes the streams that its peers open.
+#[derive(NetworkBehaviour)]
+struct Asks {
+    pipe: pipe::Behaviour,
+    addresses: exchange::Behaviour,
+}
+
+#[tokio::test]
+async fn rule_10_6_a_stranger_is_answered_once_a_second_and_what_it_says_of_itself_is_not_taken() {
+    const QUESTIONS: usize = 12;
+    let (network, _events) = victim().await;
+    let identity = Keypair::ed25519_from_bytes([66; 32]).unwrap();
+    let at = vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap()];
+    let own = PeerRecord::new_interop(&identity, at).unwrap().into_signed_envelope();
+    let question = exchange::Question { own: Some(own.into_protobuf_encoding()), wants: vec![network.key()] };
+    let mut swarm = SwarmBuilder::with_existing_identity(identity)
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| Asks {
+            pipe: pipe::Behaviour::new(pipe::PROTOCOL),
+            addresses: exchange::behaviour(),
+        })
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(BOUND))
+        .build();
+    swarm.dial(network.status().await.unwrap().listening[0].clone()).unwrap();
+    let (begun, mut asked) = (Instant::now(), 0);
+    let (mut answered, mut refused) = (0, 0);
+    while answered + refused < QUESTIONS {
+        let peer = match timeout(BOUND, swarm.select_next_some()).await.expect("in time") {
+            SwarmEvent::ConnectionEstablished { peer_id, .. } => peer_id,
+            SwarmEvent::Behaviour(AsksEvent::Addresses(request_response::Event::Message {
+                peer, ..
+            })) => {
+                answered += 1;
+                peer
+            }
+            SwarmEvent::Behaviour(AsksEvent::Addresses(request_response::Event::OutboundFailure {
+                peer,
+                ..
+            })) => {
+                refused += 1;
+                peer
+            }
+            _ => continue,
+        };
+        if asked < QUESTIONS {
+            asked += 1;
+            swarm.behaviour_mut().addresses.send_request(&peer, question.clone());
+        }
+    }
+    let seconds = begun.elapsed().as_secs() as usize;
+    assert!(answered >= 1 && answered <= 1 + seconds, "{answered} answers in {seconds} seconds");
+    assert_eq!(network.shared.counters.questions_refused.get(), refused as u64);
+    assert_eq!(network.status().await.unwrap().known, 0);
 }
 
 #[tokio::test]

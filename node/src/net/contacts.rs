@@ -37,11 +37,13 @@ const EXCHANGE_INTERVAL: Duration = Duration::from_secs(600);
 pub(super) struct Exchange {
     backoff: Backoff,
     asking: bool,
+    /// When a stranger was answered last.
+    answered: Option<Instant>,
 }
 
 impl Exchange {
     pub(super) fn new(now: Instant) -> Exchange {
-        Exchange { backoff: Backoff::new(now), asking: false }
+        Exchange { backoff: Backoff::new(now), asking: false, answered: None }
     }
 
     pub(super) fn due_now(&mut self) {
@@ -276,13 +278,21 @@ impl Driver {
             .collect();
         if missing.is_empty() {
             self.search.reset(now);
-        } else if self.search.due <= now && !members.is_empty() {
-            self.search.failed(now);
-            due.extend(members.into_iter().sample(&mut rand::rng(), limits::ASKED_AT_ONCE));
+        } else if self.search.due <= now {
+            let asked = if members.is_empty() { self.known_to_a_newcomer() } else { members };
+            if !asked.is_empty() {
+                self.search.failed(now);
+            }
+            due.extend(asked.into_iter().sample(&mut rand::rng(), limits::ASKED_AT_ONCE));
         }
         for key in due {
             self.ask(key, &missing);
         }
+    }
+
+    /// Whom a node asks that knows of no member: those whom it was told to dial, and those to whom it keeps.
+    fn known_to_a_newcomer(&self) -> Vec<PublicKey> {
+        self.peers.keys().copied().filter(|key| self.is_known(key)).collect()
     }
 
     /// Whom we want and do not have.
@@ -330,12 +340,13 @@ impl Driver {
     }
 
     fn ask(&mut self, key: PublicKey, missing: &[PublicKey]) {
+        let Some(id) = peer_id_of(&key) else { return };
+        // Whoever takes us for a stranger would not take it.
+        let own = self.own.as_ref().filter(|_| self.is_member(&key)).map(|own| own.bytes.clone());
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if std::mem::replace(&mut peer.exchange.asking, true) {
             return;
         }
-        let Some(id) = peer_id_of(&key) else { return };
-        let own = self.own.as_ref().map(|own| own.bytes.clone());
         let wants = missing.iter().copied().sample(&mut rand::rng(), limits::WANTS_MAX);
         let question = self.swarm.behaviour_mut().addresses.send_request(&id, Question { own, wants });
         self.questions.insert(question, key);
@@ -345,10 +356,11 @@ impl Driver {
         use request_response::{Event, Message};
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
-                // A stranger gets no answer: it must not learn whom we know.
-                match key_of(&peer).filter(|key| self.is_member(key)) {
-                    Some(from) => self.answer(&from, request, channel),
-                    None => drop(self.shared.counters.questions_refused.inc()),
+                let Some(from) = key_of(&peer) else { return };
+                if self.is_member(&from) {
+                    self.answer(&from, request, channel);
+                } else {
+                    self.answer_stranger(&from, &request, channel);
                 }
             }
             Event::Message { message: Message::Response { request_id, response }, .. } => {
@@ -373,6 +385,25 @@ impl Driver {
             }
             Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
         }
+    }
+
+    /// A stranger must not learn whom we know. Where the endorsers are that its charter names it may: it must reach them to become a member.
+    fn answer_stranger(&mut self, from: &PublicKey, question: &Question, channel: ResponseChannel<Answer>) {
+        let now = Instant::now();
+        let due = |last: Instant| now.duration_since(last) >= limits::STRANGER_QUESTION_INTERVAL;
+        let peer = self.peers.get_mut(from).filter(|peer| peer.exchange.answered.is_none_or(due));
+        let Some(peer) = peer else {
+            // The channel is dropped: the asker sees that at once, and asks again later.
+            self.shared.counters.questions_refused.inc();
+            return;
+        };
+        peer.exchange.answered = Some(now);
+        let endorsers = question.wants.iter().filter(|key| self.standing_of(key) == Standing::Endorser);
+        let records = endorsers.filter_map(|key| self.book.record(key)).map(|record| record.bytes.clone());
+        let records = records.take(limits::RECORDS_MAX).collect();
+        self.shared.counters.strangers_answered.inc();
+        // An error says that the asker is gone.
+        let _ = self.swarm.behaviour_mut().addresses.send_response(channel, Answer { records });
     }
 
     fn answer(&mut self, from: &PublicKey, question: Question, channel: ResponseChannel<Answer>) {

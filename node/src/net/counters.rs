@@ -36,7 +36,8 @@ counters! {
     dials: "Dials begun",
     dials_failed: "Dials that failed",
     denied: "Incoming connections denied or failed",
-    questions_refused: "Questions about addresses that a stranger asked",
+    questions_refused: "Questions about addresses that a stranger asked too often",
+    strangers_answered: "Questions of strangers about the addresses of endorsers that were answered",
     records_taken: "Address records taken over",
     records_refused: "Address records that were not valid",
 }

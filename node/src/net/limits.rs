@@ -94,6 +94,8 @@ pub(super) const QUESTION_BYTES_MAX: usize = RECORD_BYTES_MAX + WANTS_MAX * 32 +
 pub(super) const ANSWER_BYTES_MAX: usize = RECORDS_MAX * (RECORD_BYTES_MAX + 8) + 64;
 /// Streams of one connection for questions and answers about addresses.
 pub(super) const ADDRESS_STREAMS_MAX: usize = 4;
+/// How often a stranger is told where endorsers are.
+pub(super) const STRANGER_QUESTION_INTERVAL: Duration = Duration::from_secs(1);
 /// How far ahead of our clock the number of an address record may be. It is a time; one from a far future would lock its owner out.
 pub(super) const RECORD_AHEAD_MAX_S: u64 = 24 * 3600;
 /// Members that are asked at once for an address that we lack.

@@ -361,6 +361,10 @@ impl Host {
                 self.standings_changed = true;
                 self.charter_changed = true;
             }
+            Event::CharterLearnt { epoch } => {
+                tracing::info!(epoch, "a charter is known here: this node keeps to its endorsers");
+                self.standings_changed = true;
+            }
             Event::Recovered { height, epoch, dropped } => {
                 tracing::warn!(
                     height,

@@ -41,28 +41,42 @@ async fn rule_10_6_a_peer_that_moved_is_found_through_another_member() {
     assert_eq!(b.received().await, (c_key, b"found".to_vec()));
 }
 
+/// A newcomer whose anchor is older than the charter knows who has the seats by now, and not where they are.
 #[tokio::test]
-async fn rule_10_6_a_stranger_is_told_no_addresses() {
-    let (a, mut b) = (Node::new(1, &[TCP]).await, Node::new(2, &[TCP]).await);
-    let mut stranger = Node::new(3, &[TCP]).await;
-    a.sees(&b, Standing::Member).await;
-    b.sees(&a, Standing::Member).await;
-    stranger.sees(&b, Standing::Endorser).await;
-    a.dial(&b).await;
-    let a_key = a.key();
-    let is_a = |event| matches!(event, NetEvent::Addresses { of, .. } if of == a_key).then_some(());
-    b.until("the record of a", is_a).await;
-    stranger.network.keep_connected(vec![a_key]).await;
-    stranger.dial(&b).await;
-    b.connected(stranger.key()).await;
-    // Each of its questions fails; once admitted it is told.
-    let told = stranger.until("the record of a", is_a);
-    tokio::select! {
-        () = told => panic!("a stranger was told"),
-        () = async { while b.counter("questions_refused").await < 3 { tokio::task::yield_now().await } } => {}
+async fn rule_10_6_a_stranger_is_told_where_the_endorsers_are_that_it_asks_for_and_nobody_else() {
+    let (endorser, member) = (Node::new(1, &[TCP]).await, Node::new(2, &[TCP]).await);
+    let (mut answers, mut stranger) = (Node::new(3, &[TCP]).await, Node::new(4, &[TCP]).await);
+    answers.sees(&endorser, Standing::Endorser).await;
+    for other in [&endorser, &member] {
+        other.sees(&answers, Standing::Endorser).await;
+        other.dial(&answers).await;
     }
-    b.sees(&stranger, Standing::Member).await;
-    stranger.connected(a_key).await;
+    answers.sees(&member, Standing::Member).await;
+    for other in [endorser.key(), member.key()] {
+        let is = |event| matches!(event, NetEvent::Addresses { of, .. } if of == other).then_some(());
+        answers.until("the record of a member", is).await;
+    }
+
+    // It knows nobody's standing, not even that of whom it was told to dial.
+    stranger.network.keep_connected(vec![endorser.key(), member.key()]).await;
+    stranger.dial(&answers).await;
+    stranger.connected(answers.key()).await;
+    stranger.connected(endorser.key()).await;
+    let told = stranger.until("the record of the member", |event| match event {
+        NetEvent::Addresses { of, .. } => (of == member.key()).then_some(()),
+        _ => None,
+    });
+    tokio::select! {
+        () = told => panic!("a stranger was told where a member is"),
+        () = async { while answers.counter("strangers_answered").await < 3 { tokio::task::yield_now().await } } => {}
+    }
+    // Nor does anybody remember where a stranger is.
+    let known = answers.network.status().await.unwrap().known;
+    assert_eq!(known, 2, "the endorser and the member");
+    // Once it is admitted it is told all.
+    answers.sees(&stranger, Standing::Member).await;
+    stranger.sees(&answers, Standing::Endorser).await;
+    stranger.connected(member.key()).await;
 }
 
 #[tokio::test]

@@ -227,6 +227,9 @@ impl Core {
             None if adopted.is_empty() => return Err(Error::Untimely("they lead to nothing new")),
             Some(_) | None => {}
         }
+        if self.chain.is_none() {
+            effects.tell(Event::CharterLearnt { epoch: charters.newest().charter.epoch });
+        }
         for link in &adopted {
             self.keep_link(link, effects);
         }
@@ -257,6 +260,7 @@ impl Core {
         for link in charters.links_after(known.unwrap_or(0)) {
             self.keep_link(&link, effects);
         }
+        effects.tell(Event::CharterLearnt { epoch: charters.newest().charter.epoch });
         self.charters = Some(Box::new(charters));
     }
 

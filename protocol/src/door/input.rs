@@ -111,6 +111,11 @@ pub enum Event {
         /// The height of the block.
         height: u64,
     },
+    /// This node, which has no state yet, came to believe a newer charter: its endorsers are those to be connected to from now on.
+    CharterLearnt {
+        /// The epoch of that charter.
+        epoch: u64,
+    },
     /// A recovery was taken: the log goes on from another block than before, or under other endorsers.
     Recovered {
         /// The height of the block that says so.

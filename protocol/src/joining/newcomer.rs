@@ -208,13 +208,15 @@ impl Newcomer {
         if self.known.is_none() || self.head.is_none() {
             return vec![Step::AskBeginning(peer)];
         }
-        if !self.is_endorser(&peer) {
+        let Some(endorser) = self.endorser_at(&peer) else {
             // An endorser whose key is a later one shows that with its head.
             return vec![Step::AskHead(peer)];
-        }
+        };
         let Some(drafted) = &self.drafted else { return Vec::new() };
         match &drafted.entry {
             Some(entry) => vec![Step::Submit(peer, Arc::clone(entry))],
+            // The others may have lost their seats meanwhile: its head says so.
+            None if drafted.endorsements.contains_key(&endorser) => vec![Step::AskHead(peer)],
             None => vec![Step::AskEndorsement(peer, Arc::clone(&drafted.draft))],
         }
     }

@@ -3,10 +3,11 @@
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::PublicKey;
+use frith_protocol::limits;
 use frith_protocol::state::{Charter, Seat, Subject, Terms};
 
 use super::is_member;
-use super::mesh::Mesh;
+use super::mesh::{Mesh, keys};
 
 /// The next charter, with `add` seated and `remove` not, and whatever else `change` does.
 pub fn next(
@@ -211,10 +212,51 @@ fn rule_9_12_a_newcomer_with_an_old_ticket_comes_to_the_newest_charter_by_links(
     mesh.run(5_000);
     assert_eq!(mesh.core(newcomer).phase(), Phase::Following, "{:?}", mesh.nodes[&newcomer].events);
     assert_eq!(epoch(&mesh, newcomer), 4);
+    // Its host is told each time that others are to be connected to.
+    let learnt = mesh.nodes[&newcomer].events.iter().filter_map(|event| match event {
+        Event::CharterLearnt { epoch } => Some(*epoch),
+        _ => None,
+    });
+    assert_eq!(learnt.collect::<Vec<u64>>(), [1, 4]);
     // It restarts from what it stored.
     mesh.stop(newcomer);
     mesh.start(newcomer);
     mesh.connect(newcomer);
     mesh.run(15_000);
     mesh.assert_equal_heads();
+}
+
+#[test]
+fn rule_5_10_a_newcomer_that_waits_hears_of_a_newer_charter_from_whoever_has_said_yes_already() {
+    let mut mesh = Mesh::of_four();
+    let ticket = mesh.ticket(2);
+    let (a, b) = (mesh.join(10, Some(ticket.clone())), mesh.join(11, Some(ticket)));
+    mesh.run(3_000);
+    assert!(is_member(&mesh, a) && is_member(&mesh, b));
+
+    // It reaches two of the four, whose operators say yes; the other two lose their seats to members that it does not reach either.
+    let endorsers = mesh.endorsers();
+    let newcomer = keys(12).identity.public();
+    for away in [endorsers[0], endorsers[1], a, b] {
+        mesh.cut.extend([(newcomer, away), (away, newcomer)]);
+    }
+    assert_eq!(mesh.join(12, None), newcomer);
+    mesh.run(2_000);
+    let draft: Hash = *mesh.core(endorsers[2]).proposals().next().expect("it waits").0;
+    say_yes(&mut mesh, draft, &endorsers[2..]);
+    let terms = next(&mesh, &[a, b], &endorsers[..2], |_| {});
+    let charter = propose(&mut mesh, endorsers[2], terms);
+    say_yes(&mut mesh, charter, &[endorsers[0], endorsers[3], a, b]);
+    mesh.run(3_000);
+    assert_eq!(epoch(&mesh, endorsers[2]), 2);
+
+    mesh.run(limits::NEWCOMER_PATIENCE_CAP_MS);
+    assert_eq!((mesh.core(newcomer).phase(), epoch(&mesh, newcomer)), (Phase::Joining, 2));
+    // It keeps its draft: that needs one yes more, of somebody who has a seat by now.
+    mesh.cut.retain(|(one, other)| *one != a && *other != a);
+    mesh.connect(newcomer);
+    mesh.run(1_000);
+    say_yes(&mut mesh, draft, &[a]);
+    mesh.run(3_000);
+    assert_eq!(mesh.core(newcomer).phase(), Phase::Following, "{:?}", mesh.nodes[&newcomer].events);
 }
