@@ -157,6 +157,7 @@ fn every_scenario_holds() {
         "agreement/two_of_seven_lie",
         "amend/every_endorser_replaced_in_turn",
         "amend/proposer_dies",
+        "amend/two_at_once_as_newcomers_come",
         "amend/under_chaos",
         "amend/under_partition",
         "gossip/off_following_alone",

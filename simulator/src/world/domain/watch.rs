@@ -90,6 +90,7 @@ impl Run<'_> {
             Event::Synced { height } => {
                 self.has_all_to(node, height);
                 self.joins_the_members(node);
+                self.keeps_to_the_seated(node);
             }
             Event::Waiting { id, note: _ } => self.agree_to(node, id),
             Event::Endorsed { id } => {
@@ -115,6 +116,7 @@ impl Run<'_> {
                 self.epoch_began(epoch);
                 self.keeps_to_the_seated(node);
             }
+            Event::CharterLearnt { epoch: _ } => self.keeps_to_the_seated(node),
             Event::Recovered { height, epoch, dropped: _ } if !self.lies(node) => {
                 self.halted.remove(&node);
                 self.goes_on_from(height - 1, epoch);
@@ -235,10 +237,11 @@ impl Run<'_> {
         correct.peek().is_some() && correct.all(|node| self.halted.contains(node))
     }
 
-    /// Whoever has a seat now is connected to all others who do.
+    /// Every node is connected to all who have a seat in the newest charter that it knows, newcomers included: where they are it learns from
+    /// whoever it is connected to (SPEC 10.6).
     fn keeps_to_the_seated(&mut self, node: NodeIndex) {
         let Some(core) = self.world.actor(node).map(Program::core) else { return };
-        if core.phase() != Phase::Endorsing {
+        if core.phase() == Phase::Gone || self.world.peers(node).is_empty() {
             return;
         }
         let seated: Vec<NodeIndex> =
