@@ -202,6 +202,40 @@ fn endorsers_are_replaced_one_by_one_under_a_running_mesh_and_nobody_drops_out()
 }
 
 #[test]
+fn a_newcomer_finds_those_who_have_the_seats_now_through_the_one_that_its_old_anchor_leads_to() {
+    let mut mesh = Mesh::found();
+    mesh.node("ash").1.until("it knows where the others are", |status| status["remembered"] == 3);
+    let anchor = ok(mesh.dir("ash"), &["anchor"]);
+    let (leave, come) = (["ash", "birch", "cedar"], ["elm", "fir", "gum"]);
+    let mut change = vec!["amend".to_string()];
+    for (out, name) in leave.into_iter().zip(come) {
+        mesh.join(name, "ash", "birch");
+        change.extend(["--add".to_string(), mesh.id(name), "--remove".to_string(), mesh.id(out)]);
+    }
+    let change: Vec<&str> = change.iter().map(String::as_str).collect();
+    let proposal = json(mesh.dir("doug"), &change)["id"].as_str().unwrap().to_string();
+    for name in ["ash", "birch"].into_iter().chain(come) {
+        mesh.endorse(name, &proposal);
+    }
+    mesh.all_in(2);
+    for name in leave {
+        mesh.stop(name);
+    }
+
+    // Of those whom the anchor leads to, doug is left, and another must endorse, too.
+    let dir = mesh.root.path().join("iris");
+    let join = ["join", anchor.trim(), "--listen", "/ip4/127.0.0.1/tcp/0", "--role", "member"];
+    let node = Running::start(&dir, &join);
+    mesh.node("doug").1.wait(&["pending"]);
+    let asked = json(mesh.dir("doug"), &["pending"])[0]["id"].as_str().unwrap().to_string();
+    mesh.endorse("doug", &asked);
+    mesh.endorse("fir", &asked);
+    node.wait(&["member"]);
+    mesh.nodes.push((dir, node));
+    mesh.all_go_on();
+}
+
+#[test]
 fn an_endorser_whose_journal_was_lost_votes_again_by_a_fresh_key_that_an_amendment_gives_it() {
     let mut mesh = Mesh::found();
     mesh.all_go_on();
