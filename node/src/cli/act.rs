@@ -63,7 +63,7 @@ pub(super) fn invite(home: &Home, args: InviteArgs, out: Out) -> Done {
     out.result(&ticket, || ticket["ticket"].as_str().unwrap_or_default().to_string())
 }
 
-/// Newcomers could wait for ever for endorsers that they cannot find.
+/// A newcomer must ask whomever it reaches where the others are, and that may be nobody by then.
 pub(super) fn warn_of_too_few_addresses(printed: &Value, out: Out) {
     if printed["too_few_addresses"] == true {
         out.note(
