@@ -247,7 +247,11 @@ impl Finished {
         for violation in &self.violations {
             line("VIOLATION", violation.to_string());
         }
-        line("result", self.exit.meaning().to_owned());
+        let result = match self.exit {
+            Exit::Holds if !self.expected.is_empty() => "what was to break broke, and nothing else",
+            exit => exit.meaning(),
+        };
+        line("result", result.to_owned());
         text
     }
 }

@@ -397,6 +397,26 @@ fn swarms_of_seeds_hold_under_chaos() {
     }
 }
 
+/// The example of the guide breaks what it says, and is no longer as expected if it does not say so.
+#[test]
+fn what_the_guide_expects_to_break_does() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let guide = std::fs::read_to_string(&path).unwrap();
+    let example = guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```\n").next());
+    let example = example.expect("the guide shows a scenario");
+    let exit_of = |text: &str| {
+        let (folder, path) = file(text);
+        let (path, reports) = (path.to_str().unwrap(), folder.path().to_str().unwrap());
+        let output = frith_sim(&["run", path, "--json", "--report", reports]);
+        let violations = json(&output)["violations"].as_u64().unwrap();
+        (output.status.code().unwrap(), violations > 0)
+    };
+    let broken = "broken = [\"S3\", \"L2\"]";
+    assert!(example.contains(broken), "{example}");
+    assert_eq!(exit_of(example), (0, true));
+    assert_eq!(exit_of(&example.replace(broken, "")), (3, true));
+}
+
 /// Whether a line of what a run prints differs from machine to machine.
 fn is_own_to_the_machine(line: &str) -> bool {
     ["time  ", "memory  "].iter().any(|what| line.trim_start().starts_with(what))
