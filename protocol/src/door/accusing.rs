@@ -13,7 +13,9 @@ use super::record::{Record, Table};
 use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::identity::{NodeId, Rotation, Verified};
-use crate::state::{Accuse, Contradiction, Entry, Kind, Rotate, SignedBallot, Statement};
+use crate::state::{
+    Accuse, Contradiction, ConvictedKey, DomainId, Entry, Hold, Kind, Rotate, SignedBallot, Statement,
+};
 
 /// What comes before the subject in the place in [`Table::Meta`] of a proof that must wait.
 pub(super) const LIE_KEY: &[u8] = b"lie of ";
@@ -31,12 +33,36 @@ impl Core {
     }
 
     fn accuse(&mut self, subject: NodeId, contradiction: Contradiction, effects: &mut Effects) {
-        let kind = Kind::Accuse(Box::new(Accuse { subject, contradiction }));
-        let statement = Statement { domain: self.domain, kind };
-        // Whoever found it was handed nothing but what was checked.
-        let entry = Verified::of_verified_parts(Arc::new(Entry { statement, endorsements: Vec::new() }));
+        let entry = proof_entry(self.domain, subject, contradiction);
         // What no block can take, nobody needs: the key is convicted, or its owner gone.
         let _ = self.submitted(None, &entry, effects);
+    }
+
+    /// Whoever gave one slot to two holds, by a key that can still be convicted of it, is accused: when the second comes, and again
+    /// with each final block, since another accusation of it may have been first, or this node had no seat then (SPEC 5.27).
+    pub(super) fn accuse_whoever_held_twice(&mut self, effects: &mut Effects) {
+        if self.hall.is_none() {
+            return;
+        }
+        for (first, second) in self.holds_that_convict() {
+            self.accuse(first.by, Contradiction::Holds(first, second), effects);
+        }
+    }
+
+    /// A node that makes no blocks was brought both, and perhaps nobody else: whoever does is handed the proof.
+    pub(super) fn hand_in_two_holds(&self, first: Hold, second: Hold, effects: &mut Effects) {
+        let entry = proof_entry(self.domain, first.by, Contradiction::Holds(first, second));
+        self.pass_on_proof(&entry, effects);
+    }
+
+    /// Of others: nobody accuses itself.
+    fn holds_that_convict(&self) -> Vec<(Hold, Hold)> {
+        let Some(state) = self.state() else { return Vec::new() };
+        let convicted = |hold: &Hold| {
+            let convictions = state.standing(&hold.by).into_iter().flat_map(|it| &it.convictions);
+            convictions.into_iter().any(|it| it.key == ConvictedKey::Identity(hold.key))
+        };
+        self.holds.lies().filter(|(first, _)| first.by != self.me && !convicted(first)).collect()
     }
 
     /// Keeps an accusation that is refused for `fault`, if it may be taken later. Whether it is kept.
@@ -119,4 +145,11 @@ impl Core {
             self.accuse(subject, Contradiction::Rotations(first, second), effects);
         }
     }
+}
+
+/// The contradiction as an entry. Whoever found it was handed nothing but what was checked.
+fn proof_entry(domain: DomainId, subject: NodeId, contradiction: Contradiction) -> Verified<Arc<Entry>> {
+    let kind = Kind::Accuse(Box::new(Accuse { subject, contradiction }));
+    let statement = Statement { domain, kind };
+    Verified::of_verified_parts(Arc::new(Entry { statement, endorsements: Vec::new() }))
 }

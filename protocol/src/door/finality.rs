@@ -257,6 +257,7 @@ impl Core {
             self.look_after_renewal(effects);
         }
         self.offer_proofs(effects);
+        self.accuse_whoever_held_twice(effects);
         // After a heartbeat, too: a suspension may have lapsed, and who endorsed before may endorse again.
         self.retry_proposals(effects);
         self.renew_consents(effects);

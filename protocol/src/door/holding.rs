@@ -81,6 +81,11 @@ impl Holds {
         self.slots.values().flat_map(|slot| [Some(&slot.first), slot.second.as_ref()]).flatten()
     }
 
+    /// Both halves of each contradiction.
+    pub(super) fn lies(&self) -> impl Iterator<Item = (Hold, Hold)> {
+        self.slots.values().filter_map(|slot| Some((slot.first, slot.second?)))
+    }
+
     /// Those that count at `now` as far as `state` knows.
     fn in_force<'a>(&'a self, state: &'a State, now: Timestamp) -> impl Iterator<Item = &'a Hold> {
         self.uncontradicted().filter(move |hold| state.honours(hold, now))
@@ -278,9 +283,13 @@ impl Core {
                 let (node, day, slot) = (hold.by, hold.day(), hold.slot);
                 effects.tell(Event::Alarm(Alarm::HoldsContradict { node, day, slot }));
                 self.work_changed(effects);
+                self.accuse_whoever_held_twice(effects);
             }
         }
         self.pass_on(from, first, hold, by_gossip, effects);
+        if let Some(first) = first.filter(|_| self.hall.is_none() && from.is_some() && !by_gossip) {
+            self.hand_in_two_holds(first, **hold, effects);
+        }
         if first.is_none() && from.is_some() && self.hall.is_some() {
             // As if by its signer, who hands it in itself: nobody else waits for it.
             let _ = self.submitted(Some(hold.key), &record_entry(hold), effects);

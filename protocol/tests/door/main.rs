@@ -19,6 +19,7 @@ mod restored;
 mod rotations;
 mod sessions;
 mod suspensions;
+mod two_holds;
 
 use frith_protocol::door::{Command, Event, Input, Phase, Standing};
 use frith_protocol::encoding::Hash;

@@ -1,0 +1,183 @@
+//! SPEC 4.13, 5.24 and 5.27 through the door: whoever gives one slot to two holds is convicted, and nobody honest ever does.
+
+use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
+use frith_protocol::door::{Alarm, Command, Event, Input, Message, Phase};
+use frith_protocol::identity::PublicKey;
+use frith_protocol::limits::HOLDS_PER_DAY;
+use frith_protocol::state::{BlockId, ConvictedKey, Effective, Hold, HoldTerms, Kind, Reason};
+
+use super::mesh::{Mesh, key_of};
+
+const MINUTE: u64 = 60_000;
+
+/// What a liar signs for its first slot with the key that it has: of this length.
+fn hold(mesh: &Mesh, by: PublicKey, of: PublicKey, length_ms: u64) -> Hold {
+    let basis = mesh.core(by).chain().unwrap().basis();
+    let (domain, subject, until) = (mesh.any().domain(), mesh.id(of), basis.time.plus(length_ms));
+    let terms = HoldTerms { domain, subject, slot: 0, basis, until, reason: Reason::Unspecified };
+    let keys = &mesh.nodes[&by].keys;
+    let sequence = keys.rotations.last().map_or(0, |rotation| rotation.sequence);
+    Hold::sign(terms, mesh.id(by), sequence, &key_of(&keys.inception, sequence))
+}
+
+fn two(mesh: &Mesh, by: PublicKey, of: PublicKey) -> [Hold; 2] {
+    [5, 6].map(|minutes| hold(mesh, by, of, minutes * MINUTE))
+}
+
+fn show(mesh: &mut Mesh, from: PublicKey, to: PublicKey, hold: &Hold) {
+    mesh.tell(from, to, Message::Hold(Box::new(*hold)));
+}
+
+/// What every live node holds of `whom`.
+fn held(mesh: &Mesh, whom: PublicKey) -> Vec<Effective> {
+    let node = mesh.id(whom);
+    let cores = mesh.nodes.values().filter_map(|node| node.core.as_ref());
+    let mut all: Vec<Effective> =
+        cores.map(|core| core.state().unwrap().effective(&node, mesh.now)).collect();
+    all.dedup();
+    all
+}
+
+fn convictions(mesh: &Mesh, whom: PublicKey) -> Vec<ConvictedKey> {
+    let standing = mesh.any().state().unwrap().standing(&mesh.id(whom)).unwrap();
+    standing.convictions.iter().map(|conviction| conviction.key).collect()
+}
+
+#[test]
+fn rule_5_27_two_holds_in_one_slot_convict_whoever_gave_them() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let (liar, both) = (e[3], two(&mesh, e[3], member));
+    show(&mut mesh, liar, e[0], &both[0]);
+    show(&mut mesh, liar, e[1], &both[1]);
+    mesh.run(2_000);
+    assert_eq!(held(&mesh, liar), [Effective::Convicted]);
+    let convicted = ConvictedKey::Identity(liar);
+    assert_eq!(convictions(&mesh, liar), [convicted]);
+    let node = mesh.id(liar);
+    for key in [e[0], e[2], member] {
+        let told = mesh.nodes[&key].events.iter();
+        let told = told.filter(|event| matches!(event, Event::Alarm(Alarm::Convicted { node: of, key, .. }) if (*of, *key) == (node, convicted)));
+        assert_eq!(told.count(), 1);
+    }
+    assert_eq!(mesh.core(liar).phase(), Phase::Restrained);
+    let accuses = |message: &Message| matches!(message, Message::Submit(entry) if matches!(entry.statement.kind, Kind::Accuse(_)));
+    assert!(
+        !mesh.sent.iter().any(|(from, _, message)| *from == liar && accuses(message)),
+        "nobody accuses itself"
+    );
+    assert!(mesh.core(member).effective(&mesh.id(member), mesh.now).unwrap().is_yes(), "neither counts");
+
+    // With another key it is free, and what it signed with the one before convicts nobody.
+    mesh.rotate(liar).unwrap();
+    mesh.run(5_000);
+    let now = mesh.key_of(node);
+    assert_eq!(held(&mesh, now), [Effective::Yes]);
+    assert_eq!(mesh.core(now).phase(), Phase::Endorsing);
+    for hold in &both {
+        show(&mut mesh, member, e[0], hold);
+    }
+    mesh.run(60_000);
+    assert_eq!(held(&mesh, now), [Effective::Yes]);
+    mesh.assert_equal_heads();
+}
+
+#[test]
+fn rule_5_27_whoever_is_convicted_of_its_ballots_first_is_convicted_of_its_holds_after_that() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let liar = e[3];
+    let iteration = mesh.any().head().unwrap().height + 20;
+    let voting = mesh.nodes[&liar].keys.voting[0].clone();
+    let domain = mesh.any().domain();
+    let vote = |block| {
+        let ballot =
+            Ballot { domain, epoch: 1, iteration, kind: BallotKind::Vote, block: BlockId([block; 32]) };
+        Message::Talk(
+            Talk::Ballot(Vote { ballot, voter: voting.public(), proof: voting.sign(&ballot.digest()) })
+                .into(),
+        )
+    };
+    let votes = [vote(1), vote(2)];
+    for vote in votes {
+        mesh.tell(liar, e[0], vote);
+    }
+    // One accusation of it waits by now, and another finds no place.
+    for hold in two(&mesh, liar, member) {
+        show(&mut mesh, liar, e[0], &hold);
+    }
+    mesh.run(30_000);
+    let both = [ConvictedKey::Voting(voting.public()), ConvictedKey::Identity(liar)];
+    assert_eq!(convictions(&mesh, liar), both);
+}
+
+#[test]
+fn rule_5_27_a_member_that_alone_was_brought_the_second_half_hands_both_in() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let (liar, both) = (e[3], two(&mesh, e[3], e[2]));
+    show(&mut mesh, liar, e[0], &both[0]);
+    show(&mut mesh, liar, member, &both[0]);
+    mesh.run(1_000);
+    show(&mut mesh, liar, member, &both[1]);
+    mesh.run(2_000);
+    assert_eq!(held(&mesh, liar), [Effective::Convicted]);
+}
+
+#[test]
+fn rule_5_27_two_holds_that_one_endorser_knew_before_it_lost_power_still_convict() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let (liar, both) = (e[3], two(&mesh, e[3], member));
+    // Whatever it says of them reaches nobody.
+    for other in e[1..].iter().chain([&member]) {
+        mesh.cut.extend([(e[0], *other), (*other, e[0])]);
+    }
+    for hold in &both {
+        show(&mut mesh, liar, e[0], hold);
+    }
+    mesh.lose_power(e[0]);
+    mesh.run(1_000);
+    mesh.cut.clear();
+    assert_eq!(held(&mesh, liar), [Effective::Yes], "nobody else knows");
+    mesh.start(e[0]);
+    mesh.connect(e[0]);
+    mesh.run(30_000);
+    assert_eq!(held(&mesh, liar), [Effective::Convicted]);
+}
+
+#[test]
+fn rule_5_24_crashes_and_lost_power_around_a_hold_convict_nobody() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    for round in 0..3 * u64::from(HOLDS_PER_DAY) {
+        let key = e[round as usize % 4];
+        // Each says something else: none could take the slot of another and not contradict it.
+        let (subject, until) = (mesh.id(member), mesh.now.plus(MINUTE + round));
+        let again = Input::Command(Command::Hold { subject, until, reason: Reason::Compromised });
+        mesh.input(key, again);
+        mesh.run(round % 3 * 7);
+        if round % 2 == 0 {
+            mesh.lose_power(key);
+        } else {
+            mesh.stop(key);
+        }
+        mesh.run(round % 5 * 11);
+        mesh.start(key);
+        // Before anybody could show it what it gave.
+        if round % 8 < 4 {
+            let (subject, until) = (mesh.id(member), mesh.now.plus(2 * MINUTE + round));
+            mesh.input(key, Input::Command(Command::Hold { subject, until, reason: Reason::Misbehaved }));
+        }
+        mesh.connect(key);
+        mesh.run(500);
+    }
+    mesh.run(MINUTE);
+    let state = mesh.any().state().unwrap();
+    assert!(state.members().all(|(_, standing)| standing.convictions.is_empty()));
+    let events = mesh.nodes.values().flat_map(|node| &node.events);
+    let lies = events.filter(|event| matches!(event, Event::Alarm(Alarm::HoldsContradict { .. })));
+    assert_eq!(lies.count(), 0);
+    let recorded = e.iter().filter(|key| state.standing(&mesh.id(**key)).unwrap().holds.is_some()).count();
+    assert_eq!(recorded, 4, "each of them held");
+}
