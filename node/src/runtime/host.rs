@@ -568,7 +568,7 @@ fn in_words(alarm: &Alarm) -> String {
         ),
         Alarm::HoldsContradict { node, day, slot } => format!(
             "{node} gave slot {slot} of day {day} to two holds that differ, so neither counts: it lies, or runs twice, or was restored \
-             from a backup; suspend or revoke it (`frith suspend {node}`)"
+             from a backup; the proof is on its way into the log, and its rights rest from then on until it rotates"
         ),
         Alarm::RecoveryShown { height, block } => format!(
             "the recovery quorum has signed that the log goes on otherwise from height {height} (block {block:?}); nothing comes of \

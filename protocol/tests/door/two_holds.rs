@@ -61,11 +61,6 @@ fn rule_5_27_two_holds_in_one_slot_convict_whoever_gave_them() {
         assert_eq!(told.count(), 1);
     }
     assert_eq!(mesh.core(liar).phase(), Phase::Restrained);
-    let accuses = |message: &Message| matches!(message, Message::Submit(entry) if matches!(entry.statement.kind, Kind::Accuse(_)));
-    assert!(
-        !mesh.sent.iter().any(|(from, _, message)| *from == liar && accuses(message)),
-        "nobody accuses itself"
-    );
     assert!(mesh.core(member).effective(&mesh.id(member), mesh.now).unwrap().is_yes(), "neither counts");
 
     // With another key it is free, and what it signed with the one before convicts nobody.
@@ -180,4 +175,34 @@ fn rule_5_24_crashes_and_lost_power_around_a_hold_convict_nobody() {
     assert_eq!(lies.count(), 0);
     let recorded = e.iter().filter(|key| state.standing(&mesh.id(**key)).unwrap().holds.is_some()).count();
     assert_eq!(recorded, 4, "each of them held");
+}
+
+#[test]
+fn rule_5_27_two_holds_in_one_slot_convict_at_once_whether_or_not_either_could_count() {
+    let (mut mesh, _) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let before = mesh.any().head().unwrap().height;
+    // Longer than any charter allows: nobody records it, so that no block comes of it, nor a heartbeat for a while.
+    for days in [2, 3] {
+        let hold = hold(&mesh, e[3], e[2], days * 24 * 60 * MINUTE);
+        show(&mut mesh, e[3], e[0], &hold);
+    }
+    mesh.run(1_000);
+    assert_eq!(held(&mesh, e[3]), [Effective::Convicted]);
+    assert_eq!(mesh.any().head().unwrap().height, before + 1);
+}
+
+#[test]
+fn rule_5_27_nobody_accuses_itself_of_two_holds() {
+    let mut mesh = Mesh::of_four();
+    let e = mesh.endorsers();
+    for hold in two(&mesh, e[3], e[2]) {
+        show(&mut mesh, e[0], e[3], &hold);
+    }
+    mesh.run(2_000);
+    let accuses = |message: &Message| matches!(message, Message::Submit(entry) if matches!(entry.statement.kind, Kind::Accuse(_)));
+    let first = mesh.sent.iter().find(|(_, _, message)| accuses(message)).map(|(from, ..)| *from);
+    assert!(first.is_some_and(|first| first != e[3]), "it showed both to the others");
+    assert!(!mesh.sent.iter().any(|(from, _, message)| *from == e[3] && accuses(message)));
+    assert_eq!(held(&mesh, e[3]), [Effective::Convicted]);
 }

@@ -255,6 +255,10 @@ fn rule_4_13_only_an_amend_frees_whom_it_leaves_without_a_seat_or_gives_a_fresh_
     silent.advance(&[amended(&silent, &[], &[])]);
     assert_eq!(says(&silent, &liar.node), Effective::Convicted, "it votes by the same key");
 
+    let (mut rotated, liar) = convicted();
+    rotated.advance(&[rotated.rotate(liar.node, vec![liar.rotation(1)])]);
+    assert_eq!(says(&rotated, &liar.node), Effective::Convicted, "its voting key is the same");
+
     let (mut released, liar) = convicted();
     let until = released.now().plus(DAY);
     let suspend = Suspend { subject: liar.node, number: 1, until, reason: Reason::Misbehaved };

@@ -132,6 +132,8 @@ fn rule_4_13_two_holds_in_one_slot_frame_nobody_else_and_forged_ones_never_come_
     let as_other = |hold: Hold| Hold::sign(hold.terms(), other.node, 0, &liar.key);
     let framed = accusation(&domain, other.node, as_other(genuine), as_other(rival));
     assert!(why(&domain, &framed).contains("current key"));
+    let in_its_name = accusation(&domain, liar.node, as_other(genuine), as_other(rival));
+    assert!(why(&domain, &in_its_name).contains("current key"), "nor do they count for anybody");
     let sound = accusation(&domain, liar.node, genuine, rival);
     assert_eq!(domain.judge(&sound), Ok(()));
     let endorsed = endorsed_by(sound.statement.clone(), &[&other]);

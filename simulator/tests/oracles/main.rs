@@ -11,8 +11,8 @@ use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{BatchCheck, Inception, NodeId, Rotation, SecretKey, Signature, verify};
 use frith_protocol::state::{
     Accuse, AdmissionPolicy, Admit, Basis, Block, BlockId, Charter, Contradiction, DomainId, Endorsement,
-    Entry, Founded, Grounds, Header, Kind, Reason, Recovery, Release, Revoke, Role, Seat, State, Statement,
-    Suspend, Thresholds, Timing, Window,
+    Entry, Founded, Grounds, Header, Hold, HoldTerms, Kind, Reason, Recovery, Release, Revoke, Role, Rotate,
+    Seat, State, Statement, Suspend, Thresholds, Timing, Window,
 };
 use frith_protocol::time::Timestamp;
 use frith_simulator::engine::{Instant, NodeIndex};
@@ -152,6 +152,16 @@ fn accuse(whom: u8, by: &[u8]) -> Entry {
     entry(Kind::Accuse(Box::new(Accuse { subject, contradiction })), by)
 }
 
+/// Of two holds in one slot: until whoever gave them rotates.
+fn accuse_of_holds(whom: u8) -> Entry {
+    let subject = inception(whom).node_id();
+    let basis = Basis { height: 0, block: BlockId::NONE, time: Timestamp::ZERO };
+    let (domain, until) = (DomainId::default(), Timestamp(60));
+    let terms = HoldTerms { domain, subject, slot: 0, basis, until, reason: Reason::Unspecified };
+    let hold = Hold::sign(terms, subject, 0, &key(whom));
+    entry(Kind::Accuse(Box::new(Accuse { subject, contradiction: Contradiction::Holds(hold, hold) })), &[])
+}
+
 /// The header of a block after `header`, a millisecond later.
 fn next(header: &Header) -> Header {
     let (id, time) = (header.id(), header.time.plus(1));
@@ -278,6 +288,18 @@ fn an_endorsement_or_a_renewal_of_whoever_is_convicted_breaks_s1() {
     assert_eq!(told(&[&[accuse(1, &[])], &[admit(9, 1, &[1, 2, 3])]]), [Invariant::S1]);
     assert_eq!(told(&[&[accuse(1, &[])], &[admit(1, 1, &[2, 3, 4])]]), [Invariant::S1]);
     assert_eq!(told(&[&[accuse(1, &[])], &[admit(9, 1, &[2, 3, 4])]]), []);
+}
+
+#[test]
+fn a_conviction_by_holds_ends_when_its_owner_rotates_and_one_by_ballots_does_not() {
+    let subject = inception(1).node_id();
+    let rotation = Rotation::new(&subject, 1, &key(101), &key(102).public());
+    let rotates = || entry(Kind::Rotate(Rotate { subject, rotations: vec![rotation] }), &[]);
+    let anew = || admit(1, 1, &[2, 3, 4]);
+    assert_eq!(told(&[&[accuse_of_holds(1)], &[anew()]]), [Invariant::S1]);
+    assert_eq!(told(&[&[accuse_of_holds(1)], &[rotates()], &[anew()]]), []);
+    assert_eq!(told(&[&[accuse(1, &[])], &[rotates()], &[anew()]]), [Invariant::S1]);
+    assert_eq!(told(&[&[accuse_of_holds(2)]]), [Invariant::S7]);
 }
 
 #[test]
