@@ -262,6 +262,7 @@ impl Core {
                     effects.tell(Event::Alarm(Alarm::JournalLost { why: why.clone() }));
                     let known = self.hall.as_deref().is_some_and(|hall| self.retired.contains(&hall.voter()));
                     self.journal_lost = Some(why);
+                    self.holds_may_be_lost(effects);
                     if !known {
                         self.retire_voting_keys(effects);
                     }

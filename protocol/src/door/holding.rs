@@ -55,7 +55,12 @@ pub(super) struct Holds {
     slots: BTreeMap<Place, Slot>,
     /// When the next of them lapses.
     lapses: Option<Timestamp>,
+    /// The last day of which holds of our own may be lost, with our journal: of it and those before we give none.
+    pub(super) lost_on: Option<u64>,
 }
+
+/// Where [`Holds::lost_on`] lies in [`Table::Meta`].
+pub(super) const LOST_ON_KEY: &[u8] = b"holds lost on";
 
 impl Holds {
     fn take(&mut self, hold: Hold) -> Taken {
@@ -142,6 +147,9 @@ impl Holds {
     /// The first of `by`'s slots of that day that neither it nor all that come after it is used: whatever was received counts, so that
     /// what an earlier life of ours gave, and others show, is not given otherwise again.
     fn free_slot(&self, by: &NodeId, day: u64) -> Option<u8> {
+        if self.lost_on.is_some_and(|lost| day <= lost) {
+            return None;
+        }
         let used = self.slots.iter().filter(|((of, ..), slot)| *of == day && slot.first.by == *by);
         let next = used.map(|((.., slot), _)| slot + 1).max().unwrap_or(0);
         (next < limits::HOLDS_PER_DAY).then_some(next)
@@ -240,7 +248,9 @@ impl Core {
             return refused("it would be over: the newest final block here is older than a hold may last");
         }
         let Some(slot) = self.holds.free_slot(&self.me, basis.time.day()) else {
-            return refused("all of this day's are given");
+            return refused(
+                "all of this day's are given, or may have been before this node lost its journal",
+            );
         };
         let terms = HoldTerms { domain: self.domain, subject, slot, basis, until, reason };
         let hold = Hold::sign(terms, self.me, self.sequence(), &self.keys.identity);
@@ -253,6 +263,18 @@ impl Core {
         effects.publish(message);
         let _ = self.submitted(None, &record_entry(&hold), effects);
         Ok(())
+    }
+
+    /// Our journal is lost, and holds with it perhaps. A fresh voting key brings none of them back: another in the slot of one would be a lie.
+    pub(super) fn holds_may_be_lost(&mut self, effects: &mut Effects) {
+        let skew = self.charter().map_or(0, |charter| charter.timing.skew_ms);
+        let head = self.chain.as_ref().map_or(Timestamp::ZERO, |chain| chain.head().time);
+        let day = Some(self.now.max(head).plus(skew).day());
+        if self.holds.lost_on < day {
+            self.holds.lost_on = day;
+            let value = day.map(|day| encode(&day).into());
+            effects.persist(Record { table: Table::Meta, key: LOST_ON_KEY.to_vec(), value });
+        }
     }
 
     /// Somebody brings a hold: its signer, another endorser, or gossip. `from` is `None` if the log does.

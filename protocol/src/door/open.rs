@@ -10,6 +10,7 @@ use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
 use super::given::Given;
 use super::holding::Holds;
+use super::holding::LOST_ON_KEY;
 use super::input::Alarm;
 use super::pruning::{Base, LogOnDisk};
 use super::record::{Record, Table};
@@ -459,6 +460,7 @@ impl Core {
                 self.given.insert(Hash(id), given);
             }
         }
+        self.holds.lost_on = store.value(Table::Meta, LOST_ON_KEY)?;
         for hold in store.all::<Hold>(Table::Holds) {
             self.holds.restore(hold?.1, self.now);
         }

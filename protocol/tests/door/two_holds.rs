@@ -1,11 +1,13 @@
 //! SPEC 4.13, 5.24 and 5.27 through the door: whoever gives one slot to two holds is convicted, and nobody honest ever does.
 
 use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
-use frith_protocol::door::{Alarm, Command, Event, Input, Message, Phase};
-use frith_protocol::identity::PublicKey;
+use frith_protocol::door::{Alarm, Command, Event, Input, Message, Phase, Table};
+use frith_protocol::identity::{PublicKey, SecretKey};
 use frith_protocol::limits::HOLDS_PER_DAY;
 use frith_protocol::state::{BlockId, ConvictedKey, Effective, Hold, HoldTerms, Kind, Reason};
+use frith_protocol::time::Timestamp;
 
+use super::amendments::{next, propose, say_yes};
 use super::mesh::{Mesh, key_of};
 
 const MINUTE: u64 = 60_000;
@@ -205,4 +207,53 @@ fn rule_5_27_nobody_accuses_itself_of_two_holds() {
     assert!(first.is_some_and(|first| first != e[3]), "it showed both to the others");
     assert!(!mesh.sent.iter().any(|(from, _, message)| *from == e[3] && accuses(message)));
     assert_eq!(held(&mesh, e[3]), [Effective::Convicted]);
+}
+
+#[test]
+fn rule_5_24_whoever_lost_its_journal_gives_no_hold_of_that_day_with_a_fresh_voting_key_either() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let victim = e[3];
+    let ask = |mesh: &mut Mesh| {
+        let before = mesh.nodes[&victim].refused.len();
+        let (subject, until) = (mesh.id(member), mesh.now.plus(MINUTE));
+        mesh.input(victim, Input::Command(Command::Hold { subject, until, reason: Reason::Compromised }));
+        mesh.nodes[&victim].refused.get(before).cloned()
+    };
+    // A copy of its disk is put back; what it gave since, nobody was told but by itself.
+    let backup = mesh.nodes[&victim].disk.clone();
+    for other in e[..3].iter().chain([&member]) {
+        mesh.cut.insert((victim, *other));
+    }
+    assert_eq!(ask(&mut mesh), None);
+    mesh.lose_power(victim);
+    mesh.run(1_000);
+    mesh.cut.clear();
+    mesh.nodes.get_mut(&victim).unwrap().disk = backup;
+    mesh.nodes.get_mut(&victim).unwrap().disk.retain(|(table, _), _| *table != Table::Journal);
+    mesh.start(victim);
+    mesh.connect(victim);
+    mesh.run(1_000);
+    assert!(mesh.core(victim).status(mesh.now).journal_lost.is_some());
+    let fresh = SecretKey::from_seed([99; 32]);
+    mesh.nodes.get_mut(&victim).unwrap().keys.voting.push(fresh.clone());
+    mesh.input(victim, Input::Command(Command::FreshVotingKey(fresh)));
+    let terms = next(&mesh, &[], &[], |_| {});
+    let id = propose(&mut mesh, e[0], terms);
+    say_yes(&mut mesh, id, &[victim]);
+    mesh.run(200);
+    say_yes(&mut mesh, id, &[e[1], e[2]]);
+    mesh.run(5_000);
+    for _ in 0..2 {
+        assert_eq!(mesh.core(victim).status(mesh.now).journal_lost, None);
+        assert_eq!(mesh.core(victim).holds_left(), 0);
+        assert!(ask(&mut mesh).is_some_and(|why| why.contains("lost its journal")));
+        mesh.stop(victim);
+        mesh.start(victim);
+        mesh.connect(victim);
+    }
+    // The next day nothing is left of which it could give the other half.
+    mesh.now = Timestamp((mesh.now.day() + 1) * 24 * 60 * MINUTE);
+    mesh.run(MINUTE);
+    assert_eq!(ask(&mut mesh), None);
 }
