@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::amend::Consent;
 use super::charter::Charter;
 use super::hold::Hold;
 use super::maps::{ConvictedKey, Conviction, SpineItem, Standing, previous_voters_slot};
@@ -171,28 +170,18 @@ impl Scene<'_> {
             .collect()
     }
 
-    /// This epoch ends: these are its voters from here on, and the convictions end of whoever has no seat in the next charter, or a fresh
-    /// voting key by one of these consents.
-    pub(super) fn close_epoch(
-        &mut self,
-        charter: &Charter,
-        consents: &[Consent],
-        voters: Vec<(PublicKey, NodeId)>,
-    ) {
+    /// This epoch ends: these are its voters from here on, and those convictions end whose key gives nobody a vote by `charter`, the next
+    /// one with its voting keys: their owner has no seat in it, or a fresh key, also if it had that before it was convicted.
+    pub(super) fn close_epoch(&mut self, charter: &Charter, voters: Vec<(PublicKey, NodeId)>) {
         let law = self.law;
-        let stood = |node: &NodeId| self.maps.standing.get(&node.0);
-        let seated: BTreeSet<NodeId> = charter.endorsers.iter().map(|seat| seat.node_id()).collect();
-        let fresh: BTreeSet<NodeId> = consents.iter().map(|consent| consent.node).collect();
         let before = self.maps.previous_voters().iter().map(|(_, node)| node);
-        let ends = |node: &NodeId| {
-            (!seated.contains(node) || fresh.contains(node))
-                && stood(node).is_some_and(Standing::is_convicted)
-        };
-        let free: BTreeSet<NodeId> = law.seats().chain(before).copied().filter(ends).collect();
-        for node in &free {
+        let convicted = |node: &NodeId| self.maps.standing.get(&node.0).is_some_and(Standing::is_convicted);
+        let convicted: BTreeSet<NodeId> = law.seats().chain(before).copied().filter(convicted).collect();
+        for node in &convicted {
+            let seat = charter.seat_of(node);
             self.change(node, |standing| {
                 standing.convictions.retain(|conviction| match conviction.key {
-                    ConvictedKey::Voting(_) => false,
+                    ConvictedKey::Voting(key) => seat.is_some_and(|seat| seat.voting_key == key),
                     ConvictedKey::Identity(_) => true,
                 });
             });

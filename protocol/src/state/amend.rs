@@ -280,9 +280,10 @@ impl Scene<'_> {
 
     pub(super) fn apply_amend(&mut self, amend: &Amend) {
         let charter = self.seated(&amend.charter, &amend.consents);
+        let charter = charter.expect("an entry is applied after it was judged");
         let voters = self.voters();
-        self.close_epoch(&amend.charter, &amend.consents, voters);
-        self.adopt(charter.expect("an entry is applied after it was judged"));
+        self.close_epoch(&charter, voters);
+        self.adopt(charter);
     }
 
     /// From here on this is the charter in force.

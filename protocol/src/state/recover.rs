@@ -194,9 +194,10 @@ impl Scene<'_> {
     pub(super) fn apply_recover(&mut self, recover: &Recover) {
         self.deny(recover);
         let charter = self.seated(&recover.charter, &recover.consents);
+        let charter = charter.expect("an entry is applied after it was judged");
         // The epoch before may be one of a dropped branch, in which others voted by these keys or none.
-        self.close_epoch(&recover.charter, &recover.consents, Vec::new());
-        self.adopt(charter.expect("an entry is applied after it was judged"));
+        self.close_epoch(&charter, Vec::new());
+        self.adopt(charter);
     }
 }
 

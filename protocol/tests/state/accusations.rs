@@ -295,6 +295,18 @@ fn rule_4_13_whoever_lied_in_its_last_epoch_in_office_is_restrained_until_the_ne
 }
 
 #[test]
+fn rule_4_13_whoever_has_a_fresh_key_already_is_restrained_until_the_next_amend_whatever_it_says_to_that() {
+    let mut domain = Domain::new(4);
+    let liar = domain.founders[0].clone();
+    let lie = of_liar(&domain, &liar);
+    domain.advance(&[amended(&domain, &[], &[&liar])]);
+    domain.advance(&[lie]);
+    assert_eq!(says(&domain, &liar.node), Effective::Convicted);
+    domain.advance(&[amended(&domain, &[], &[])]);
+    assert_eq!(says(&domain, &liar.node), Effective::Yes, "the key that lied is nobody's vote any more");
+}
+
+#[test]
 fn rule_4_13_the_next_charter_has_enough_who_are_not_convicted() {
     let mut domain = Domain::new(4);
     let liar = domain.founders[0].clone();
