@@ -9,11 +9,12 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
-use crate::histories::{History, Signer};
+use crate::histories::History;
 use crate::ink;
-use crate::model::block_id;
 use crate::model::hashes::{self, digest_of};
+use crate::model::{Gone, block_id};
 use crate::people::{DAY, Dice, MINUTE, Person, bad_keys, people};
+use crate::signers::Signer;
 
 /// Who consents, by which keys, and what is wrong with it.
 struct Consenting {
@@ -103,6 +104,14 @@ impl History {
         let mut gone: Vec<Revoke> = (0..count)
             .map(|_| Revoke { subject: self.anybody().node, reason: Reason::Compromised })
             .collect();
+        // Denials of a branch that is dropped stay, unless somebody forgets them.
+        if let Some(dropped) = self.dropped.clone()
+            && self.dice.chance(7, 8)
+        {
+            let denied =
+                |(node, it): (&[u8; 32], &Gone)| Revoke { subject: NodeId(*node), reason: it.reason };
+            gone.extend(dropped.gone.iter().map(denied));
+        }
         gone.sort_by_key(|it| it.subject);
         if self.dice.chance(7, 8) {
             gone.dedup_by_key(|it| it.subject);
@@ -120,6 +129,15 @@ impl History {
                 suspend
             })
             .collect();
+        if let Some(dropped) = self.dropped.clone()
+            && self.dice.chance(7, 8)
+        {
+            let denied = dropped.standing.iter().filter(|(_, it)| it.is_suspended(time));
+            suspended.extend(denied.filter_map(|(node, it)| {
+                let (until, _, reason) = it.suspension?;
+                Some(Suspend { subject: NodeId(*node), number: it.suspensions + 1, until, reason })
+            }));
+        }
         suspended.sort_by_key(|it| it.subject);
         if self.dice.chance(7, 8) {
             suspended.dedup_by_key(|it| it.subject);

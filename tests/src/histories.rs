@@ -7,16 +7,15 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{Algorithm, Inception, NodeId, PublicKey, Rotation, SecretKey, Signature};
 use frith_protocol::state::{
-    Admit, Basis, Block, BlockId, Charter, CharterId, DomainId, Endorsement, Entry, Founded, Grounds, Kind,
-    Reason, Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
+    Admit, Basis, Block, BlockId, Charter, CharterId, DomainId, Entry, Founded, Grounds, Kind, Reason,
+    Release, Revoke, Rotate, Statement, Suspend, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
 use crate::ink;
 use crate::model::{Facts, Model, Standing, block_id, hashes};
 use crate::people::{
-    DAY, Dice, MINUTE, PEOPLE, Person, bad_keys, bring_keys, charter, found, people, secret_committed_to,
-    secret_of,
+    DAY, Dice, MINUTE, Person, bad_keys, bring_keys, charter, found, people, secret_committed_to,
 };
 
 /// One domain, and what its random log is drawn from.
@@ -29,6 +28,10 @@ pub struct History {
     pub model: Model,
     /// The charter in force.
     pub charter: Charter,
+    /// Those before it, the first first.
+    pub former: Vec<Charter>,
+    /// What a branch amounted to that was dropped just now, if one was.
+    pub(crate) dropped: Option<Arc<Facts>>,
     /// Who has a seat in it.
     pub endorsers: Vec<&'static Person>,
     /// Voting keys that were made for later charters, and for whom.
@@ -43,28 +46,6 @@ pub struct History {
     pub tickets: Vec<TicketTerms>,
     /// Somebody who rotates again and again, in some histories.
     restless: Option<NodeId>,
-}
-
-/// Who signs, as what, with which key.
-pub(crate) struct Signer {
-    pub(crate) node: NodeId,
-    pub(crate) sequence: u32,
-    pub(crate) key: SecretKey,
-    flipped: bool,
-}
-
-impl Signer {
-    fn of(person: &Person) -> Signer {
-        Signer { node: person.node, sequence: 0, key: person.key.clone(), flipped: false }
-    }
-
-    /// With the key that it has by now.
-    pub(crate) fn current(person: &Person, facts: &Facts) -> Signer {
-        let keys = facts.standing.get(&person.node.0).map(|standing| &standing.keys);
-        let (sequence, next) = keys.map_or((0, person.inception.key), |keys| (keys.sequence, keys.current));
-        let key = secret_of(&next).unwrap_or_else(|| person.key.clone());
-        Signer { node: person.node, sequence, key, flipped: false }
-    }
 }
 
 impl History {
@@ -111,6 +92,8 @@ impl History {
             founded,
             model,
             charter,
+            former: Vec::new(),
+            dropped: None,
             endorsers,
             fresh,
             drawn,
@@ -127,6 +110,8 @@ impl History {
             0 => 1,
             1 => self.dice.between(1, DAY),
             2 => self.dice.between(1, 2 * 60 * MINUTE),
+            // Midnight, or just before or after.
+            3 if self.dice.chance(1, 4) => DAY - self.model.head().time.0 % DAY + self.dice.between(0, 2),
             _ => self.dice.between(1, MINUTE),
         };
         self.model.head().time.plus(after)
@@ -148,6 +133,7 @@ impl History {
         let rotates = self.dice.chance(if self.restless.is_some() { 9 } else { 1 }, 16);
         let kind = match self.dice.below(20) {
             _ if rotates => Kind::Rotate(self.rotate()),
+            _ if self.dice.chance(1, 14) => Kind::Accuse(Box::new(self.accuse(time))),
             _ if self.dice.chance(1, 20) => Kind::Hold(Box::new(self.hold(time))),
             _ if self.dice.chance(1, 200) => Kind::Recover(Box::new(self.recover(time))),
             0..13 => Kind::Admit(Box::new(self.admit(time))),
@@ -177,7 +163,7 @@ impl History {
         }
     }
 
-    fn bystander(&mut self) -> &'static Person {
+    pub(crate) fn bystander(&mut self) -> &'static Person {
         self.others[self.dice.below(16)]
     }
 
@@ -185,7 +171,7 @@ impl History {
         *self.dice.one_of(&[Reason::Unspecified, Reason::Compromised, Reason::Retired, Reason::Misbehaved])
     }
 
-    fn somebody_standing(&mut self) -> NodeId {
+    pub(crate) fn somebody_standing(&mut self) -> NodeId {
         let standing: Vec<[u8; 32]> = self.model.facts().standing.keys().copied().collect();
         if self.dice.chance(4, 5) { NodeId(*self.dice.one_of(&standing)) } else { self.anybody().node }
     }
@@ -446,131 +432,33 @@ impl History {
         }
     }
 
-    fn signers(&mut self, statement: &Statement) -> Vec<Signer> {
-        let facts = self.model.facts();
-        let mut able: Vec<&Person> = self
-            .endorsers
-            .iter()
-            .copied()
-            .filter(|person| !facts.gone.contains_key(&person.node.0))
-            .collect();
-        self.dice.shuffle(&mut able);
-        let need = self.threshold(&statement.kind);
-        let subject = match &statement.kind {
-            Kind::Rotate(_) | Kind::Hold(_) | Kind::Recover(_) if self.dice.chance(7, 8) => {
-                return Vec::new();
-            }
-            Kind::Admit(_) | Kind::Amend(_) | Kind::Hold(_) | Kind::Recover(_) => None,
-            Kind::Revoke(revoke) => Some(revoke.subject),
-            Kind::Suspend(suspend) => Some(suspend.subject),
-            Kind::Release(release) => Some(release.subject),
-            Kind::Accuse(_) => unreachable!("no history draws it yet"),
-            Kind::Rotate(rotate) => Some(rotate.subject),
-        };
-        let mut signers: Vec<Signer> =
-            able.iter().take(usize::from(need)).map(|person| Signer::current(person, &facts)).collect();
-        // A member may leave by itself; it may neither suspend nor release itself.
-        let own = subject.and_then(|subject| people().iter().find(|person| person.node == subject));
-        if let Some(own) = own
-            && self.dice.chance(1, 3)
-        {
-            signers = vec![Signer::current(own, &facts)];
-            if self.dice.chance(1, 4) {
-                let more = able.iter().filter(|p| p.node != own.node).take(2);
-                signers.extend(more.map(|p| Signer::current(p, &facts)));
-            }
-        }
-        if self.dice.chance(1, 6) {
-            self.spoil_signers(&mut signers, &able);
-        }
-        signers
-    }
-
-    pub(crate) fn threshold(&self, kind: &Kind) -> u8 {
-        let thresholds = self.charter.thresholds;
-        match kind {
-            Kind::Admit(_) | Kind::Release(_) => thresholds.admit,
-            Kind::Revoke(_) => thresholds.revoke,
-            Kind::Suspend(_) => thresholds.contain,
-            Kind::Amend(_) => thresholds.amend,
-            // By nobody; or, if it is to be void, by somebody.
-            Kind::Rotate(_) | Kind::Accuse(_) | Kind::Hold(_) | Kind::Recover(_) => 1,
-        }
-    }
-
-    fn spoil_signers(&mut self, signers: &mut Vec<Signer>, able: &[&Person]) {
-        let Some(at) = (!signers.is_empty()).then(|| self.dice.below(signers.len())) else { return };
-        match self.dice.below(11) {
-            0 => drop(signers.remove(at)),
-            1 => {
-                let again = Signer {
-                    key: signers[at].key.clone(),
-                    ..Signer { flipped: false, ..copy(&signers[at]) }
-                };
-                signers.push(again);
-            }
-            2 => {
-                let more = able.iter().find(|person| signers.iter().all(|signer| signer.node != person.node));
-                signers.extend(more.map(|person| Signer::of(person)));
-            }
-            3 => signers[at] = Signer::of(self.bystander()),
-            4 => signers[at] = Signer::of(self.others[PEOPLE - 8]),
-            5 => signers.push(Signer::of(self.bystander())),
-            6 => signers[at].sequence += 1,
-            7 => {
-                let other = self.anybody();
-                signers[at].key =
-                    if self.dice.chance(1, 2) { other.voting.clone() } else { other.key.clone() };
-            }
-            8 => signers[at].flipped = true,
-            9 if self.dice.chance(1, 2) => {
-                // Its first key, whether or not it has another by now.
-                let person = people().iter().find(|person| person.node == signers[at].node);
-                signers[at] = person.map_or_else(|| copy(&signers[at]), Signer::of);
-            }
-            9 => {
-                let seated = |person: &Person| self.endorsers.iter().any(|it| it.node == person.node);
-                let former = self.founders.iter().find(|person| !seated(person));
-                signers.extend(former.map(|person| Signer::of(person)));
-            }
-            _ => {
-                let facts = self.model.facts();
-                let gone = self.endorsers.iter().find(|person| facts.gone.contains_key(&person.node.0));
-                signers.extend(gone.map(|person| Signer::of(person)));
-            }
-        }
-    }
-
-    fn signed(&mut self, statement: Statement, signers: Vec<Signer>) -> Entry {
-        let subject = statement.endorsed();
-        let mut endorsements: Vec<Endorsement> = signers
-            .iter()
-            .map(|signer| {
-                let mut signed = endorse(&subject, signer.node, signer.sequence, &signer.key);
-                if signer.flipped {
-                    signed.signature.bytes[self.dice.below(64)] ^= 1 << self.dice.below(8);
-                }
-                signed
-            })
-            .collect();
-        endorsements.sort_by_key(|endorsement| endorsement.node);
-        if self.dice.chance(1, 40) {
-            endorsements.reverse();
-        }
-        Entry { statement, endorsements }
-    }
-
     /// Adds a block that the model accepts.
     pub fn push(&mut self, block: &Arc<Block>) {
         self.model.push(block);
-        let seats = |charter: &Charter, person: &Person| {
-            charter.endorsers.iter().any(|seat| seat.inception.key == person.public())
-        };
         let amends = |entry: &Entry| matches!(entry.statement.kind, Kind::Amend(_) | Kind::Recover(_));
+        self.dropped = None;
         if block.entries.iter().any(amends) {
-            self.charter = self.model.facts().charter().clone();
-            self.endorsers = people().iter().filter(|person| seats(&self.charter, person)).collect();
+            let after = self.model.facts().charter().clone();
+            self.former.push(std::mem::replace(&mut self.charter, after));
+            self.seat_people();
         }
+    }
+
+    /// Goes on from an earlier block, as if what came after it had never been.
+    pub(crate) fn drop_to(&mut self, model: Model) {
+        self.dropped = Some(self.model.facts());
+        self.model = model;
+        self.charter = self.model.facts().charter().clone();
+        let now = self.charter.epoch;
+        self.former.retain(|charter| charter.epoch < now);
+        self.seat_people();
+    }
+
+    fn seat_people(&mut self) {
+        let seated = |person: &&Person| {
+            self.charter.endorsers.iter().any(|seat| seat.inception.key == person.public())
+        };
+        self.endorsers = people().iter().filter(seated).collect();
     }
 }
 
@@ -580,14 +468,4 @@ pub(crate) fn rotation_to(node: &NodeId, sequence: u32, key: &SecretKey, next: &
     let rotation = Rotation { sequence, key: key.public(), next: next.commitment(), signature: unsigned };
     let signature = ink::sign(key, &Hash(hashes::rotation(node.0, &rotation)));
     Rotation { signature, ..rotation }
-}
-
-/// [`Endorsement::sign`], likewise.
-pub(crate) fn endorse(subject: &Hash, node: NodeId, sequence: u32, key: &SecretKey) -> Endorsement {
-    let signature = ink::sign(key, &Hash(hashes::endorsement(subject.0, node.0, sequence)));
-    Endorsement { node, sequence, key: key.public(), signature }
-}
-
-fn copy(signer: &Signer) -> Signer {
-    Signer { key: signer.key.clone(), ..*signer }
 }

@@ -7,9 +7,10 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
-use crate::histories::{History, endorse, rotation_to};
+use crate::histories::{History, rotation_to};
 use crate::model::{block_id, hashes};
 use crate::people::{DAY, Person, people};
+use crate::signers::endorse;
 
 impl History {
     /// An admission by approval, with nothing wrong.

@@ -6,10 +6,11 @@ use frith_protocol::limits;
 use frith_protocol::state::{DomainId, Hold, Reason};
 use frith_protocol::time::Timestamp;
 
-use crate::histories::{History, Signer};
+use crate::histories::History;
 use crate::ink;
 use crate::model::hold_digest;
-use crate::people::Person;
+use crate::people::{DAY, Person};
+use crate::signers::Signer;
 
 impl History {
     pub(crate) fn hold(&mut self, time: Timestamp) -> Hold {
@@ -17,8 +18,21 @@ impl History {
             0 => self.anybody(),
             _ => self.endorsers[self.dice.below(self.endorsers.len())],
         };
-        let Signer { node, sequence, key, .. } = Signer::current(by, &self.model.facts());
-        let (subject, basis) = (self.anybody().node, self.basis(time));
+        let (subject, mut basis) = (self.anybody().node, self.basis(time));
+        let facts = self.model.facts();
+        // Near midnight, who has given a hold today may give one of yesterday.
+        let midnight = Timestamp(time.0 / DAY * DAY);
+        let today = |person: &&Person| {
+            let standing = facts.standing.get(&person.node.0);
+            standing.and_then(|it| it.holds).is_some_and(|(_, day, _)| day == time.0 / DAY)
+        };
+        let late = self.endorsers.iter().copied().find(today);
+        let late = late.filter(|_| time.since(midnight) < self.charter.timing.basis_ms);
+        let late = late.filter(|_| self.dice.chance(1, 2));
+        if late.is_some() {
+            basis.time = Timestamp(midnight.0.saturating_sub(1));
+        }
+        let Signer { node, sequence, key, .. } = Signer::current(late.unwrap_or(by), &facts);
         let most = self.charter.timing.hold_ms;
         let length = *self.dice.one_of(&[most, most, most / 2, 1, 0, most + 1]);
         let mut hold = Hold {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use frith_protocol::encoding::Hash;
 use frith_protocol::fault::Fault;
 use frith_protocol::identity::{NodeId, Verified, verify};
-use frith_protocol::state::{AdmittedBy, Block, Effective, Entry, Kind, Parent, Rank, State, StatementId};
+use frith_protocol::state::{
+    AdmittedBy, Block, Contradiction, Effective, Entry, Kind, Parent, Rank, State, StatementId,
+};
 use frith_protocol::time::Timestamp;
 
 use crate::histories::History;
 use crate::ink::{self, Ink, Remembering};
-use crate::model::{Facts, How, No, hashes, key_place, ticket_place};
+use crate::model::{Facts, How, Model, No, hashes, key_place, ticket_place};
 use crate::offers::Offered;
 use crate::people::{Person, people};
 
@@ -33,6 +35,14 @@ fn recovers(entry: &Entry) -> bool {
     matches!(entry.statement.kind, Kind::Recover(_))
 }
 
+fn is_charter(entry: &Entry) -> bool {
+    is_amend(entry) || recovers(entry)
+}
+
+fn is_rotation(entry: &Entry) -> bool {
+    matches!(entry.statement.kind, Kind::Rotate(_))
+}
+
 /// What happens between one block and the next: so much is written down that all of it can be played again, with less and less of it.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -40,6 +50,8 @@ pub struct Step {
     pub time: Timestamp,
     /// Entries that are judged each for itself.
     pub drawn: Vec<Entry>,
+    /// How many blocks are dropped before that one, for the recovery in it to begin at an earlier one.
+    pub dropped: usize,
     /// Which of them wait when the engine builds a block.
     pub waiting: Vec<Entry>,
     /// The block that is judged, if it came to that.
@@ -53,6 +65,8 @@ pub struct Trial {
     pub history: History,
     /// The engine's state.
     pub state: State,
+    /// What it was before each block that was taken, the newest last.
+    earlier: Vec<(Model, State)>,
     /// What happened so far.
     pub steps: Vec<Step>,
 }
@@ -68,7 +82,7 @@ impl Trial {
         let founded = verify(history.founded.clone(), &Remembering).expect("signatures of founders hold");
         let (state, genesis) = State::genesis(&founded).expect("the model took the charter");
         assert_eq!(&genesis, history.model.head(), "seed {seed}: genesis");
-        let trial = Trial { seed, history, state, steps: Vec::new() };
+        let trial = Trial { seed, history, state, earlier: Vec::new(), steps: Vec::new() };
         trial.compare_views(genesis.time, people());
         trial
     }
@@ -112,7 +126,14 @@ impl Trial {
         };
         self.compare(verdict, &engine, entry);
         let kind = match entry.statement.rank() {
-            Rank::Denial => "a valid denial",
+            Rank::Denial => match &entry.statement.kind {
+                Kind::Accuse(it) => match it.contradiction {
+                    Contradiction::Ballots(..) => "a valid proof of two ballots",
+                    Contradiction::Rotations(..) => "a valid proof of two rotations",
+                    Contradiction::Holds(..) => "a valid proof of two holds",
+                },
+                _ => "a valid denial",
+            },
             Rank::Rotation => "a valid rotation",
             Rank::Grant => "a valid grant",
             Rank::Record => "a valid record",
@@ -135,15 +156,39 @@ impl Trial {
             met,
             match verdict {
                 Err(why) => format!("block: {why}"),
-                Ok(()) if block.entries.iter().any(recovers) => "block: a valid recovery".into(),
+                Ok(()) if block.entries.iter().any(recovers) => {
+                    let earlier = if self.history.dropped.is_some() { ", from an earlier block" } else { "" };
+                    format!("block: a valid recovery{earlier}")
+                }
                 Ok(()) if block.entries.is_empty() => format!("block: a valid heartbeat, skipped: {skipped}"),
                 Ok(()) => format!("block: valid, skipped: {skipped}"),
             },
         );
         let Ok(after) = executed else { return false };
-        self.state = after;
+        let before = std::mem::replace(&mut self.state, after);
+        self.earlier.push((self.history.model.clone(), before));
+        let convicted = self.convictions();
         self.history.push(&block);
+        for (what, of_it) in [("charter", is_charter as fn(&Entry) -> bool), ("rotation", is_rotation)] {
+            if convicted > 0 && block.entries.iter().all(of_it) && !block.entries.is_empty() {
+                let ends = self.convictions() < convicted;
+                let then = if ends { "that ends a conviction" } else { "that leaves every conviction" };
+                note(met, format!("a {what} {then}"));
+            }
+        }
         true
+    }
+
+    fn convictions(&self) -> usize {
+        self.history.model.facts().standing.values().map(|standing| standing.convictions.len()).sum()
+    }
+
+    /// Drops so many of the newest blocks.
+    fn drop_newest(&mut self, count: usize) {
+        let at = self.earlier.len().saturating_sub(count);
+        let Some((model, state)) = self.earlier.drain(at..).next() else { return };
+        self.history.drop_to(model);
+        self.state = state;
     }
 
     /// Everything that can be asked of a state, and of these people, gets the model's answer.
@@ -212,7 +257,7 @@ impl Trial {
         let seats = &facts.charter().endorsers;
         let seated = seats.iter().any(|seat| hashes::node_id(&seat.inception) == node.0);
         let effective = ours
-            .filter(|ours| !ours.is_suspended(now))
+            .filter(|ours| !ours.is_restrained(now))
             .is_some_and(|ours| seated || (ours.window.from <= now && now < ours.window.until));
         let theirs = state.effective(node, now) == Effective::Yes;
         assert_eq!(theirs, effective, "seed {seed}: whether {node:?} is effective at {now}");
@@ -268,7 +313,8 @@ impl Trial {
     pub fn run(&mut self, blocks: usize, met: &mut Met) {
         for _ in 0..blocks {
             let time = self.history.next_time();
-            self.steps.push(Step { time, drawn: Vec::new(), waiting: Vec::new(), block: None });
+            let (drawn, waiting) = (Vec::new(), Vec::new());
+            self.steps.push(Step { time, drawn, dropped: 0, waiting, block: None });
             let at = self.steps.len() - 1;
             let (mut entries, mut waiting) = (Vec::new(), Vec::new());
             for _ in 0..self.history.dice.below(9) {
@@ -285,6 +331,10 @@ impl Trial {
             self.steps[at].waiting.clone_from(&entries);
             self.compare_packing(time, &waiting);
             if self.history.dice.chance(1, 16) {
+                if self.history.dice.chance(1, 2) {
+                    self.steps[at].dropped = self.history.dice.between(1, 4) as usize;
+                    self.drop_newest(self.steps[at].dropped);
+                }
                 let entry = self.history.recovery(time);
                 self.steps[at].drawn.push(entry.clone());
                 self.judge(time, &entry, met);
@@ -306,7 +356,7 @@ impl Trial {
     /// If the two disagree anywhere.
     pub fn play(&mut self, steps: &[Step]) {
         let mut met = Met::new();
-        for Step { time, drawn, waiting, block } in steps {
+        for Step { time, drawn, dropped, waiting, block } in steps {
             for entry in drawn {
                 self.judge(*time, entry, &mut met);
             }
@@ -315,6 +365,7 @@ impl Trial {
                 .filter_map(|entry| verify(Arc::new(entry.clone()), &Remembering).ok())
                 .collect();
             self.compare_packing(*time, &waiting);
+            self.drop_newest(*dropped);
             if let Some(offered) = block {
                 self.take(offered.on(&self.history.model), offered.now, &mut met);
             }

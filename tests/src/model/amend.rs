@@ -10,9 +10,9 @@ use frith_protocol::time::Timestamp;
 
 use super::No;
 use super::charters::check_charter;
-use super::facts::{Facts, key_place};
+use super::facts::{ConvictedKey, Conviction, Facts, Standing, key_place};
 use super::hashes::{Bytes32, ZERO, consent, digest_of, holds, may_be_introduced, node_id, possession};
-use super::rules::{check_basis, is_strictly_sorted, is_suspended, unless};
+use super::rules::{check_basis, is_convicted, is_strictly_sorted, is_suspended, unless};
 
 /// SPEC 1.4: the id of the terms in an `Amend`.
 pub(super) fn terms_id(domain: DomainId, amend: &Amend) -> Bytes32 {
@@ -95,8 +95,11 @@ pub(super) fn check_law(
     check_charter(&charter_of(facts, terms, consents))?;
     let free = |key: &PublicKey| !facts.keys.contains_key(&key_place(key));
     unless(terms.recovery.keys.iter().all(free), "4.12 a recovery key is somebody's")?;
-    let able = terms.endorsers.iter().map(|seat| node_id(&seat.inception));
-    let able = able.filter(|node| !facts.gone.contains_key(node) && !is_suspended(facts, node, time)).count();
+    let able = terms.endorsers.iter().map(|seat| node_id(&seat.inception)).filter(|node| {
+        let restrained = is_suspended(facts, node, time) || is_convicted(facts, node);
+        !facts.gone.contains_key(node) && !restrained
+    });
+    let able = able.count();
     unless(able >= usize::from(terms.thresholds.amend), "4.12 it strands itself")
 }
 
@@ -107,7 +110,7 @@ fn check_seat(facts: &Facts, time: Timestamp, amend: &Amend, node: &Bytes32) -> 
     }
     unless(amend.consents.iter().any(|consent| consent.node.0 == *node), "4.12 no consent")?;
     let open = standing.window.from <= time && time < standing.window.until;
-    unless(open && !standing.is_suspended(time), "4.12 a seat for who is not effective")
+    unless(open && !standing.is_restrained(time), "4.12 a seat for who is not effective")
 }
 
 pub(super) fn check_consent(facts: &Facts, terms: &Charter, consent: &Consent) -> Result<(), No> {
@@ -118,6 +121,16 @@ pub(super) fn check_consent(facts: &Facts, terms: &Charter, consent: &Consent) -
     unless(!facts.keys.contains_key(&key_place(&consent.voting_key)), "2.3 the voting key is somebody's")
 }
 
+/// SPEC 4.13: which convictions last beyond a charter that gives their owner this seat. Those of the key that it goes on
+/// voting by, and of the key that only a rotation puts out of use.
+fn left_of(standing: &Standing, seat: Option<&Seat>) -> Vec<Conviction> {
+    let lasts = |it: &&Conviction| match it.key {
+        ConvictedKey::Voting(key) => seat.is_some_and(|seat| seat.voting_key == key),
+        ConvictedKey::Identity(_) => true,
+    };
+    standing.convictions.iter().filter(lasts).copied().collect()
+}
+
 /// SPEC 4.12: what it changes, taken to be valid.
 pub(super) fn apply(facts: &mut Facts, time: Timestamp, amend: &Amend) {
     let before: Vec<_> = facts
@@ -125,6 +138,13 @@ pub(super) fn apply(facts: &mut Facts, time: Timestamp, amend: &Amend) {
         .endorsers
         .iter()
         .map(|seat| (seat.voting_key, Hash(node_id(&seat.inception))))
+        // SPEC 7.1: of a key that was convicted nothing more is heard.
+        .filter(|(key, node)| {
+            let of = |standing: &Arc<Standing>| {
+                standing.convictions.iter().any(|it| it.key == ConvictedKey::Voting(*key))
+            };
+            !facts.standing.get(&node.0).is_some_and(of)
+        })
         .collect();
     put_in_force(facts, time, &amend.charter, &amend.consents);
     facts.set_previous_voters(before);
@@ -137,7 +157,9 @@ pub(super) fn put_in_force(facts: &mut Facts, time: Timestamp, terms: &Charter, 
     }
     for (node, standing) in &mut facts.standing {
         let standing = Arc::make_mut(standing);
-        match seat_of(&after, node) {
+        let seat = seat_of(&after, node);
+        standing.convictions = left_of(standing, seat);
+        match seat {
             Some(seat) => standing.roles = seat.roles.clone(),
             None if seat_of(&before, node).is_some() => {
                 standing.window.until = Timestamp(time.0.saturating_add(after.timing.member_lifetime_ms));

@@ -12,7 +12,7 @@ use frith_protocol::time::Timestamp;
 use serde::Serialize;
 
 use super::hashes::{Bytes32, digest, digest_of, map_root, node_id};
-use super::{amend, hold, recover};
+use super::{accuse, amend, hold, recover};
 
 /// SPEC 7.1, in its words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,8 +39,8 @@ pub struct Standing {
     pub holds: Option<(u64, u64, u8)>,
     /// Whether its newest `Admit` gave it less than the charter's lifetime.
     pub limited: bool,
-    /// Its convictions: none, since no history draws an `Accuse` yet.
-    pub convictions: Vec<()>,
+    /// Its convictions that have not ended, in the order of their blocks.
+    pub convictions: Vec<Conviction>,
 }
 
 impl Standing {
@@ -51,6 +51,29 @@ impl Standing {
             None => false,
         }
     }
+
+    /// SPEC 4.13: what is said of the suspended holds of the convicted.
+    pub fn is_restrained(&self, time: Timestamp) -> bool {
+        self.is_suspended(time) || !self.convictions.is_empty()
+    }
+}
+
+/// A key that is proven to have contradicted itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Conviction {
+    /// Which.
+    pub key: ConvictedKey,
+    /// Of the block with the proof.
+    pub height: u64,
+}
+
+/// Which key, and so what ends its conviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ConvictedKey {
+    /// A key of ballots.
+    Voting(PublicKey),
+    /// The key of the identity.
+    Identity(PublicKey),
 }
 
 /// Inception, key sequence, current key, commitment to the next.
@@ -210,6 +233,14 @@ impl Facts {
         self.spine.insert(digest("spine", b"previous voters"), Arc::new(SpineItem::Voters(voters)));
     }
 
+    /// SPEC 7.1: nobody, in the first epoch.
+    pub fn previous_voters(&self) -> &[(PublicKey, Hash)] {
+        match self.spine.get(&digest("spine", b"previous voters")).map(|item| &**item) {
+            Some(SpineItem::Voters(voters)) => voters,
+            Some(SpineItem::Charter(_)) | None => &[],
+        }
+    }
+
     /// SPEC 4.6: what a block with entries does first.
     pub fn forget_tickets(&mut self, time: Timestamp) {
         let expired: Vec<Bytes32> = self
@@ -228,10 +259,7 @@ impl Facts {
             Kind::Amend(it) => amend::apply(self, time, it),
             Kind::Admit(admit) => self.admit(height, admit),
             Kind::Revoke(revoke) => {
-                if let Some(standing) = self.standing.remove(&revoke.subject.0) {
-                    let key = standing.keys.current;
-                    self.gone.insert(revoke.subject.0, Gone { height, reason: revoke.reason, key });
-                }
+                self.remove(height, &revoke.subject.0, revoke.reason);
             }
             Kind::Suspend(suspend) => {
                 if let Some(standing) = self.standing_mut(&suspend.subject.0) {
@@ -246,12 +274,13 @@ impl Facts {
             }
             Kind::Recover(it) => recover::apply(self, height, time, it),
             Kind::Hold(it) => hold::apply(self, height, it),
-            Kind::Accuse(_) => unreachable!("no history draws it yet"),
+            Kind::Accuse(it) => accuse::apply(self, height, it),
             Kind::Rotate(rotate) => {
                 let Some(standing) = self.standing_mut(&rotate.subject.0) else { return };
                 let Some(last) = rotate.rotations.last() else { return };
                 (standing.keys.sequence, standing.keys.current) = (last.sequence, last.key);
                 standing.keys.next = last.next;
+                accuse::rotated(standing);
                 let before = rotations_on(day(time), standing);
                 standing.rotated = Some((height, day(time), before + 1));
                 for rotation in &rotate.rotations {
@@ -263,6 +292,13 @@ impl Facts {
 
     pub(super) fn standing_mut(&mut self, node: &Bytes32) -> Option<&mut Standing> {
         self.standing.get_mut(node).map(Arc::make_mut)
+    }
+
+    /// Who stood stands no more, and is gone for ever.
+    pub(super) fn remove(&mut self, height: u64, node: &Bytes32, reason: Reason) {
+        if let Some(standing) = self.standing.remove(node) {
+            self.gone.insert(*node, Gone { height, reason, key: standing.keys.current });
+        }
     }
 
     fn admit(&mut self, height: u64, admit: &Admit) {
@@ -283,6 +319,7 @@ impl Facts {
         let before = self.standing.get(&node);
         let (rotated, holds) = (before.and_then(|it| it.rotated), before.and_then(|it| it.holds));
         let (suspensions, suspension) = before.map_or((0, None), |it| (it.suspensions, it.suspension));
+        let convictions = before.map_or(Vec::new(), |it| it.convictions.clone());
         let standing = Standing {
             keys,
             roles: admit.roles.clone(),
@@ -296,7 +333,7 @@ impl Facts {
             holds,
             limited: admit.window.until.0.saturating_sub(admit.window.from.0)
                 < self.charter().timing.member_lifetime_ms,
-            convictions: Vec::new(),
+            convictions,
         };
         self.standing.insert(node, Arc::new(standing));
     }

@@ -18,6 +18,7 @@ pub fn hold_digest(it: &Hold) -> Hash {
 
 /// What needs no state.
 pub(super) fn check_signature(it: &Hold) -> Result<(), No> {
+    unless(it.slot < limits::HOLDS_PER_DAY, "5.24 slot")?;
     unless(holds(&it.key, &hold_digest(it).0, &it.signature), "5.24 signature of a hold")
 }
 
@@ -35,9 +36,9 @@ pub(super) fn check(
     unless(seated, "4.14 no endorser")?;
     let standing = facts.standing.get(&it.by.0).ok_or("4.14 a revoked endorser")?;
     unless(!standing.is_suspended(time), "4.14 a suspended endorser")?;
+    unless(standing.convictions.is_empty(), "4.14 a convicted endorser")?;
     let current = standing.keys.current == it.key && standing.keys.sequence == it.sequence;
     unless(current, "4.14 not the current key")?;
-    unless(it.slot < limits::HOLDS_PER_DAY, "4.14 slot")?;
     unless(it.until > it.basis.time, "4.14 it ends before its basis")?;
     unless(it.until.0 - it.basis.time.0 <= charter.timing.hold_ms, "4.14 too long")?;
     check_basis(facts, height, time, &it.basis)?;

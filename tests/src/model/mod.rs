@@ -6,8 +6,10 @@
 //! again and again (digests of keys, signatures, the root of a map that is still the same) is remembered; nothing is kept up to date
 //! cleverly. Where it differs from the engine, one of the two misreads the rules.
 //!
-//! What it found so far: SPEC 2.1 did not say that version and algorithm are under the `NodeId`.
+//! What it found so far: SPEC 2.1 did not say that version and algorithm are under the `NodeId`; and by the engine a conviction by a key of
+//! the last epoch did not end with the next `Amend` (4.13) if its owner had a fresh key already and said nothing to that.
 
+mod accuse;
 mod amend;
 mod charters;
 mod facts;
@@ -23,8 +25,11 @@ use frith_protocol::limits;
 use frith_protocol::state::{Block, BlockId, Charter, Entry, Founded, Header, Kind};
 use frith_protocol::time::Timestamp;
 
+pub use accuse::ballot_digest;
 pub use charters::check_charter;
-pub use facts::{Facts, Gone, How, Keys, SpineItem, Standing, key_place, ticket_place};
+pub use facts::{
+    ConvictedKey, Conviction, Facts, Gone, How, Keys, SpineItem, Standing, key_place, ticket_place,
+};
 use hashes::{Bytes32, ZERO, digest_of, log_root, merkle_root};
 pub use hold::hold_digest;
 

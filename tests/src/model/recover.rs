@@ -56,7 +56,7 @@ pub(super) fn check(
         let standing = after.standing.get(&node).ok_or("4.15 a seat for who does not stand")?;
         unless(it.consents.iter().any(|consent| consent.node.0 == node), "4.15 no consent")?;
         let had_one = seat_of(now, &node).is_some();
-        unless(had_one || !standing.is_suspended(time), "4.15 a seat for who is suspended")?;
+        unless(had_one || !standing.is_restrained(time), "4.15 a seat for who is restrained")?;
     }
     let mut fresh: BTreeSet<PublicKey> = BTreeSet::new();
     for consent in &it.consents {

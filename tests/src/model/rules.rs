@@ -13,7 +13,7 @@ use super::hashes::{
     Bytes32, commitment, digest_of, endorsement, holds, may_be_introduced, node_id, possession, rotation,
 };
 use super::{Model, No};
-use super::{hold, recover};
+use super::{accuse, hold, recover};
 
 pub(super) fn unless(holds: bool, no: No) -> Result<(), No> {
     if holds { Ok(()) } else { Err(no) }
@@ -36,7 +36,7 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
         Kind::Revoke(_) | Kind::Suspend(_) | Kind::Release(_) => Ok(()),
         Kind::Recover(it) => recover::check_signatures(entry.statement.domain.0, it),
         Kind::Hold(it) => hold::check_signature(it),
-        Kind::Accuse(_) => unreachable!("no history draws it yet"),
+        Kind::Accuse(it) => accuse::check_signatures(it),
         Kind::Rotate(rotate) => {
             let count = rotate.rotations.len();
             unless((1..=limits::ROTATIONS_PER_ENTRY_MAX).contains(&count), "4.11 how many rotations")?;
@@ -71,12 +71,12 @@ pub(super) fn check_signatures(entry: &Entry) -> Result<(), No> {
 pub(super) fn endorsed(statement: &Statement) -> Bytes32 {
     match &statement.kind {
         Kind::Amend(it) => amend::terms_id(statement.domain, it),
-        Kind::Accuse(_) => unreachable!("no history draws it yet"),
         Kind::Admit(_)
         | Kind::Revoke(_)
         | Kind::Suspend(_)
         | Kind::Release(_)
         | Kind::Rotate(_)
+        | Kind::Accuse(_)
         | Kind::Hold(_)
         | Kind::Recover(_) => digest_of("statement", statement),
     }
@@ -137,7 +137,10 @@ pub(super) fn judge(
             hold::check(model.domain(), facts, height, time, it)?;
             unless(entry.endorsements.is_empty(), "4.14 endorsed")
         }
-        Kind::Accuse(_) => unreachable!("no history draws it yet"),
+        Kind::Accuse(it) => {
+            unless(entry.endorsements.is_empty(), "4.13 endorsed")?;
+            accuse::check(model.domain(), facts, time, it)
+        }
         Kind::Rotate(rotate) => {
             check_rotate(facts, time, rotate)?;
             unless(entry.endorsements.is_empty(), "4.11 endorsed")
@@ -153,6 +156,7 @@ fn check_endorsers(facts: &Facts, time: Timestamp, endorsements: &[Endorsement])
         unless(seated, "4.4 no endorser")?;
         unless(!facts.gone.contains_key(&endorsement.node.0), "4.4 a revoked endorser")?;
         unless(!is_suspended(facts, &endorsement.node.0, time), "4.4 a suspended endorser")?;
+        unless(!is_convicted(facts, &endorsement.node.0), "4.4 a convicted endorser")?;
         check_current_key(facts, endorsement)?;
     }
     Ok(())
@@ -174,6 +178,7 @@ fn check_admit(model: &Model, facts: &Facts, height: u64, time: Timestamp, admit
 
     unless(!facts.gone.contains_key(&node), "4.5 the subject is gone")?;
     unless(!is_suspended(facts, &node, time), "4.5 the subject is suspended")?;
+    unless(!is_convicted(facts, &node), "4.5 the subject is convicted")?;
     let next = standing.map_or(1, |standing| standing.number + 1);
     unless(*number == next, "4.5 number")?;
     let owner = facts.keys.get(&key_place(&subject.key));
@@ -250,14 +255,19 @@ pub(super) fn is_suspended(facts: &Facts, node: &Bytes32, time: Timestamp) -> bo
     facts.standing.get(node).is_some_and(|standing| standing.is_suspended(time))
 }
 
-/// SPEC 4.7 and 4.9: with `subject` restrained, enough others remain.
-fn leaves_enough(facts: &Facts, time: Timestamp, subject: &Bytes32) -> bool {
+/// SPEC 4.13.
+pub(super) fn is_convicted(facts: &Facts, node: &Bytes32) -> bool {
+    facts.standing.get(node).is_some_and(|standing| !standing.convictions.is_empty())
+}
+
+/// SPEC 4.7, 4.9 and 4.13: with `subject` restrained, enough others remain.
+pub(super) fn leaves_enough(facts: &Facts, time: Timestamp, subject: &Bytes32) -> bool {
     let seats: Vec<Bytes32> = facts.charter().endorsers.iter().map(|seat| node_id(&seat.inception)).collect();
     let left = seats
         .iter()
         .filter(|seat| *seat != subject)
         .filter(|seat| !facts.gone.contains_key(*seat))
-        .filter(|seat| !is_suspended(facts, seat, time))
+        .filter(|seat| !is_suspended(facts, seat, time) && !is_convicted(facts, seat))
         .count();
     !seats.contains(subject) || left >= usize::from(facts.charter().thresholds.amend)
 }
