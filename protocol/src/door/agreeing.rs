@@ -252,6 +252,12 @@ impl Core {
                     let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
                     let (ours, theirs) = (ours.ballot.block, theirs.ballot.block);
                     self.halt(Alarm::Forked { height, ours, theirs }, effects);
+                    // A certificate shows a fork to whoever has the blocks; to show it to others takes the headers, too.
+                    for peer in self.endorser_keys() {
+                        if self.connected.contains(&peer) {
+                            self.ask_what_follows(peer, effects);
+                        }
+                    }
                 }
                 Output::Misbehaved { culprit, fault } => {
                     if let Some(key) = self.key_of_voter(&culprit) {

@@ -80,6 +80,8 @@ pub struct Core {
     pub(super) newcomer: Option<Box<Newcomer>>,
     /// The height of the block that admitted this node, while it fetches its snapshot.
     pub(super) admitted: Option<u64>,
+    /// A height that it had come to before, in whatever way: below it, it knows less than it did, and says nothing of others.
+    pub(super) reached: u64,
     pub(super) follower: Follower,
     pub(super) fetch: Option<Box<SnapshotFetch>>,
 
@@ -445,6 +447,7 @@ impl Core {
         let now = self.now;
         if let Some(newcomer) = &mut self.newcomer {
             let steps = newcomer.tick(now);
+            self.take_charters_of_the_newcomer(effects);
             self.walk(steps, effects);
         }
         if let Some(fetch) = self.fetch.take_if(|fetch| fetch.deadline() <= now) {

@@ -215,7 +215,11 @@ impl Core {
             self.walk(steps, effects);
             return Ok(());
         }
-        let may_recover = self.chain.is_none() || self.may_recover();
+        // The next charter of one branch of a fork leads away from the other: only a recovery of what is held here does not.
+        if self.chain.is_some() && self.halted.is_some() {
+            return Err(Error::Untimely("this node has halted"));
+        }
+        let may_recover = self.may_cross_a_recovery();
         let height = self.chain.as_ref().map_or(0, |chain| chain.head().height);
         let Some(charters) = &mut self.charters else {
             return Err(Error::Untimely("no charter is known here"));

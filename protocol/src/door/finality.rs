@@ -41,6 +41,7 @@ impl Core {
             return self.recovery_shown(Some(from), proven, effects);
         }
         if self.halted.is_some() {
+            self.keep_fork_if_shown(proven, effects);
             return Err(Error::Untimely("this node has halted"));
         }
         match chain.take(proven, &*self.workshop) {

@@ -39,6 +39,9 @@ impl Core {
             return Ok(());
         }
         let Some(chain) = &self.chain else { return Err(Error::Untimely("there is no state yet")) };
+        if self.halted.is_some() {
+            return Err(Error::Untimely("this node has halted"));
+        }
         if self.standing_of(&from) < Standing::Member {
             return Err(Error::Untimely("no stranger was asked"));
         }

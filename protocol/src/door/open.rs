@@ -243,6 +243,7 @@ impl Core {
             newcomer: application
                 .map(|wish| Box::new(Newcomer::new(wish, config.keys.inception.clone(), now))),
             admitted: None,
+            reached: 0,
             follower: Follower::new(now, 0, 1_000),
             fetch: None,
             hall: None,
@@ -302,7 +303,9 @@ impl Core {
         core.retired.extend(retired.unwrap_or_default());
         let anchored: Option<Anchor> = store.value(Table::Meta, ANCHOR_KEY)?;
         core.anchored = anchored.map(Box::new);
+        core.reached = core.admitted.unwrap_or(0);
         core.open_log(&mut store)?;
+        core.open_recovery();
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
         core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
         core.open_hall(&store, config.journal_lost)?;
@@ -319,7 +322,7 @@ impl Core {
     /// Base and final blocks, as far as they fit together: what does not is fetched again.
     fn open_log(&mut self, store: &mut Store) -> Result<(), OpenError> {
         let Some(charters) = self.charters.as_deref() else { return Ok(()) };
-        let first = Arc::clone(&charters.first().charter);
+        let (first, epoch) = (Arc::clone(&charters.first().charter), charters.newest().charter.epoch);
         let genesis = if first.epoch == 1 { Some(self.workshop.genesis(&first)?) } else { None };
         let (bases, log) = (stored_bases(store)?, stored_log(store)?);
         self.on_disk = LogOnDisk::found(bases.clone(), log.sizes);
@@ -330,22 +333,25 @@ impl Core {
         let mut best: Option<Chain> = None;
         let from_genesis = match (&genesis, &log.first) {
             (Some((_, header)), Some(first)) => header.id() == first.previous,
-            (Some(_), None) => bases.is_empty() && self.admitted.is_none(),
+            // Whoever knows of a later charter has seen more than that.
+            (Some(_), None) => bases.is_empty() && self.admitted.is_none() && epoch == first.epoch,
             (None, _) => false,
         };
         let genesis_header = genesis.as_ref().map(|(_, header)| header.clone());
         let mut begun =
             genesis.filter(|_| from_genesis).map(|(state, header)| Chain::begin(state, header, None, None));
         let mut bases = bases.iter();
+        // What was recovered is of a later epoch, and may lie lower than what it dropped.
+        let far = |chain: &Chain| (chain.state().charter().epoch, chain.head().height);
         loop {
             if let Some(mut chain) = begun.take() {
                 self.halted = halted.clone();
                 self.replay(&mut chain, &log.runs);
-                if best.as_ref().is_none_or(|best| best.head().height < chain.head().height) {
+                if best.as_ref().is_none_or(|best| far(best) < far(&chain)) {
                     best = Some(chain);
                 }
             }
-            let reached = best.as_ref().is_some_and(|best| best.head().height >= newest);
+            let reached = best.as_ref().is_some_and(|best| far(best) >= (epoch, newest));
             let Some(base) = bases.next().filter(|_| !reached) else { break };
             begun = self.restored(take_parts(store, base)?, genesis_header.as_ref());
         }

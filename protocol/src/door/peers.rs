@@ -54,6 +54,10 @@ impl Core {
         if state.standing(&node).is_none_or(|standing| standing.keys.current != *key) {
             return Standing::Stranger;
         }
+        // Somebody may be gone whom it knew as that: only those who lead on from here are more than strangers.
+        if self.is_behind_itself() && !state.has_seat(&node) {
+            return Standing::Stranger;
+        }
         match self.effective_here(state, &node, self.now) {
             // A suspension prolongs nothing: whoever would be a stranger without it is one with it.
             Effective::Suspended | Effective::Convicted if self.is_over(&node) => Standing::Stranger,
@@ -67,6 +71,11 @@ impl Core {
                 Standing::Stranger
             }
         }
+    }
+
+    /// Whether this node lacks blocks that it had before it lost its state, or the one that admitted it (SPEC 9.4).
+    pub(super) fn is_behind_itself(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.head().height < self.reached)
     }
 
     /// Whether the time of `node` is over for so long that only operators can admit it anew.

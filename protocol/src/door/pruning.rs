@@ -111,18 +111,20 @@ impl Core {
         self.write_base(height, &chunks, effects);
     }
 
-    /// Removes all that is above `height`, since the log goes on from there in another way. Whether no state is left to begin from.
-    pub(super) fn drop_from_disk(&mut self, height: u64, effects: &mut Effects) -> bool {
-        let had_some = !self.on_disk.bases.is_empty();
-        let kept = self.on_disk.bases.partition_point(|base| base.height <= height);
+    /// The log goes on in another way from the block at `height` on, of which the state is the checkpoint: that first, and then all from there
+    /// on that was there before goes. So whoever is killed in between begins from what was recovered, or has lost nothing.
+    pub(super) fn recover_on_disk(&mut self, height: u64, effects: &mut Effects) {
+        let kept = self.on_disk.bases.partition_point(|base| base.height < height);
         let dropped: Vec<Base> = self.on_disk.bases.drain(kept..).collect();
-        remove(Table::Base, dropped.into_iter().flat_map(|base| base.places).collect(), effects);
-        let kept = self.on_disk.blocks.partition_point(|(at, _)| *at <= height);
+        self.write_base_of_the_checkpoint(effects);
+        let mut places: Vec<Vec<u8>> = dropped.into_iter().flat_map(|base| base.places).collect();
+        places.retain(|place| self.on_disk.bases.iter().all(|base| !base.places.contains(place)));
+        remove(Table::Base, places, effects);
+        let kept = self.on_disk.blocks.partition_point(|(at, _)| *at < height);
         let places = self.on_disk.blocks.drain(kept..).map(|(at, _)| at.to_be_bytes().to_vec());
         remove(Table::Final, places.collect(), effects);
         remove(Table::Final, vec![HEAD_KEY.to_vec()], effects);
         self.on_disk.count();
-        had_some && self.on_disk.bases.is_empty()
     }
 
     fn write_base(&mut self, height: u64, chunks: &[Arc<SnapshotChunk>], effects: &mut Effects) {

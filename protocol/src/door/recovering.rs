@@ -36,6 +36,8 @@ pub(super) struct Recovering {
     pub(super) fork: Option<(Arc<FinalChain>, Arc<FinalChain>)>,
     /// The recovery that an operator was told of last.
     told: Option<BlockId>,
+    /// When a recovery was taken that the store still names, in case not all of it is written.
+    pub(super) taken_at: Option<Timestamp>,
     /// Whether an operator was told that others go on with a branch that was dropped here.
     told_of_dropped: bool,
 }
@@ -60,6 +62,11 @@ impl Core {
     /// Something became final in the usual way: the domain lives, and what would have recovered it is void.
     pub(super) fn lives(&mut self, effects: &mut Effects) {
         self.recovering.listened_ms = 0;
+        // Not in the call that took it, but in a later one: by then all of it is synced.
+        if self.recovering.taken_at.is_some_and(|at| at < self.now) {
+            self.recovering.taken_at = None;
+            self.forget_waiting(effects);
+        }
         let Some(height) = self.chain.as_ref().map(|chain| chain.head().height) else { return };
         let is_void = |waiting: &Arc<FinalChain>| waiting.tip().is_some_and(|tip| tip.height <= height);
         if self.recovering.waiting.as_ref().is_some_and(is_void) {
@@ -74,6 +81,16 @@ impl Core {
             || self.recovers_at().is_some_and(|at| at <= self.now)
     }
 
+    /// Whether this node may go by a link across a recovery: without a state it has none to be silent, so it listens first whether somebody has
+    /// one for it from before that (SPEC 9.19).
+    pub(super) fn may_cross_a_recovery(&self) -> bool {
+        if self.chain.is_some() {
+            return self.may_recover();
+        }
+        let freshness_ms = self.charter().map_or(0, |charter| charter.timing.freshness_ms);
+        self.recovering.listened_ms >= freshness_ms
+    }
+
     /// From when on it has been silent for long enough, as far as can be told now; none if that cannot be.
     fn recovers_at(&self) -> Option<Timestamp> {
         let chain = self.chain.as_ref().filter(|_| self.halted.is_none())?;
@@ -84,6 +101,9 @@ impl Core {
 
     /// When to look whether the recovery that waits here may be taken.
     pub(super) fn recovery_deadline(&self) -> Option<Timestamp> {
+        if self.takes_again() {
+            return Some(self.now);
+        }
         let listens = !self.connected.is_empty() || self.recovering.brought;
         if self.recovering.waiting.is_none() || !listens {
             return None;
@@ -96,7 +116,7 @@ impl Core {
 
     /// Takes what waits, if it may be taken by now.
     pub(super) fn recover_when_due(&mut self, effects: &mut Effects) {
-        if self.recovering.waiting.is_none() || !self.may_recover() {
+        if self.recovering.waiting.is_none() || !self.may_recover() && !self.takes_again() {
             return;
         }
         let Some(waiting) = self.recovering.waiting.take() else { return };
@@ -161,6 +181,13 @@ impl Core {
         if news && from.is_some() {
             effects.tell(Event::Alarm(Alarm::RecoveryShown { height: tip.height, block: id }));
         }
+        // By links one may have come to its charter already.
+        let adopted = self.has_adopted(&tip, id);
+        let forked = matches!(self.halted, Some(Alarm::Forked { .. }));
+        let gone_on = self.chain.as_ref().is_some_and(|chain| tip.time <= chain.head().time);
+        if gone_on && !adopted && !forked {
+            return Err(Error::Untimely("the log has gone on since it was made: it is void"));
+        }
         let prospect = match self.prospect(proven, &tip, self.now) {
             Ok(prospect) => prospect,
             Err(Error::Refused(Fault::WouldBeForgotten { subject })) if from.is_some() => {
@@ -178,9 +205,7 @@ impl Core {
                 return Err(error);
             }
         };
-        // By links one may have come to its charter already.
-        let adopted = self.charters.as_deref().and_then(|charters| charters.newest().since);
-        if self.may_recover() || adopted == Some((tip.height, id)) {
+        if self.may_recover() || adopted {
             self.recover(prospect, proven, effects);
             return Ok(());
         }
@@ -191,6 +216,28 @@ impl Core {
         self.keep_waiting(Arc::clone(proven), from.is_none(), effects);
         effects.tell(Event::RecoveryWaits { height: tip.height, block: id });
         Ok(())
+    }
+
+    /// A recovery that the store names was taken, if its charter was adopted: whole, or else it is taken again at the first occasion.
+    pub(super) fn open_recovery(&mut self) {
+        let Some(tip) = self.recovering.waiting.as_deref().and_then(FinalChain::tip).cloned() else { return };
+        let begun = self.state().is_some_and(|state| state.charter().epoch > tip.epoch);
+        if begun && self.has_adopted(&tip, tip.id()) {
+            (self.recovering.waiting, self.recovering.brought) = (None, false);
+            self.recovering.taken_at = Some(self.now);
+        }
+    }
+
+    /// Whether the recovery that waits was taken before a crash, and is not in the log.
+    fn takes_again(&self) -> bool {
+        let tip = self.recovering.waiting.as_deref().and_then(FinalChain::tip);
+        self.chain.is_some() && tip.is_some_and(|tip| self.has_adopted(tip, tip.id()))
+    }
+
+    /// Whether the newest charter that is known here is the one that this block began.
+    fn has_adopted(&self, tip: &Header, id: BlockId) -> bool {
+        let newest = self.charters.as_deref().and_then(|charters| charters.newest().since);
+        newest == Some((tip.height, id))
     }
 
     fn keep_waiting(&mut self, waiting: Arc<FinalChain>, brought: bool, effects: &mut Effects) {
@@ -320,7 +367,9 @@ impl Core {
             self.retire(over, effects);
         }
         self.leave_seat(base.height);
-        self.journals.clear();
+        // What lies beyond was voted under another charter, and is of a branch that is dropped. Whoever comes to this epoch a second time, since
+        // its disk lost the first, has a journal of it.
+        self.journals.retain(|of, _| *of >= epoch);
         if let Some(charters) = &mut self.charters {
             let of_base = proven.certificate.ballot.epoch;
             for link in charters.links_of_later(of_base) {
@@ -329,25 +378,28 @@ impl Core {
             }
             charters.drop_after(of_base);
         }
-        let begins_anew = self.drop_from_disk(base.height, effects);
-        self.drop_from_the_archive(&old, base.height, effects);
-        for key in [FORKED_KEY, PROOF_KEY, WAITING_KEY] {
-            effects.persist(Record { table: Table::Meta, key: key.to_vec(), value: None });
-        }
-        self.halted = None;
-        *self.recovering = Recovering::default();
-        self.fetch = None;
-        self.publications.clear();
-
-        effects.sync_all();
-        let height = base.height.saturating_add(1);
-        effects.tell(Event::Recovered { height, epoch, dropped });
         if let Some(chain) = &mut self.chain {
             chain.renew_checkpoint();
         }
-        if begins_anew {
-            self.write_base_of_the_checkpoint(effects);
+        let height = base.height.saturating_add(1);
+        self.recover_on_disk(height, effects);
+        self.keep_proof_of_the_base(height, effects);
+        self.drop_from_the_archive(&old, base.height, effects);
+        for key in [FORKED_KEY, PROOF_KEY] {
+            effects.persist(Record { table: Table::Meta, key: key.to_vec(), value: None });
         }
+        self.halted = None;
+        self.reached = self.reached.min(height);
+        *self.recovering = Recovering::default();
+        self.fetch = None;
+        self.publications.clear();
+        // What is synced first says so: whoever is killed before the rest is written takes it again, by itself, until that is sure.
+        let value = Some(encode(&(&***proven, true)).into());
+        effects.persist(Record { table: Table::Meta, key: WAITING_KEY.to_vec(), value });
+        self.recovering.taken_at = Some(self.now);
+
+        effects.sync_all();
+        effects.tell(Event::Recovered { height, epoch, dropped });
         self.became_final(&taken.blocks, proven, effects);
         let jitter = self.jitter();
         self.follower.satisfied(self.now, jitter);
@@ -355,6 +407,15 @@ impl Core {
         for peer in self.endorser_keys().into_iter().filter(|peer| self.connected.contains(peer)) {
             effects.send(peer, Arc::clone(&message));
         }
+    }
+
+    /// What proved the newest block below the recovery may be dropped: its record has a proof of its own from now on.
+    fn keep_proof_of_the_base(&self, height: u64, effects: &mut Effects) {
+        let Some(chain) = &self.chain else { return };
+        let Some(held) = chain.entries_below(height).and_then(|at| chain.held(at)) else { return };
+        let key = held.block.header.height.to_be_bytes().to_vec();
+        let value = Some(self.workshop.final_record(&held.block, held.proof.as_ref()));
+        effects.persist(Record { table: Table::Final, key, value });
     }
 
     /// A peer that connects is shown what it may lack: a recovery that waits here, or that the epoch began with; and a fork.
@@ -378,6 +439,17 @@ impl Core {
         let epoch = chain.state().charter().epoch;
         charters.link_to(epoch).filter(|link| link.certificate.is_of_recovery())?;
         chain.chain_of(charters.of_epoch(epoch)?.since?.0)
+    }
+
+    /// Whoever was shown two certificates alone has halted, and cannot show anybody why: this may be the rest of it.
+    pub(super) fn keep_fork_if_shown(&mut self, proven: &Verified<Arc<FinalChain>>, effects: &mut Effects) {
+        if !matches!(self.halted, Some(Alarm::Forked { .. })) || self.recovering.fork.is_some() {
+            return;
+        }
+        let Some(chain) = &self.chain else { return };
+        if let Err(NotTaken::Forked { height, .. }) = chain.clone().take(proven, &*self.workshop) {
+            self.keep_fork(proven, height, effects);
+        }
     }
 
     /// The log has forked: what shows it is kept, and shown to everybody, so that they halt, too, and can be recovered.

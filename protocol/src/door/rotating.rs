@@ -219,6 +219,10 @@ impl Core {
     /// What a chain that was checked by nothing yet says of us while we are without a state: that our key was rotated, or that we are gone for
     /// good, in which case nobody gives us anything else.
     pub(super) fn shown_without_a_state(&mut self, proven: &FinalChain, effects: &mut Effects) {
+        // Nobody here can execute it: a thief of the recovery keys would put anything into its block.
+        if proven.certificate.is_of_recovery() {
+            return;
+        }
         let Some(charters) = self.charters.as_deref() else { return };
         let ids = proven.ids();
         let (Some(tip), Some(id)) = (proven.tip(), ids.last()) else { return };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::core::{Core, Hall};
 use super::effects::Effects;
-use super::input::{Error, Event};
+use super::input::{Alarm, Error, Event};
 use super::message::{Message, Standing};
 use super::rations::Question;
 use super::record::{Record, Table};
@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::following::{
     Chain, Charters, Fetched, Follower, Proof, SnapshotFetch, check_certificate, check_links, tip_of,
 };
-use crate::identity::PublicKey;
+use crate::identity::{NodeId, PublicKey};
 use crate::limits;
 use crate::state::{BlockId, FinalChain, Header, SnapshotChunk, State};
 
@@ -33,6 +33,7 @@ impl Core {
     ) -> Result<(), Error> {
         self.newcomer = None;
         self.admitted = Some(height);
+        self.reached = self.reached.max(height);
         let value = Some(height.to_be_bytes().into());
         effects.persist(Record { table: Table::Meta, key: ADMITTED_KEY.to_vec(), value });
         effects.persist(Record { table: Table::Meta, key: APPLICATION_KEY.to_vec(), value: None });
@@ -134,6 +135,10 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<(), Error> {
         let Some(charters) = self.charters.as_deref() else { return Err(Error::Untimely("no charter yet")) };
+        if self.chain.is_some() && self.halted.is_some() {
+            self.fetch = None;
+            return Err(Error::Untimely("this node has halted"));
+        }
         let blame = |fault| Error::PeerMisbehaved { culprit: from, fault };
         let newest = charters.newest().charter.epoch;
         let header = match &chunk.tip {
@@ -177,11 +182,21 @@ impl Core {
                         return Err(blame(fault));
                     }
                 };
+                // Nothing that is certified brings anybody back: it is of another branch, whatever its certificate says.
+                if let Some(subject) = self.would_come_back(&state) {
+                    effects.tell(Event::Alarm(Alarm::RecoveryForgets { subject }));
+                    return Err(Error::Untimely("somebody stands in it who is gone here"));
+                }
                 self.begin_from(state, *header, &chunks, effects);
                 self.ask_what_follows(from, effects);
                 Ok(())
             }
         }
+    }
+
+    /// Somebody who is gone here, and not in that state.
+    fn would_come_back(&self, state: &State) -> Option<NodeId> {
+        self.state()?.gone().map(|(node, _)| node).find(|node| !state.is_gone(node))
     }
 
     fn begin_from(

@@ -161,7 +161,8 @@ impl Core {
         let bound = chain.state().freshness_for(node);
         // A clock that is this far behind a final block is wrong, and would keep the block young.
         let clock_is_behind = made.since(now) > timing.skew_ms.saturating_mul(2);
-        let fresh = now.since(made) <= bound && !clock_is_behind && self.halted.is_none();
+        let knows = self.halted.is_none() && !self.is_behind_itself();
+        let fresh = now.since(made) <= bound && !clock_is_behind && knows;
         let fresh = fresh || loosened(Bug::StaleIsValid);
         fresh.then(|| self.effective_here(chain.state(), node, now))
     }

@@ -541,6 +541,10 @@ impl Chain {
         let mut headers = Vec::new();
         for (at, held) in self.tail.range(height..) {
             if at > height {
+                // What a recovery quorum signs makes nothing below it final (SPEC 9.17).
+                if held.block.recovers() {
+                    return None;
+                }
                 headers.push(held.block.header.clone());
             }
             if let Some(proof) = &held.proof {

@@ -86,6 +86,8 @@ pub struct Newcomer {
     early: BTreeMap<PublicKey, Option<FinalChain>>,
     /// The newest certified head that anybody showed.
     head: Option<Header>,
+    /// Links across a recovery, and since when nobody has shown that the domain lives without it.
+    noted: Option<(Timestamp, Vec<Verified<Arc<Link>>>)>,
     drafted: Option<Drafted>,
     /// Endorsers that refused the entry as such, and what they say may help.
     refused: BTreeMap<NodeId, Retry>,
@@ -108,6 +110,7 @@ impl Newcomer {
             keys: BTreeMap::new(),
             early: BTreeMap::new(),
             head: None,
+            noted: None,
             drafted: None,
             refused: BTreeMap::new(),
             doubts: BTreeMap::new(),
@@ -148,7 +151,8 @@ impl Newcomer {
 
     /// When it asks again.
     pub fn deadline(&self) -> Option<Timestamp> {
-        (!self.failed && !self.connected.is_empty()).then_some(self.retry)
+        let asks = !self.failed && !self.connected.is_empty();
+        asks.then(|| self.noted_until().map_or(self.retry, |until| until.min(self.retry)))
     }
 
     fn charter(&self) -> Option<&Charter> {
@@ -186,7 +190,13 @@ impl Newcomer {
 
     /// Time passed: whatever is unanswered is asked again.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Step> {
-        if self.failed || now < self.retry || self.connected.is_empty() {
+        if self.failed || self.connected.is_empty() {
+            return Vec::new();
+        }
+        if self.noted_until().is_some_and(|until| until <= now) {
+            return self.cross_the_recovery(now);
+        }
+        if now < self.retry {
             return Vec::new();
         }
         self.patience_ms = (self.patience_ms * 2).min(limits::NEWCOMER_PATIENCE_CAP_MS);
@@ -253,15 +263,43 @@ impl Newcomer {
     /// Somebody showed how to come to newer charters.
     pub fn links_shown(&mut self, by: PublicKey, links: &[Verified<Arc<Link>>], now: Timestamp) -> Vec<Step> {
         let Some(known) = &mut self.known else { return Vec::new() };
-        // Below its anchor nothing is dropped: whoever made that held a final block there.
-        let Anchor { epoch, height, .. } = self.application.anchor;
-        let may_recover = |header: &Header| header.epoch != epoch || header.height > height;
-        if known.charters.follow(links, now, &may_recover).0.is_empty() {
+        if !known.charters.follow(links, now, &|_| false).0.is_empty() {
+            // Heads, and endorsers, of charters before say nothing any more.
+            (self.head, self.noted) = (None, None);
+            return vec![Step::AskHead(by)];
+        }
+        // What is left may lead across a recovery. Whoever has stolen its keys can show one of a domain that lives: so all are asked first
+        // whether it does (SPEC 9.19).
+        let leads_on = !known.charters.clone().follow(links, now, &self.may_cross()).0.is_empty();
+        if !leads_on || self.noted.is_some() {
             return Vec::new();
         }
-        // Heads, and endorsers, of charters before say nothing any more.
+        self.noted = Some((now, links.to_vec()));
+        self.connected.iter().map(|peer| Step::AskHead(*peer)).collect()
+    }
+
+    /// Below its anchor nothing is dropped: whoever made that held a final block there.
+    fn may_cross(&self) -> impl Fn(&Header) -> bool + use<> {
+        let Anchor { epoch, height, .. } = self.application.anchor;
+        move |header| header.epoch != epoch || header.height > height
+    }
+
+    /// When the links that were noted are followed, if nobody has shown a fresh head by then.
+    fn noted_until(&self) -> Option<Timestamp> {
+        let (since, _) = self.noted.as_ref()?;
+        Some(since.plus(self.charter()?.timing.freshness_ms))
+    }
+
+    fn cross_the_recovery(&mut self, now: Timestamp) -> Vec<Step> {
+        let (Some((_, links)), may_cross) = (self.noted.take(), self.may_cross()) else { return Vec::new() };
+        let freshness_ms = self.charter().map_or(0, |charter| charter.timing.freshness_ms);
+        let lives = self.head.as_ref().is_some_and(|head| now.since(head.time) <= freshness_ms);
+        let Some(known) = self.known.as_mut().filter(|_| !lives) else { return Vec::new() };
+        if known.charters.follow(&links, now, &may_cross).0.is_empty() {
+            return Vec::new();
+        }
         self.head = None;
-        vec![Step::AskHead(by)]
+        self.connected.iter().map(|peer| Step::AskHead(*peer)).collect()
     }
 
     /// Somebody showed how an endorser's key came to be what it is. Its signatures were checked; here, that it goes on from the charter.
@@ -528,6 +566,10 @@ impl Newcomer {
 
     /// The height of the block in `chain` that admits us, if there is one and the chain is certified.
     pub fn admitted_by(&self, chain: &Verified<Arc<FinalChain>>) -> Option<u64> {
+        // A recovery admits nobody, and nobody executes it here.
+        if chain.certificate.is_of_recovery() {
+            return None;
+        }
         let known = self.known.as_ref()?;
         let me = self.inception.node_id();
         let (header, ids) = (chain.tip()?, chain.ids());

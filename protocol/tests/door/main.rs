@@ -14,6 +14,7 @@ mod holds;
 mod joining;
 mod mesh;
 mod recovery;
+mod recovery_attacks;
 mod renewals;
 mod restored;
 mod rotations;

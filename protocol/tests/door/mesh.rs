@@ -96,7 +96,7 @@ pub struct Node {
 }
 
 impl Node {
-    fn sync(&mut self) {
+    pub fn sync(&mut self) {
         for record in std::mem::take(&mut self.unsynced) {
             keep(&mut self.disk, record);
         }

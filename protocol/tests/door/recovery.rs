@@ -10,16 +10,16 @@ use rand_core::SeedableRng;
 
 use super::mesh::{Mesh, charter};
 
-const SILENCE_MS: u64 = 600_000;
+pub const SILENCE_MS: u64 = 600_000;
 
-fn offline_keys() -> Vec<SecretKey> {
+pub fn offline_keys() -> Vec<SecretKey> {
     let mut keys: Vec<SecretKey> = (201..204).map(|name| SecretKey::from_seed([name; 32])).collect();
     keys.sort_by_key(SecretKey::public);
     keys
 }
 
 /// Four founders, two of three offline keys to recover the domain by, and three members.
-fn mesh() -> (Mesh, Vec<PublicKey>) {
+pub fn mesh() -> (Mesh, Vec<PublicKey>) {
     let mut charter = charter(4, 1, 3);
     charter.timing.silence_ms = SILENCE_MS;
     charter.recovery.keys = offline_keys().iter().map(SecretKey::public).collect();
@@ -33,7 +33,7 @@ fn mesh() -> (Mesh, Vec<PublicKey>) {
 }
 
 /// The charter that seats just these, going on from that of `by`.
-fn seating(mesh: &Mesh, by: PublicKey, seated: &[PublicKey]) -> Charter {
+pub fn seating(mesh: &Mesh, by: PublicKey, seated: &[PublicKey]) -> Charter {
     let state = mesh.core(by).state().unwrap();
     let mut next = state.charter().clone();
     next.previous = Some(state.charter_id());
@@ -56,20 +56,20 @@ fn seating(mesh: &Mesh, by: PublicKey, seated: &[PublicKey]) -> Charter {
 }
 
 /// Drafted at `by`, with the consents of all whom it seats.
-fn drafted(mesh: &Mesh, by: PublicKey, seated: &[PublicKey], base: Option<u64>) -> Recover {
+pub fn drafted(mesh: &Mesh, by: PublicKey, seated: &[PublicKey], base: Option<u64>) -> Recover {
     let charter = seating(mesh, by, seated);
     let mut recover = mesh.core(by).draft_recovery(charter, base, vec![], vec![]).unwrap();
     consent(mesh, &mut recover, seated);
     recover
 }
 
-fn consent(mesh: &Mesh, recover: &mut Recover, seated: &[PublicKey]) {
+pub fn consent(mesh: &Mesh, recover: &mut Recover, seated: &[PublicKey]) {
     recover.consents =
         seated.iter().map(|key| mesh.core(*key).consent_to_recovery(recover).unwrap()).collect();
     recover.consents.sort_by_key(|consent| consent.node);
 }
 
-fn signed(mesh: &Mesh, block: Block, keys: &[SecretKey]) -> FinalChain {
+pub fn signed(mesh: &Mesh, block: Block, keys: &[SecretKey]) -> FinalChain {
     let ballot = Ballot::of_recovery(mesh.founded.domain(), block.header.epoch, block.id());
     let mut votes: Vec<_> = keys.iter().map(|key| (key.public(), key.sign(&ballot.digest()))).collect();
     votes.sort();
@@ -77,31 +77,31 @@ fn signed(mesh: &Mesh, block: Block, keys: &[SecretKey]) -> FinalChain {
 }
 
 /// All of it, signed by two offline keys.
-fn recovery(mesh: &Mesh, by: PublicKey, seated: &[PublicKey]) -> FinalChain {
+pub fn recovery(mesh: &Mesh, by: PublicKey, seated: &[PublicKey]) -> FinalChain {
     let recover = drafted(mesh, by, seated, None);
     let block = mesh.core(by).recovery_block(recover, mesh.now).unwrap();
     signed(mesh, block, &offline_keys()[..2])
 }
 
-fn verified(chain: FinalChain) -> Verified<Arc<FinalChain>> {
+pub fn verified(chain: FinalChain) -> Verified<Arc<FinalChain>> {
     let check = BatchCheck::new(rand_chacha::ChaCha8Rng::from_seed([1; 32]));
     verify(Arc::new(chain), &check).unwrap()
 }
 
-fn bring(mesh: &mut Mesh, to: PublicKey, chain: &FinalChain) {
+pub fn bring(mesh: &mut Mesh, to: PublicKey, chain: &FinalChain) {
     mesh.input(to, Input::Command(Command::Recover(verified(chain.clone()))));
 }
 
-fn epoch(mesh: &Mesh, key: PublicKey) -> u64 {
+pub fn epoch(mesh: &Mesh, key: PublicKey) -> u64 {
     mesh.core(key).state().unwrap().charter().epoch
 }
 
-fn has(mesh: &Mesh, key: PublicKey, is: impl Fn(&Event) -> bool) -> bool {
+pub fn has(mesh: &Mesh, key: PublicKey, is: impl Fn(&Event) -> bool) -> bool {
     mesh.nodes[&key].events.iter().any(is)
 }
 
 /// Three of four endorsers burn down; who is left, and the members.
-fn destroyed() -> (Mesh, PublicKey, Vec<PublicKey>) {
+pub fn destroyed() -> (Mesh, PublicKey, Vec<PublicKey>) {
     let (mut mesh, members) = mesh();
     let endorsers = mesh.endorsers();
     for lost in &endorsers[..3] {
@@ -343,7 +343,7 @@ fn rule_9_18_of_two_recoveries_the_one_taken_first_holds() {
 }
 
 /// Certified by three of the four founders, on the newest block of `by`: one of two ways in which the log goes on.
-fn liars_block(mesh: &Mesh, by: PublicKey, after_ms: u64, iteration: u64) -> FinalChain {
+pub fn liars_block(mesh: &Mesh, by: PublicKey, after_ms: u64, iteration: u64) -> FinalChain {
     let chain = mesh.core(by).chain().unwrap();
     let (state, head) = (chain.state(), chain.head());
     let (block, _, _) = state.build(head, mesh.now.plus(after_ms), [].iter());
@@ -484,13 +484,18 @@ fn rule_9_19_newcomers_and_sleepers_go_across_a_recovery_and_none_below_its_anch
     mesh.run(60_000);
     let later = frith_protocol::joining::Anchor { height: anchor.height + 1, ..anchor.clone() };
     let [before, after] = [(30, anchor), (31, later)].map(|(name, anchor)| mesh.join_by(name, anchor, None));
-    mesh.run(10_000);
-    for newcomer in [before, after] {
-        let waits = mesh.core(left).proposals().any(|(_, proposal)| {
+    let waits = |mesh: &Mesh, newcomer: PublicKey| {
+        mesh.core(left).proposals().any(|(_, proposal)| {
             let Subject::Statement(statement) = &proposal.subject else { return false };
             statement.subject() == Some(mesh.id(newcomer))
-        });
-        assert_eq!(waits, newcomer == before, "whose anchor is above the base, holds a final block there");
+        })
+    };
+    mesh.run(10_000);
+    assert!(!waits(&mesh, before), "it listens first whether the domain lives without the recovery");
+    mesh.run(60_000);
+    for newcomer in [before, after] {
+        let why = "whose anchor is above the base, holds a final block there";
+        assert_eq!(waits(&mesh, newcomer), newcomer == before, "{why}");
     }
     mesh.start(sleeper);
     assert_eq!(epoch(&mesh, sleeper), 1);

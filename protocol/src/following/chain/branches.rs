@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::Workshop;
 use super::super::proven::{check_certificate, check_links, check_one_epoch};
-use super::{Before, Chain, Checkpoint, NotTaken, step};
+use super::{Before, Chain, Checkpoint, Held, NotTaken, step};
 use crate::limits;
 use crate::state::{Basis, Block, BlockId, FinalChain, Header, Parent};
 
@@ -88,6 +88,9 @@ impl Chain {
             }
             chain.state = state;
         }
+        // The certificate may be of a block that is dropped: it proves what was below it all the same.
+        let last = chain.state.last().height;
+        let proof = self.proof_of_tail(last).map(Arc::new);
         chain.older.retain(|state| state.last().height <= base.height);
         chain.recent.truncate(base.height);
         chain.tail.truncate(base.height);
@@ -96,7 +99,11 @@ impl Chain {
         // The base may be a heartbeat, of which no more than its id is known: what goes on from it is linked by that.
         let header = chain.state.last().clone();
         chain.head_id = chain.state.last_id();
-        chain.proof = chain.proof_of_tail(header.height).map(Arc::new);
+        if let (Some(held), Some(proof)) = (chain.tail.get(last).cloned(), &proof) {
+            chain.tail.truncate(last.saturating_sub(1));
+            chain.tail.push(last, Held { proof: Some(Arc::clone(proof)), ..held });
+        }
+        chain.proof = proof;
         if chain.checkpoint.header.height > base.height {
             let (proof, state) = (chain.proof.clone(), chain.state.clone());
             *chain.checkpoint = Checkpoint { header: header.clone(), proof, state };
