@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use frith_protocol::joining::Ticket;
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
 mod processes;
 
@@ -65,6 +65,23 @@ fn a_record_that_was_damaged_on_the_disk_is_named_set_aside_and_restored_from_pe
     assert_eq!(json(&guest, &["log"]), log);
     assert_eq!(json(&guest, &["status"])["members"], 3);
     assert_eq!((again.stop(), second.stop(), founder.stop()), (0, 0, 0));
+}
+
+#[test]
+fn a_founder_whose_tables_are_lost_does_not_begin_at_genesis_again() {
+    let root = tempfile::tempdir().unwrap();
+    let alone = found_alone(root.path(), "alone");
+    let founder = Running::start(&alone, &["run"]);
+    founder.wait(&["height", "1"]);
+    assert_eq!(founder.stop(), 0);
+    fs::remove_dir_all(alone.join("store/tables")).unwrap();
+    // Nor later, when nothing is missing any more that was there.
+    for _ in 0..2 {
+        let founder = Running::start(&alone, &["run"]);
+        let status = json(&alone, &["status"]);
+        assert_eq!((&status["phase"], &status["head"]), (&value!("syncing"), &Value::Null), "{status}");
+        assert_eq!(founder.stop(), 0);
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use frith_protocol::door::{self, Core, Input, OpenError, Router};
+use frith_protocol::door::{self, Core, Input, OpenError, Router, Table};
 use frith_protocol::following::PlainWorkshop;
 use tokio::sync::mpsc;
 
@@ -136,12 +136,21 @@ struct Running {
     listener: Listener,
 }
 
+/// Whether final blocks, or states to begin from, are gone that were there.
+fn loses_the_log(damage: &Damage) -> bool {
+    match damage {
+        Damage::Tables { .. } => true,
+        Damage::Missing { table, count: _ } => matches!(table, Table::Final | Table::Base),
+        Damage::Record { .. } | Damage::Journal { .. } => false,
+    }
+}
+
 async fn start(home: Home, config: Config) -> Result<Running, RunError> {
     rotation::tidy(&home)?;
     let restored = Restored::of(&home)?;
     let NodeKeys { inception, rotations, identity, successor, voting } = keys::load(&home)?;
     let node = inception.node_id();
-    let Opened { store, records, damage } =
+    let Opened { mut store, mut records, damage } =
         tokio::task::block_in_place(|| Store::open(&home.store(), node, None))?;
     for damage in &damage {
         tracing::error!(store = %store.dir().display(), "{damage}");
@@ -150,6 +159,13 @@ async fn start(home: Home, config: Config) -> Result<Running, RunError> {
         Damage::Journal { why, kept: _ } => Some(why.clone()),
         Damage::Record { .. } | Damage::Missing { .. } | Damage::Tables { .. } => None,
     });
+
+    // What is left of it looks like a store in which nothing was final yet: a founder would begin again (SPEC 9.20).
+    if damage.iter().any(loses_the_log) {
+        let record = door::returning_record(0);
+        tokio::task::block_in_place(|| store.commit(std::slice::from_ref(&record)))?;
+        records.push(record);
+    }
 
     let mut seed = [0; 32];
     rand::fill(&mut seed);

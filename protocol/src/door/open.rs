@@ -14,7 +14,7 @@ use super::holding::LOST_ON_KEY;
 use super::input::Alarm;
 use super::pruning::{Base, LogOnDisk};
 use super::record::{Record, Table};
-use super::recovering::{PROOF_KEY, WAITING_KEY};
+use super::recovering::{PROOF_KEY, Recovering, WAITING_KEY};
 use super::rotating::Again;
 use super::sessions::Sessions;
 use super::syncing::{ADMITTED_KEY, APPLICATION_KEY, proof_of};
@@ -306,6 +306,11 @@ impl Core {
         core.reached = core.admitted.unwrap_or(0);
         core.open_log(&mut store)?;
         core.open_recovery();
+        if core.chain.is_none() {
+            // What it saw of a fork, or of a recovery, was of a log that it does not have any more: others show it, if it is so still.
+            core.halted = None;
+            *core.recovering = Recovering::default();
+        }
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
         core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
         core.open_hall(&store, config.journal_lost)?;

@@ -75,6 +75,13 @@ impl Core {
         }
     }
 
+    /// What the store says of a fork or a recovery in a log that is lost would hold for no other.
+    pub(super) fn forget_the_lost_log(&self, effects: &mut Effects) {
+        for key in [FORKED_KEY, PROOF_KEY, WAITING_KEY] {
+            effects.persist(Record { table: Table::Meta, key: key.to_vec(), value: None });
+        }
+    }
+
     /// Whether this node may take a recovery now (SPEC 9.16).
     pub(super) fn may_recover(&self) -> bool {
         matches!(self.halted, Some(Alarm::Forked { .. }))

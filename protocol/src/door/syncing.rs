@@ -209,6 +209,9 @@ impl Core {
         // The new base before the old blocks go: whoever is killed in between has the old base with all its blocks, or a whole new one; never the
         // old base without the removals since.
         self.begin_on_disk(header.height, chunks, effects);
+        if self.chain.is_none() {
+            self.forget_the_lost_log(effects);
+        }
         // There may be somebody gone in it whom the state that it replaces did not know as such.
         effects.sync_all();
         let proof = chunks.first().and_then(|chunk| chunk.tip.as_deref()).map(proof_of);

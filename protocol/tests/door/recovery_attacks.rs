@@ -9,7 +9,7 @@ use frith_protocol::door::{
 };
 use frith_protocol::identity::{BatchCheck, PublicKey, SecretKey, Verified, verify};
 use frith_protocol::state::{
-    Block, Endorsement, Entry, FinalChain, Kind, Reason, Revoke, State, Statement, Subject,
+    Block, Endorsement, Entry, FinalChain, Kind, Reason, Revoke, State, Statement, Subject, Terms,
 };
 use rand_core::SeedableRng;
 
@@ -419,4 +419,49 @@ fn rule_9_18_whoever_comes_to_a_recovered_epoch_a_second_time_goes_on_with_its_j
         assert!(!has(&mesh, key, |event| matches!(event, Event::Alarm(Alarm::Contradiction { .. }))));
     }
     mesh.assert_equal_heads();
+}
+
+#[test]
+fn rule_9_18_a_fork_that_was_seen_in_a_log_that_is_lost_halts_nobody_for_ever() {
+    let (mut mesh, left, members, _) = forked();
+    let (one, seated) = (members[0], [left, members[1]]);
+    mesh.cut.clear();
+    mesh.run(5_000);
+    assert_eq!(mesh.core(one).phase(), Phase::Halted);
+    mesh.stop(one);
+    let (_, chain) = way_out(&mesh, left, &seated);
+    bring(&mut mesh, left, &chain);
+    mesh.connect(members[1]);
+    mesh.run(60_000);
+    // As from a backup of that time.
+    let node = mesh.nodes.get_mut(&one).unwrap();
+    node.disk.retain(|(table, _), _| !matches!(table, Table::Final | Table::Base));
+    let record = returning_record(1);
+    node.disk.insert((record.table, record.key), record.value.unwrap());
+    for _ in 0..2 {
+        mesh.start(one);
+        mesh.connect(one);
+        mesh.run(200_000);
+        assert_eq!((epoch(&mesh, one), mesh.core(one).phase()), (2, Phase::Following));
+        mesh.stop(one);
+    }
+}
+
+#[test]
+fn rule_9_20_a_founder_that_lost_its_tables_does_not_begin_at_genesis() {
+    let (mut mesh, members) = mesh();
+    let founder = mesh.endorsers()[0];
+    let terms = Terms::of(mesh.any().domain(), seating(&mesh, founder, &mesh.endorsers()));
+    let by = mesh.endorsers();
+    mesh.propose(Subject::Terms(Box::new(terms)), &by[..3]);
+    mesh.run(5_000);
+    assert_eq!(epoch(&mesh, founder), 2);
+    mesh.stop(founder);
+    let node = mesh.nodes.get_mut(&founder).unwrap();
+    node.disk.retain(|(table, _), _| !matches!(table, Table::Final | Table::Base));
+    mesh.start(founder);
+    assert_eq!(mesh.core(founder).phase(), Phase::Syncing, "it knows of a later charter than the first");
+    mesh.connect(founder);
+    mesh.run(10_000);
+    assert_eq!(mesh.core(founder).standing_of(&members[0]), Standing::Member);
 }
