@@ -247,10 +247,9 @@ impl Finished {
         for violation in &self.violations {
             line("VIOLATION", violation.to_string());
         }
-        let result = match self.exit {
-            Exit::Holds if !self.expected.is_empty() => "what was to break broke, and nothing else",
-            exit => exit.meaning(),
-        };
+        let as_expected = self.exit == Exit::Holds && !self.expected.is_empty();
+        let result =
+            if as_expected { "what was to break broke, and nothing else" } else { self.exit.meaning() };
         line("result", result.to_owned());
         text
     }
