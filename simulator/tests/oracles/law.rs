@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use frith_protocol::encoding::Hash;
 use frith_protocol::identity::{PublicKey, Rotation, SecretKey};
 use frith_protocol::state::{
-    Amend, Basis, Block, BlockId, Charter, Consent, DomainId, Entry, Header, Hold, HoldTerms, Kind, Reason,
-    Recover, Revoke, Rotate, Seat, Suspend, TermsId,
+    Accuse, Amend, Basis, Block, BlockId, Charter, Consent, Contradiction, DomainId, Endorsement, Entry,
+    Header, Hold, HoldTerms, Kind, Reason, Recover, Revoke, Rotate, Seat, Suspend, TermsId,
 };
 use frith_protocol::time::Timestamp;
 use frith_simulator::oracles::{History, Invariant};
@@ -50,6 +51,27 @@ fn a_hold_breaks_s1_if_its_slot_is_used_or_its_signer_may_not_hold_and_else_noth
     assert_eq!(told(&[&[accuse(1, &[])], &[hold(1, 0, 0)]]), [Invariant::S1], "it is convicted");
     assert_eq!(told(&[&[rotate(2)], &[hold(2, 0, 0)]]), [Invariant::S1], "it has another key");
     assert_eq!(told(&[&[rotate(2)], &[hold_with(2, &key(32), 0, 0)]]), []);
+}
+
+/// The proof that `whom` gave one slot to two holds: the oracle takes the log's word that it is one.
+fn accuse_of_holds(whom: u8) -> Entry {
+    let Kind::Hold(one) = hold(whom, 0, 0).statement.kind else { unreachable!("it is one") };
+    let contradiction = Contradiction::Holds(*one, *one);
+    entry(Kind::Accuse(Box::new(Accuse { subject: inception(whom).node_id(), contradiction })), &[])
+}
+
+#[test]
+fn whoever_is_convicted_by_two_holds_rests_until_it_rotates_and_no_charter_ends_that() {
+    let admits = || admit(9, 1, &[1, 2, 3]);
+    assert_eq!(told(&[&[accuse_of_holds(1)], &[admits()]]), [Invariant::S1]);
+    let fresh = amend(&[1, 2, 3, 4], &[1], &[2, 3, 4]);
+    assert_eq!(told(&[&[accuse_of_holds(1)], &[fresh], &[admits()]]), [Invariant::S1]);
+    assert_eq!(told(&[&[accuse_of_holds(1)], &[rotate(1)], &[admits()]]), [Invariant::S1], "by its old key");
+    let mut by_its_new_key = admit(9, 1, &[2, 3]);
+    let digest = Hash(by_its_new_key.statement.id().0);
+    by_its_new_key.endorsements.push(Endorsement::sign(&digest, inception(1).node_id(), 1, &key(31)));
+    assert_eq!(told(&[&[accuse_of_holds(1)], &[rotate(1)], &[by_its_new_key.clone()]]), []);
+    assert_eq!(told(&[&[rotate(1)], &[accuse_of_holds(1)], &[by_its_new_key]]), [Invariant::S1]);
 }
 
 #[test]
