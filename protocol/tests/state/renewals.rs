@@ -87,6 +87,10 @@ fn rule_4_5_nobody_renews_before_half_of_its_window_is_over() {
     );
     pass(&mut domain, middle);
     assert_eq!(judge_renewal(&domain, &member, |_| {}), Ok(()));
+    // What a member asks of itself before it drafts.
+    let may = |time| domain.state.check_renewable(&member.node, time);
+    assert_eq!(may(Timestamp(middle.0 - 1)), early);
+    assert_eq!((may(middle), may(middle.plus(1))), (Ok(()), Ok(())));
 }
 
 #[test]
