@@ -150,6 +150,30 @@ fn rule_9_12_a_link_that_is_adopted_is_kept_whatever_follows_it_in_the_message()
     assert!(kept(&mesh, l), "the link was never written");
 }
 
+#[test]
+fn rule_9_12_a_link_that_fewer_than_a_quorum_certified_leads_nowhere() {
+    let (mut mesh, _) = with_member();
+    let e = mesh.endorsers();
+    let l = e[3];
+    cut_all(&mut mesh, l);
+    let terms = next(&mesh, &[], &[], |_| {});
+    let id = propose(&mut mesh, e[0], terms);
+    say_yes(&mut mesh, id, &e[1..3]);
+    mesh.run(3_000);
+    let stranger = secret(99).public();
+    let answer = mesh.tell(stranger, e[0], Message::AskLinks { epoch: 1 });
+    let Some(Message::Links(links)) = answer.iter().map(|(_, m)| &**m).next() else { panic!("{answer:?}") };
+    let mut by_few: Link = (*links[0]).clone();
+    by_few.certificate.votes.truncate(2);
+    let kept =
+        |mesh: &Mesh| mesh.nodes[&l].disk.contains_key(&(Table::Charters, 2u64.to_be_bytes().to_vec()));
+    mesh.tell(stranger, l, Message::Links(vec![Arc::new(by_few)]));
+    assert!(mesh.nodes[&l].refused.last().is_some_and(|why| why.contains("misbehaved")));
+    assert!(!kept(&mesh), "two of four led it to a charter");
+    mesh.tell(stranger, l, Message::Links(links.clone()));
+    assert!(kept(&mesh), "it was the certificate that was wrong");
+}
+
 /// Base and journal are both damaged, the host says so, and the seat is taken as if it were new.
 #[test]
 fn rule_8_14_a_journal_that_the_host_calls_lost_stays_lost_if_the_base_is_damaged_too() {

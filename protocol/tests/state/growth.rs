@@ -15,7 +15,10 @@ use super::history::History;
 use super::nodes::{Disk, Node, put, replay, replay_at, sync, talk};
 
 /// More than fits one answer, and several times as many entries as stand.
-static HISTORY: LazyLock<History> = LazyLock::new(|| History::of(4_000, 300, &[]));
+static HISTORY: LazyLock<History> = LazyLock::new(|| {
+    crate::set_scene();
+    History::of(4_000, 300, &[])
+});
 
 /// An endorser that has taken all of it.
 fn server() -> Node {
@@ -47,7 +50,10 @@ fn rule_9_3_an_answer_that_is_full_is_followed_by_the_next_question_at_once() {
 }
 
 /// So many bytes that the oldest of it is removed, again and again.
-static LONG: LazyLock<History> = LazyLock::new(|| History::bulky(4_800, 100));
+static LONG: LazyLock<History> = LazyLock::new(|| {
+    crate::set_scene();
+    History::bulky(7_200, 100)
+});
 
 /// Who has taken all of it, and what it wrote meanwhile.
 fn keeper() -> Node {
