@@ -83,6 +83,7 @@ impl History {
                 4 => base.height += 1,
                 5 => base.block = BlockId([5; 32]),
                 6 => base.time = base.time.plus(1),
+                7 => charter.previous = self.charter.previous.or(Some(CharterId([1; 32]))),
                 _ => {}
             }
         }
@@ -126,6 +127,10 @@ impl History {
             .map(|_| {
                 let mut suspend = self.suspend(time);
                 suspend.number += self.dice.between(0, 2);
+                if self.dice.chance(1, 4) {
+                    let facts = self.model.facts();
+                    suspend.number = facts.standing.get(&suspend.subject.0).map_or(1, |it| it.suspensions);
+                }
                 suspend
             })
             .collect();

@@ -263,6 +263,26 @@ pub fn rotations() {
     }
 }
 
+/// SPEC 6.7: how many holds a block records.
+///
+/// # Panics
+/// If the two disagree.
+pub fn records() {
+    let most = limits::BLOCK_HOLDS_MAX;
+    let trial = roomy(5);
+    let (model, time) = (&trial.history.model, trial.history.model.head().time.plus(1));
+    let slots = usize::from(limits::HOLDS_PER_DAY);
+    for count in [most + 1, most] {
+        let entries: Vec<Entry> =
+            (0..count).map(|at| trial.history.plain_hold(at / slots, (at % slots) as u8)).collect();
+        let header = model.header_at(model.head().height + 1, time, &entries);
+        let block = Arc::new(Block { header, entries });
+        let verdict = model.check(false, &block);
+        trial.compare(verdict, &trial.engine_executes(false, &block), &count);
+        assert_eq!(verdict.is_ok(), count <= most, "{count} holds: {verdict:?}");
+    }
+}
+
 /// SPEC 6.7: a block has one amendment at most, though each of two could be it.
 ///
 /// # Panics

@@ -170,9 +170,11 @@ impl History {
             0 => after[1] = after[0],
             1 => other.0 += 1,
             2 => other.1 = self.anybody().next.clone(),
+            // One after the other, as its owner makes them.
             3 => {
-                (sequence, key) = (sequence + 1, next());
-                other = (sequence, key.clone());
+                (sequence, key) =
+                    (keys.sequence, secret_of(&keys.current).unwrap_or_else(|| person.key.clone()));
+                other = (sequence + 1, next());
             }
             4 => {
                 // Whoever frames somebody has other keys.

@@ -1,16 +1,17 @@
 //! Entries with nothing wrong, for whoever needs many of a kind.
 
-use frith_protocol::identity::{Inception, NodeId, PublicKey};
+use frith_protocol::identity::{Algorithm, Inception, NodeId, PublicKey, Signature};
 use frith_protocol::state::{
-    Admit, Amend, Basis, BlockId, CharterId, DomainId, Endorsement, Entry, Grounds, Kind, Reason, Revoke,
-    Rotate, Statement, TicketTerms, Window,
+    Admit, Amend, Basis, BlockId, CharterId, DomainId, Endorsement, Entry, Grounds, Hold, Kind, Reason,
+    Revoke, Rotate, Statement, TicketTerms, Window,
 };
 use frith_protocol::time::Timestamp;
 
 use crate::histories::{History, rotation_to};
-use crate::model::{block_id, hashes};
+use crate::ink;
+use crate::model::{block_id, hashes, hold_digest};
 use crate::people::{DAY, Person, people};
-use crate::signers::endorse;
+use crate::signers::{Signer, endorse};
 
 impl History {
     /// An admission by approval, with nothing wrong.
@@ -21,6 +22,28 @@ impl History {
     /// An admission by a ticket, with nothing else wrong.
     pub fn admission_by(&mut self, time: Timestamp, subject: &Inception, terms: TicketTerms) -> Entry {
         self.admission(time, subject, Grounds::Ticket(Box::new(terms)))
+    }
+
+    /// A hold on the head by one of the endorsers, as an entry, with nothing wrong.
+    pub fn plain_hold(&self, by: usize, slot: u8) -> Entry {
+        let person = self.endorsers[by];
+        let Signer { node, sequence, key, .. } = Signer::current(person, &self.model.facts());
+        let (domain, basis) = (DomainId(self.model.domain()), self.basis(self.model.head().time));
+        let mut hold = Hold {
+            domain,
+            by: node,
+            sequence,
+            key: key.public(),
+            subject: people()[0].node,
+            slot,
+            basis,
+            until: basis.time.plus(1),
+            reason: Reason::Compromised,
+            signature: Signature { algorithm: Algorithm::Ed25519, bytes: [0; 64] },
+        };
+        hold.signature = ink::sign(&key, &hold_digest(&hold));
+        let statement = Statement { domain, kind: Kind::Hold(Box::new(hold)) };
+        Entry { statement, endorsements: Vec::new() }
     }
 
     fn admission(&mut self, time: Timestamp, subject: &Inception, grounds: Grounds) -> Entry {

@@ -13,6 +13,11 @@ fn rule_6_7_model_and_engine_agree_on_how_many_rotations_a_block_holds() {
 }
 
 #[test]
+fn rule_6_7_model_and_engine_agree_on_how_many_holds_a_block_records() {
+    edges::records();
+}
+
+#[test]
 fn rule_6_7_model_and_engine_agree_that_a_block_has_one_amendment_at_most() {
     edges::amendments();
 }

@@ -13,6 +13,7 @@ use super::record::{Record, Table};
 use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::identity::{NodeId, Rotation, Verified};
+use crate::planted::{Bug, loosened};
 use crate::state::{
     Accuse, Contradiction, ConvictedKey, DomainId, Entry, Hold, Kind, Rotate, SignedBallot, Statement,
 };
@@ -27,7 +28,7 @@ fn place_of(subject: &NodeId) -> Vec<u8> {
 impl Core {
     /// A voter said both.
     pub(super) fn accuse_voter(&mut self, first: SignedBallot, second: SignedBallot, effects: &mut Effects) {
-        if let Some(subject) = self.owner_of(&first.voter) {
+        if let Some(subject) = self.owner_of(&first.voter).filter(|_| !loosened(Bug::LiesUntold)) {
             self.accuse(subject, Contradiction::Ballots(first, second), effects);
         }
     }
@@ -77,7 +78,7 @@ impl Core {
             return false;
         };
         let subject = accuse.subject;
-        if self.proofs.contains_key(&subject) {
+        if self.proofs.contains_key(&subject) || loosened(Bug::ProofsDropped) {
             return false;
         }
         let value = Some(encode(&**entry).into());
@@ -139,7 +140,8 @@ impl Core {
             // Of an earlier key nothing can be proven any more.
             (ours.sequence >= sequence).then_some((*theirs, *ours))
         };
-        if let Some((first, second)) = rotate.rotations.iter().find_map(rival) {
+        let rivals = rotate.rotations.iter().find_map(rival);
+        if let Some((first, second)) = rivals.filter(|_| !loosened(Bug::RivalsUntold)) {
             let sequence = first.sequence;
             effects.tell(Event::Alarm(Alarm::RotatedTwice { node: subject, sequence }));
             self.accuse(subject, Contradiction::Rotations(first, second), effects);

@@ -512,6 +512,7 @@ impl Core {
     /// Whoever is gone is shown why, as far as the tail goes back, and nothing else (SPEC 5.18).
     fn dismiss(&mut self, peer: PublicKey, effects: &mut Effects) {
         let gone = self.owner_of(&peer).and_then(|node| self.state()?.gone_since(&node));
+        let gone = gone.filter(|_| !loosened(Bug::DismissedInSilence));
         if let Some(proof) = gone.and_then(|gone| self.proof_of(gone.height, &mut None)) {
             effects.send(peer, proof);
         }

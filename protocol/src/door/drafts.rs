@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey, Verified};
 use crate::joining::{Answer, Decision, Draft, Origin, Proposal, Retry, Step, Verdict};
 use crate::limits;
+use crate::planted::{Bug, loosened};
 use crate::state::{Admit, Charter, Grounds, Kind, Statement, Subject, TicketTerms};
 
 /// What becomes of a draft.
@@ -96,6 +97,7 @@ impl Core {
             return;
         }
         let stored = self.given.get(&id).map(|given| given.endorsement.key == self.keys.identity.public());
+        let stored = stored.filter(|_| !loosened(Bug::JudgedAnew));
         if stored.is_some_and(|by_this_key| by_this_key || self.check_may_endorse().is_ok()) {
             // What was signed by an earlier key is signed anew: it was judged, and an operator's yes is not asked for twice.
             let subject = Subject::Statement(draft.statement.clone());
@@ -304,6 +306,7 @@ impl Core {
             given.until >= self.now && given.admits.is_some_and(|(node, _)| node == *subject)
         };
         self.given.values().filter(of_it).count() >= limits::RENEWALS_SIGNED_MAX
+            && !loosened(Bug::RenewalsSignedWithoutEnd)
     }
 
     /// Whoever holds a ticket can make identities without end: what we sign for it, and must remember, has a bound.
@@ -317,5 +320,6 @@ impl Core {
             })
             .count();
         signed >= (terms.uses as usize).saturating_add(limits::SPARE_ENDORSEMENTS_PER_TICKET)
+            && !loosened(Bug::TicketsSignedWithoutEnd)
     }
 }

@@ -5,6 +5,7 @@ use rand_core::Rng as _;
 use super::core::Core;
 use super::message::Standing;
 use crate::identity::{NodeId, PublicKey};
+use crate::planted::{Bug, loosened};
 use crate::state::{Charter, Effective};
 
 impl Core {
@@ -51,7 +52,8 @@ impl Core {
             return Standing::Gone;
         }
         // An earlier key of that identity is nobody's any more.
-        if state.standing(&node).is_none_or(|standing| standing.keys.current != *key) {
+        let is_current = state.standing(&node).is_some_and(|standing| standing.keys.current == *key);
+        if !is_current && !loosened(Bug::EarlierKeysSpeak) {
             return Standing::Stranger;
         }
         // Somebody may be gone whom it knew as that: only those who lead on from here are more than strangers.
@@ -64,7 +66,11 @@ impl Core {
             Effective::Suspended | Effective::Convicted => Standing::Suspended,
             Effective::Yes if state.has_seat(&node) => Standing::Endorser,
             Effective::Yes => Standing::Member,
-            Effective::Lapsed if state.renewable_until(&node).is_some_and(|end| self.now < end) => {
+            Effective::Lapsed
+                if state
+                    .renewable_until(&node)
+                    .is_some_and(|end| self.now < end || loosened(Bug::LapsedForEver)) =>
+            {
                 Standing::Lapsed
             }
             Effective::Unknown | Effective::NotYet | Effective::Lapsed | Effective::Gone => {

@@ -13,6 +13,7 @@ use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::following::{Chain, NotTaken, Taken, check_certificate};
 use crate::identity::{PublicKey, SecretKey, Verified};
+use crate::planted::{Bug, loosened};
 use crate::state::{
     Basis, Block, BlockId, Charter, Consent, FinalChain, Header, Recover, Revoke, State, Suspend,
 };
@@ -54,8 +55,10 @@ impl Core {
     pub(super) fn listen(&mut self, passed_ms: u64) {
         let Some(heartbeat) = self.charter().map(|charter| charter.timing.heartbeat_ms) else { return };
         if !self.connected.is_empty() || self.recovering.brought {
-            self.recovering.listened_ms =
-                self.recovering.listened_ms.saturating_add(passed_ms.min(heartbeat));
+            self.recovering.listened_ms = self
+                .recovering
+                .listened_ms
+                .saturating_add(if loosened(Bug::ClocksLeap) { passed_ms } else { passed_ms.min(heartbeat) });
         }
     }
 
@@ -85,6 +88,7 @@ impl Core {
     /// Whether this node may take a recovery now (SPEC 9.16).
     pub(super) fn may_recover(&self) -> bool {
         matches!(self.halted, Some(Alarm::Forked { .. }))
+            || loosened(Bug::LivingRecovered)
             || self.recovers_at().is_some_and(|at| at <= self.now)
     }
 
@@ -178,7 +182,8 @@ impl Core {
             (fault, None) => Error::Refused(fault),
         })?;
         let news = self.recovering.told.replace(id) != Some(id);
-        if let Some((height, ours)) = self.recovered_otherwise(&tip) {
+        let otherwise = self.recovered_otherwise(&tip).filter(|_| !loosened(Bug::RecoveredAgain));
+        if let Some((height, ours)) = otherwise {
             if news {
                 // Whoever took the other one lives in another domain from here on.
                 effects.tell(Event::Alarm(Alarm::RecoveredTwice { height, ours, theirs: id }));
@@ -316,7 +321,8 @@ impl Core {
         }
         let mut rolled = self.rolled_back_to(&recover.base)?;
         let (gone, suspended) = chain.state().denials_since(rolled.state(), tip.time);
-        if let Some(subject) = recover.forgets(&gone, &suspended) {
+        let forgotten = recover.forgets(&gone, &suspended);
+        if let Some(subject) = forgotten.filter(|_| !loosened(Bug::DenialsForgotten)) {
             return Err(Error::Refused(Fault::WouldBeForgotten { subject }));
         }
         let taken = rolled.take(proven, &*self.workshop).map_err(|why| match why {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::fault::Fault;
 use crate::identity::{NodeId, Verified};
 use crate::limits;
+use crate::planted::{Bug, loosened};
 use crate::state::{BlockId, Entry, Header, Kind, State, StatementId};
 use crate::time::Timestamp;
 
@@ -127,7 +128,8 @@ impl Waiting {
         } else {
             (
                 self.entries.len() - self.removals,
-                limits::WAITING_ENTRIES_MAX - limits::WAITING_DENIALS_RESERVED,
+                limits::WAITING_ENTRIES_MAX
+                    - if loosened(Bug::NoRoomForRemovals) { 0 } else { limits::WAITING_DENIALS_RESERVED },
             )
         };
         if count >= max {

@@ -16,6 +16,7 @@ use super::statement::Reason;
 use crate::agreement::Vote;
 use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey, Rotation, Sheet, Signature, Stateless};
+use crate::planted::{Bug, loosened};
 
 /// A ballot as its voting key signed it.
 pub type SignedBallot = Vote<PublicKey, Signature>;
@@ -88,7 +89,7 @@ impl Scene<'_> {
             Contradiction::Rotations(first, second) => judge_rotations(standing, first, second)?,
             Contradiction::Holds(first, second) => self.judge_holds(subject, standing, first, second)?,
         }
-        self.check_leaves_enough(subject)
+        if loosened(Bug::LiarsStrand) { Ok(()) } else { self.check_leaves_enough(subject) }
     }
 
     fn judge_ballots(
@@ -100,23 +101,25 @@ impl Scene<'_> {
     ) -> Result<(), Fault> {
         let bad = |why| Err(Fault::BadAccusation { why });
         let (key, ballot) = (first.voter, &first.ballot);
-        if key != second.voter {
+        if key != second.voter && !loosened(Bug::BallotsOfTwoKeys) {
             return bad("the ballots are by two keys");
         }
-        if ballot.domain != self.law.domain {
+        if ballot.domain != self.law.domain && !loosened(Bug::BallotsOfAnyDomain) {
             return bad("the ballots are of another domain");
         }
-        if !ballot.contradicts(&second.ballot) {
+        if !ballot.contradicts(&second.ballot) && !loosened(Bug::AnyTwoBallots) {
             return bad("an honest endorser may sign both ballots");
         }
         let epoch = self.law.charter.epoch;
-        let has_a_vote = if ballot.epoch == epoch {
+        let has_a_vote = if loosened(Bug::AnybodyFramed) {
+            self.law.seats().any(|node| self.law.seat_of(node).is_some_and(|seat| seat.voting_key == key))
+        } else if ballot.epoch == epoch || loosened(Bug::AnyEpochConvicts) {
             self.law.seat_of(subject).is_some_and(|seat| seat.voting_key == key)
         } else {
             epoch.checked_sub(1) == Some(ballot.epoch)
                 && self.maps.previous_voters().contains(&(key, *subject))
         };
-        if standing.is_convicted_of(ConvictedKey::Voting(key)) {
+        if standing.is_convicted_of(ConvictedKey::Voting(key)) && !loosened(Bug::ConvictedTwice) {
             return bad("that key is convicted already");
         }
         // Of what is older the keys may be in anybody's hands by now.
@@ -132,17 +135,18 @@ impl Scene<'_> {
         second: &Hold,
     ) -> Result<(), Fault> {
         let bad = |why| Err(Fault::BadAccusation { why });
-        if first.domain != self.law.domain {
+        if first.domain != self.law.domain && !loosened(Bug::BallotsOfAnyDomain) {
             return bad("the holds are of another domain");
         }
         let (keys, key) = (&standing.keys, first.key);
-        if first.by != *subject || (first.sequence, key) != (keys.sequence, keys.current) {
+        let by_its_key = (first.sequence, key) == (keys.sequence, keys.current);
+        if first.by != *subject || (!by_its_key && !loosened(Bug::EarlierHoldsConvict)) {
             return bad("the holds are not by the subject's current key");
         }
-        if !first.contradicts(second) {
+        if !first.contradicts(second) && !loosened(Bug::AnyTwoHolds) {
             return bad("an honest endorser may give both holds");
         }
-        if standing.is_convicted_of(ConvictedKey::Identity(key)) {
+        if standing.is_convicted_of(ConvictedKey::Identity(key)) && !loosened(Bug::ConvictedTwice) {
             return bad("that key is convicted already");
         }
         Ok(())
@@ -163,11 +167,10 @@ impl Scene<'_> {
         let law = self.law;
         let stood = |node: &NodeId| self.maps.standing.get(&node.0);
         let voters = law.seats().filter_map(|node| Some((law.seat_of(node)?.voting_key, *node)));
-        voters
-            .filter(|(key, node)| {
-                !stood(node).is_some_and(|it| it.is_convicted_of(ConvictedKey::Voting(*key)))
-            })
-            .collect()
+        let convicted = |node: &NodeId, key: &PublicKey| {
+            stood(node).is_some_and(|it| it.is_convicted_of(ConvictedKey::Voting(*key)))
+        };
+        voters.filter(|(key, node)| !convicted(node, key) || loosened(Bug::ConvictedVoters)).collect()
     }
 
     /// This epoch ends: these are its voters from here on, and those convictions end whose key gives nobody a vote by `charter`, the next
@@ -181,6 +184,8 @@ impl Scene<'_> {
             let seat = charter.seat_of(node);
             self.change(node, |standing| {
                 standing.convictions.retain(|conviction| match conviction.key {
+                    ConvictedKey::Voting(_) if loosened(Bug::ConvictionsEnd) => false,
+                    ConvictedKey::Voting(_) if loosened(Bug::ConvictionsLast) => true,
                     ConvictedKey::Voting(key) => seat.is_some_and(|seat| seat.voting_key == key),
                     ConvictedKey::Identity(_) => true,
                 });
@@ -194,16 +199,19 @@ impl Scene<'_> {
 /// Whoever has the current one could revoke the subject as well (SPEC 4.7).
 fn judge_rotations(standing: &Standing, first: &Rotation, second: &Rotation) -> Result<(), Fault> {
     let bad = |why| Err(Fault::BadAccusation { why });
-    if first.sequence != second.sequence || first.sequence == 0 {
+    let one_sequence = first.sequence == second.sequence || loosened(Bug::RotationsOfTwoSequences);
+    if !one_sequence || first.sequence == 0 {
         return bad("the rotations are not of one sequence");
     }
     // Whatever the signatures are: whoever says the same twice contradicts nothing.
-    if (first.key, first.next) == (second.key, second.next) {
+    if (first.key, first.next) == (second.key, second.next) && !loosened(Bug::OneRotationConvicts) {
         return bad("the two rotations are one");
     }
     let keys = &standing.keys;
     let by_its_key = |rotation: &Rotation| {
-        (rotation.sequence, rotation.key) == (keys.sequence, keys.current) || keys.rotated(rotation).is_ok()
+        (rotation.sequence, rotation.key) == (keys.sequence, keys.current)
+            || keys.rotated(rotation).is_ok()
+            || loosened(Bug::EarlierKeysConvict)
     };
     if by_its_key(first) && by_its_key(second) {
         Ok(())

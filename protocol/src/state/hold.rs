@@ -16,6 +16,7 @@ use crate::encoding::{Hash, Label, VERSION, digest_of};
 use crate::fault::Fault;
 use crate::identity::{Algorithm, KeySequence, NodeId, PublicKey, SecretKey, Sheet, Signature, Stateless};
 use crate::limits;
+use crate::planted::{Bug, loosened};
 use crate::time::Timestamp;
 
 /// «This one does nothing until then»: by one endorser.
@@ -105,7 +106,9 @@ fn hold_digest(terms: &HoldTerms, by: &NodeId, sequence: KeySequence) -> Hash {
 impl Stateless for Hold {
     fn inspect(&self, sheet: &mut Sheet) -> Result<(), Fault> {
         self.check_slot()?;
-        sheet.claims(self.key, hold_digest(&self.terms(), &self.by, self.sequence), self.signature);
+        if !loosened(Bug::HoldsUnsigned) {
+            sheet.claims(self.key, hold_digest(&self.terms(), &self.by, self.sequence), self.signature);
+        }
         Ok(())
     }
 }
@@ -122,18 +125,26 @@ impl Scene<'_> {
     pub(super) fn judge_hold(&self, hold: &Hold) -> Result<(), Fault> {
         let (node, ours) = (hold.by, self.law.domain);
         hold.check_slot()?;
-        if hold.domain != ours {
+        if hold.domain != ours && !loosened(Bug::HoldsOfAnyDomain) {
             return Err(Fault::OtherDomain { theirs: hold.domain, ours });
         }
-        self.check_office(&node, hold.sequence, &hold.key)?;
-        hold.check_span(self.law.charter.timing.hold_ms)?;
-        self.judge_basis(&hold.basis)?;
+        if !loosened(Bug::HeldByAnybody) {
+            self.check_office(&node, hold.sequence, &hold.key)?;
+        }
+        if !loosened(Bug::HeldForLong) {
+            hold.check_span(self.law.charter.timing.hold_ms)?;
+        }
+        if !loosened(Bug::HoldsUnbased) {
+            self.judge_basis(&hold.basis)?;
+        }
         let day = hold.day();
         match self.standing_of(&node)?.holds {
-            Some(recorded) if recorded.day > day => {
+            Some(recorded) if recorded.day > day && !loosened(Bug::HoldsOfEarlierDays) => {
                 Err(Fault::BadHold { why: "the log has recorded one of a later day" })
             }
-            Some(recorded) if recorded.day == day && recorded.has(hold.slot) => {
+            Some(recorded)
+                if recorded.day == day && recorded.has(hold.slot) && !loosened(Bug::SlotsTwice) =>
+            {
                 Err(Fault::BadHold { why: "its slot is recorded already" })
             }
             Some(_) | None => Ok(()),
@@ -142,6 +153,9 @@ impl Scene<'_> {
 
     pub(super) fn apply_hold(&mut self, hold: &Hold) {
         let (height, day) = (self.height, hold.day());
+        if loosened(Bug::HoldsUnrecorded) {
+            return;
+        }
         self.change(&hold.by, |standing| {
             let before = standing.holds.filter(|recorded| recorded.day == day).map_or(0, |it| it.slots);
             standing.holds = Some(HoldsRecorded { height, day, slots: before | 1 << hold.slot });
@@ -169,6 +183,7 @@ impl State {
 
     /// How many distinct endorsers must hold `node` (SPEC 5.25).
     pub fn holders_needed(&self, node: &NodeId) -> usize {
-        if self.has_seat(node) { usize::from(self.charter().faults) + 1 } else { 1 }
+        let seated = self.has_seat(node) && !loosened(Bug::OneHoldsAnEndorser);
+        if seated { usize::from(self.charter().faults) + 1 } else { 1 }
     }
 }

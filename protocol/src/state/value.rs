@@ -231,7 +231,9 @@ impl State {
         match self.standing(node) {
             None if self.is_gone(node) => Effective::Gone,
             None => Effective::Unknown,
-            Some(standing) if standing.is_convicted() => Effective::Convicted,
+            Some(standing) if standing.is_convicted() && !loosened(Bug::ConvictedEffective) => {
+                Effective::Convicted
+            }
             Some(standing) if standing.suspended(now).is_some() && !loosened(Bug::SuspendedEffective) => {
                 Effective::Suspended
             }

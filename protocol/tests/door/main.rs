@@ -13,6 +13,10 @@ mod hand_over;
 mod holds;
 mod joining;
 mod mesh;
+#[cfg(feature = "planted")]
+#[path = "../planted/mod.rs"]
+mod planted;
+
 mod recovery;
 mod recovery_attacks;
 mod renewals;

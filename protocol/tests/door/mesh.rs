@@ -140,6 +140,8 @@ pub struct Mesh {
 
 impl Mesh {
     pub fn found(charter: Charter) -> Mesh {
+        #[cfg(feature = "planted")]
+        crate::planted::begin();
         let founders: Vec<Keys> = (0..charter.endorsers.len() as u8).map(keys).collect();
         let signatures = charter
             .endorsers

@@ -19,6 +19,10 @@ mod lean;
 #[allow(dead_code, reason = "shared with the bench, which uses all of it")]
 mod nodes;
 
+#[cfg(feature = "planted")]
+#[path = "../planted/mod.rs"]
+mod planted;
+
 mod proofs;
 mod recovery;
 mod renewals;
@@ -28,3 +32,9 @@ mod snapshot;
 mod suspensions;
 mod two_holds;
 mod wire;
+
+/// Where a rule is loosened, if this process is to loosen one.
+fn set_scene() {
+    #[cfg(feature = "planted")]
+    planted::begin();
+}
