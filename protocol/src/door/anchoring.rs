@@ -84,8 +84,8 @@ impl Core {
         // Links to charters before lead nowhere any more. First the charter: a link without the one that it goes on from is not stored then.
         effects.persist(first_charter_record(&charters));
         let before = self.charters.replace(Box::new(charters));
-        for epoch in before.iter().flat_map(|before| before.epochs_of_links()) {
-            let key = epoch.to_be_bytes().to_vec();
+        for link in before.iter().flat_map(|before| before.links_of_later(0)) {
+            let key = Core::link_place(&link);
             effects.persist(Record { table: Table::Charters, key, value: None });
         }
         // Our epoch is over, whatever our log says.

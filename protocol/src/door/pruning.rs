@@ -53,10 +53,19 @@ impl LogOnDisk {
         self.since = above.map(|(_, bytes)| *bytes).sum();
     }
 
-    /// A block was written.
+    /// A block was written; maybe in the place of one that lay there, and that nothing led on to any more.
     pub(super) fn wrote(&mut self, height: u64, bytes: usize) {
-        self.blocks.push_back((height, bytes));
-        self.since += bytes;
+        let above = self.bases.back().is_none_or(|base| height > base.height);
+        let before = match self.blocks.binary_search_by_key(&height, |(at, _)| *at) {
+            Ok(at) => std::mem::replace(&mut self.blocks[at].1, bytes),
+            Err(at) => {
+                self.blocks.insert(at, (height, bytes));
+                0
+            }
+        };
+        if above {
+            self.since = self.since.saturating_sub(before) + bytes;
+        }
     }
 
     /// Whether the state after the block at `height` is to be written: a state costs what it weighs, so not before as much of the log was.
@@ -152,5 +161,28 @@ impl Core {
 fn remove(table: Table, places: Vec<Vec<u8>>, effects: &mut Effects) {
     for key in places {
         effects.persist(Record { table, key, value: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_9_20_a_block_that_is_written_again_below_others_is_counted_once_and_removed_in_its_turn() {
+        let base = Base { height: 10, places: Vec::new(), bytes: 0 };
+        // Nothing led on from 12 when it was opened: that came again, and 11 before it.
+        let mut log = LogOnDisk::found(vec![base], vec![(9, 1), (12, 100), (13, 1000)]);
+        for (height, bytes) in [(11, 10), (12, 200)] {
+            log.wrote(height, bytes);
+        }
+        assert_eq!(log.blocks, [(9, 1), (11, 10), (12, 200), (13, 1000)]);
+        assert_eq!(log.since, 1210);
+        log.wrote(9, 2);
+        assert_eq!(
+            (log.blocks[0], log.since),
+            ((9, 2), 1210),
+            "what lies below the newest state is no reason for another"
+        );
     }
 }

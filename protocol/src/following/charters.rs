@@ -146,11 +146,6 @@ impl Charters {
         self.later.split_off(&epoch.saturating_add(1));
     }
 
-    /// The epochs to whose charters links lead here.
-    pub fn epochs_of_links(&self) -> Vec<u64> {
-        self.later.keys().copied().collect()
-    }
-
     /// The link that leads to the charter of this epoch.
     pub fn link_to(&self, epoch: u64) -> Option<&Arc<Link>> {
         self.later.get(&epoch).map(|(_, link)| link)
