@@ -33,6 +33,11 @@ impl Core {
         records: &[Arc<[u8]>],
         effects: &mut Effects,
     ) -> Result<(), Error> {
+        // Reading costs, too, whether or not there is an answer in it, or anybody to have it.
+        self.rations.gave_back(to, limits::ARCHIVE_ANSWER_BYTES_MAX);
+        if !loosened(Bug::ArchiveUnrationed) {
+            self.rations.sent(to, records.iter().map(|record| record.len()).sum(), self.now);
+        }
         if !self.connected.contains(&to) || self.standing_of(&to) < Standing::Suspended {
             return Err(Error::Untimely("whoever asked is not there any more"));
         }
@@ -41,10 +46,6 @@ impl Core {
             Some(run) => Message::Final(Arc::new(run)),
             None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
         };
-        // Reading costs, too, whether or not there is an answer in it.
-        if !loosened(Bug::ArchiveUnrationed) {
-            self.rations.sent(to, records.iter().map(|record| record.len()).sum(), self.now);
-        }
         effects.send(to, Arc::new(message));
         Ok(())
     }
@@ -96,9 +97,12 @@ fn run_above(height: u64, records: &[Arc<[u8]>], genesis: Option<BlockId>) -> Op
         bytes += record.len();
         let fits = proven.is_none() && bytes <= limits::ARCHIVE_ANSWER_BYTES_MAX
             || bytes <= limits::FOLLOW_ANSWER_BYTES_MAX;
-        let same_epoch = run.first().is_none_or(|first| first.header.epoch == block.header.epoch);
+        // No further than the end of an epoch (SPEC 9.11); and a recovery comes alone.
+        let goes_on = run.first().is_none_or(|first| {
+            first.header.epoch == block.header.epoch && !first.recovers() && !block.recovers()
+        });
         let follows = Some(block.header.previous) == before || loosened(Bug::ArchiveWithGaps);
-        if !fits || !same_epoch || !follows {
+        if !fits || !goes_on || !follows {
             break;
         }
         before = Some(block.id());

@@ -286,9 +286,9 @@ impl Core {
             Message::Unsupported { .. } => Err(Error::Untimely("the peer speaks another version")),
             Message::AskHead => self.answer_head(from, effects),
             Message::Head { charter: _, tip } => self.head_shown(from, tip.as_deref(), effects),
-            Message::AskCharter(id) => self.answer_charter(from, id, effects),
+            Message::AskCharter(id) => self.asked(from, Question::Charter { id: *id }, effects),
             Message::Charter(charter) => self.charter_shown(from, charter, effects),
-            Message::AskLinks { epoch } => self.answer_links(from, *epoch, effects),
+            Message::AskLinks { epoch } => self.asked(from, Question::Links { epoch: *epoch }, effects),
             Message::Links(links) => {
                 let links: Vec<_> = links.iter().cloned().map(Verified::of_verified_parts).collect();
                 self.links_shown(from, &links, effects)

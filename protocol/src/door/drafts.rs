@@ -10,7 +10,7 @@ use super::input::{Error, Event};
 use super::message::Message;
 use super::rations::Question;
 use super::record::{Record, Table};
-use crate::encoding::Hash;
+use crate::encoding::{Hash, encoded_len};
 use crate::fault::Fault;
 use crate::identity::{NodeId, PublicKey, Verified};
 use crate::joining::{Answer, Decision, Draft, Origin, Proposal, Retry, Step, Verdict};
@@ -64,6 +64,7 @@ impl Core {
         let Some(known) = self.charters.as_deref().and_then(|charters| charters.of_id(id)) else {
             return Err(Error::Untimely("that charter is not known here"));
         };
+        self.rations.sent(to, encoded_len(&*known.charter), self.now);
         effects.send(to, Arc::new(Message::Charter(Box::new((*known.charter).clone()))));
         Ok(())
     }

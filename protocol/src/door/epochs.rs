@@ -9,7 +9,7 @@ use super::message::Message;
 use super::rations::Question;
 use super::record::{Record, Table};
 use crate::agreement::{self, Agreement, Journal, JournalRecord};
-use crate::encoding::encode;
+use crate::encoding::{encode, encoded_len};
 use crate::following::{Before, Chain, Charters, Link};
 use crate::identity::{PublicKey, SecretKey, Signature, Verified};
 use crate::state::{Block, Header, Subject};
@@ -198,6 +198,7 @@ impl Core {
         if links.first().is_none_or(|first| first.header.epoch != epoch) {
             return Err(Error::Untimely("no links from that charter are known here"));
         }
+        self.rations.sent(to, links.iter().map(|link| encoded_len(&**link)).sum(), self.now);
         effects.send(to, Arc::new(Message::Links(links)));
         Ok(())
     }

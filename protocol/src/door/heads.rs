@@ -9,6 +9,7 @@ use super::message::{Message, Standing};
 use super::syncing::proven_header;
 use crate::encoding::encoded_len;
 use crate::identity::PublicKey;
+use crate::limits;
 use crate::state::FinalChain;
 
 impl Core {
@@ -99,7 +100,11 @@ impl Core {
         } else {
             match chain.since(height) {
                 Some(since) => Message::Final(Arc::new(since)),
-                None if self.look_up(to, height, effects) => return Ok(()),
+                None if self.look_up(to, height, effects) => {
+                    // As much as it may be, until it is read: many questions may come before the first answer.
+                    self.rations.sent(to, limits::ARCHIVE_ANSWER_BYTES_MAX, self.now);
+                    return Ok(());
+                }
                 None => Message::Head { charter: chain.state().charter_id(), tip: chain.tip().map(Box::new) },
             }
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::identity::PublicKey;
 use crate::limits;
 use crate::planted::{Bug, loosened};
-use crate::state::BlockId;
+use crate::state::{BlockId, CharterId};
 use crate::time::Timestamp;
 
 /// What has a long answer.
@@ -15,6 +15,10 @@ pub(super) enum Question {
     Follow { height: u64, head: [u8; 8] },
     /// «Show me the block at this height, which has what I wait for.»
     Proof { height: u64 },
+    /// «How does one come from the charter of this epoch to yours?»
+    Links { epoch: u64 },
+    /// «Show me the charter of that id.»
+    Charter { id: CharterId },
     /// «Send me this part of that snapshot.»
     Snapshot { head: BlockId, chunk: u32 },
 }
@@ -58,10 +62,17 @@ impl Rations {
 
     /// A peer was sent so much.
     pub(super) fn sent(&mut self, to: PublicKey, bytes: usize, now: Timestamp) {
-        // Whoever has been forgiven everything needs no place. Only members have one at all.
+        // Whoever has been forgiven everything needs no place.
         self.eaten.retain(|_, eaten| eaten.at(now) > 0);
         let before = self.eaten.get(&to).map_or(0, |eaten| eaten.at(now));
         self.eaten.insert(to, Eaten { bytes: before.saturating_add(bytes as u64), at: now });
+    }
+
+    /// It was counted, and not sent.
+    pub(super) fn gave_back(&mut self, to: PublicKey, bytes: usize) {
+        if let Some(eaten) = self.eaten.get_mut(&to) {
+            eaten.bytes = eaten.bytes.saturating_sub(bytes as u64);
+        }
     }
 
     /// Nobody waits for that answer any more. What was eaten stays eaten: reconnecting gives nobody a second helping.

@@ -81,6 +81,8 @@ impl Core {
         }
         match question {
             Question::Follow { height, head } => self.answer_follow(from, height, &head, effects),
+            Question::Links { epoch } => self.answer_links(from, epoch, effects),
+            Question::Charter { id } => self.answer_charter(from, &id, effects),
             Question::Snapshot { head, chunk } => self.answer_snapshot(from, head, chunk, effects),
             Question::Proof { height } => {
                 let chain = self.chain.as_ref().and_then(|chain| chain.chain_of(height));

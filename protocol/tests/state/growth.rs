@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use frith_protocol::door::{Phase, Table};
+use frith_protocol::door::{Effects, Input, Message, Phase, Table};
 use frith_protocol::encoding::decode;
 use frith_protocol::following::Proof;
+use frith_protocol::identity::verify;
 use frith_protocol::joining::{Offered, Waiting};
 use frith_protocol::limits;
 use frith_protocol::state::{Block, Entry, Kind, LogProof, Reason, Revoke, State};
 
-use super::domain::{Person, endorsed_by, verified};
+use super::domain::{Person, check, endorsed_by, verified};
 use super::history::History;
 use super::nodes::{Disk, Node, put, replay, replay_at, sync, talk};
 
@@ -232,6 +233,32 @@ fn rule_9_21_whoever_asks_an_archive_is_rationed_like_whoever_asks_for_blocks() 
     }
     let most = limits::ANSWER_BYTES_BURST + limits::MESSAGE_BYTES_MAX as u64;
     assert!(had > limits::ANSWER_BYTES_BURST / 2 && had < most, "it was sent {had} bytes at once");
+}
+
+#[test]
+fn rule_9_21_questions_to_an_archive_count_before_they_are_looked_up() {
+    let mut archivist = archivist();
+    let (now, member) = (LONG.domain.head.time, LONG.living[0].public());
+    let most = limits::ANSWER_BYTES_BURST / limits::ARCHIVE_ANSWER_BYTES_MAX as u64;
+    let mut give = |input: Input| {
+        let mut effects = Effects::new();
+        let _ = archivist.core.handle(now, input, &mut effects);
+        effects.take().settled().lookups.len() as u64
+    };
+    for round in 1..=2 {
+        // All of them before the host has looked up the first.
+        let asked = (0..64).map(|_| {
+            let question = Message::Follow { height: 0, head: [0; 8] };
+            let message = Arc::new(verify(question, &check()).unwrap());
+            give(Input::Received { from: member, message })
+        });
+        let looked_up: u64 = asked.sum();
+        assert_eq!(looked_up, most, "round {round}: as if each had the most that an answer may have");
+        // It finds nothing: what was counted too much is given back.
+        for _ in 0..looked_up {
+            give(Input::LookedUp { to: member, height: 0, records: Vec::new() });
+        }
+    }
 }
 
 #[test]
