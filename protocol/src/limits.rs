@@ -49,6 +49,8 @@ pub const BLOCK_HOLDS_MAX: usize = 16;
 pub const RECOVERY_DENIALS_MAX: usize = 4096;
 /// How far beyond the epoch of the block that it goes on from a recovery's own may be.
 pub const RECOVERY_EPOCHS_MAX: u64 = 1 << 20;
+/// By how much the number of a suspension in a recovery may be above the last.
+pub const RECOVERY_SUSPENSIONS_MAX: u64 = 1 << 20;
 /// Roles in one charter, and in one admission.
 pub const ROLES_MAX: usize = 32;
 /// Capabilities of one role.

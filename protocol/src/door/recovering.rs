@@ -9,6 +9,7 @@ use super::finality::FORKED_KEY;
 use super::input::{Alarm, Error, Event};
 use super::message::Message;
 use super::record::{Record, Table};
+use super::rotating::Again;
 use crate::encoding::encode;
 use crate::fault::Fault;
 use crate::following::{Chain, NotTaken, Taken, check_certificate};
@@ -54,12 +55,20 @@ impl Core {
     /// How long this node has listened. A clock that leaps counts for little: so far from the time of what is final it may be all the same.
     pub(super) fn listen(&mut self, passed_ms: u64) {
         let Some(heartbeat) = self.charter().map(|charter| charter.timing.heartbeat_ms) else { return };
-        if !self.connected.is_empty() || self.recovering.brought {
-            self.recovering.listened_ms = self
-                .recovering
-                .listened_ms
-                .saturating_add(if loosened(Bug::ClocksLeap) { passed_ms } else { passed_ms.min(heartbeat) });
+        if self.listens() {
+            let counts = if loosened(Bug::ClocksLeap) { passed_ms } else { passed_ms.min(heartbeat) };
+            self.recovering.listened_ms = self.recovering.listened_ms.saturating_add(counts);
         }
+    }
+
+    /// Whether anybody is there who would know of newer blocks: no stranger. (Without a state nobody is known, and anybody will do.) By now
+    /// all admissions may be over, and who stands in the log stands there still.
+    fn listens(&self) -> bool {
+        let Some(state) = self.state() else { return !self.connected.is_empty() };
+        let stands = |key: &PublicKey| {
+            state.owner_of(key).is_some_and(|node| node != self.me && state.key_of(&node) == Some(*key))
+        };
+        self.recovering.brought || self.connected.iter().any(stands)
     }
 
     /// Something became final in the usual way: the domain lives, and what would have recovered it is void.
@@ -414,6 +423,10 @@ impl Core {
         effects.sync_all();
         effects.tell(Event::Recovered { height, epoch, dropped });
         self.became_final(&taken.blocks, proven, effects);
+        if self.is_rotating() {
+            // What was dropped had our rotation.
+            self.rotation_again = Some(Again::from(self.now));
+        }
         let jitter = self.jitter();
         self.follower.satisfied(self.now, jitter);
         let message = Arc::new(Message::Final(Arc::clone(proven)));
@@ -552,7 +565,11 @@ impl Core {
         if !terms.seats(&self.me) {
             return Err(Error::Refused(Fault::BadConsent { node: self.me, why: "it gets no seat" }));
         }
-        self.rolled_back_to(&recover.base)?;
+        let rolled = self.rolled_back_to(&recover.base)?;
+        if rolled.state().key_of(&self.me) != Some(self.keys.identity.public()) {
+            let why = "its key at the base was another, which it has destroyed: go on from a later block, or seat it afterwards";
+            return Err(Error::Refused(Fault::BadConsent { node: self.me, why }));
+        }
         let Some(voting) = self.fresh_voting_key() else {
             return Err(Error::ApiMisuse("there is no fresh voting key to consent with"));
         };

@@ -164,7 +164,10 @@ impl Scene<'_> {
         // Whoever goes needs no suspension.
         after.standing_of(&subject)?;
         let before = self.standing_of(&subject)?;
-        if number <= before.suspensions && !loosened(Bug::SuspensionsReplayedByRecovery) {
+        // Numbers that may have been used on a branch that is dropped are left out, and no more: they have an end.
+        let steps = number.checked_sub(before.suspensions);
+        let fits = steps.is_some_and(|steps| (1..=limits::RECOVERY_SUSPENSIONS_MAX).contains(&steps));
+        if !fits && !loosened(Bug::SuspensionsReplayedByRecovery) {
             return Err(Fault::WrongNumber { subject, theirs: number, expected: before.suspensions + 1 });
         }
         let shorter = before.suspended(self.time).is_some_and(|longer| until < longer.until);

@@ -7,6 +7,7 @@ mod amendments;
 mod anchors;
 mod bounds;
 mod chains;
+mod edges;
 mod epochs;
 mod following;
 mod hand_over;
