@@ -110,6 +110,22 @@ pub const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub const SNAPSHOT_PATIENCE_MS: u64 = 5_000;
 /// How many bytes of a snapshot a peer must bring each millisecond, over all of it, beyond that patience: 64 KiB a second.
 pub const SNAPSHOT_BYTES_PER_MS_MIN: u64 = 64;
+/// How many must be gone for a snapshot that leaves them out to be worth the questions that come after it.
+pub const LEAN_GONE_MIN: usize = 1024;
+/// And how many for each who stands.
+pub const LEAN_GONE_PER_MEMBER: usize = 4;
+/// Paths in one question, and in its answer: a block of newcomers touches two each.
+pub const PATHS_MAX: usize = 1024;
+/// Bytes of a value at the end of a path: who is gone, or whose a key is.
+pub const PATH_VALUE_BYTES_MAX: usize = 128;
+/// How long a peer may take to show paths before another is asked.
+pub const PATHS_PATIENCE_MS: u64 = 2_000;
+/// How many peers are asked for paths before a node takes a snapshot instead.
+pub const PATHS_TRIES_MAX: u32 = 3;
+/// What working out a state of the past for a peer counts as, in bytes of answers: it is executed anew from the last that is kept.
+pub const PAST_STATE_BYTES: usize = 256 * 1024;
+/// States of the past that are kept once they were worked out: nodes of one head ask at one time.
+pub const PAST_STATES_KEPT: usize = 4;
 /// Snapshots that are kept to be served: the newest, and the one before for whoever is in the middle of it.
 pub const SNAPSHOTS_KEPT: usize = 2;
 /// Signatures in one message: a batch that fails is taken apart to find the culprit, and nobody shall make us do that for long.
@@ -167,6 +183,9 @@ pub const SESSIONS_EACH_MAX: usize = 4;
 pub const NEWCOMERS_WAITING_MAX: usize = 4096;
 
 const _: () = assert!(SNAPSHOT_CHUNK_BYTES_MAX <= SNAPSHOT_BYTES_MAX);
+const _: () = assert!(PATHS_MAX >= 2 * BLOCK_ENTRIES_MAX);
+// Of two maps of as many items as a domain may ever have, a path has some forty steps of hash and bit.
+const _: () = assert!(PATHS_MAX * (48 * 34 + 34 + PATH_VALUE_BYTES_MAX) <= MESSAGE_BYTES_MAX);
 const _: () = assert!(NEWCOMER_PATIENCE_FIRST_MS <= NEWCOMER_PATIENCE_CAP_MS);
 const _: () = assert!(STRANGER_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(GOSSIP_BYTES_MAX <= MESSAGE_BYTES_MAX);

@@ -6,8 +6,8 @@ use frith_protocol::door::{Core, Standing};
 use frith_protocol::identity::NodeId;
 use frith_protocol::joining::{Decision, Proposal};
 use frith_protocol::state::{
-    Admit, AdmittedBy, Block, Charter, Effective, Entry, Grounds, Kind, Reason, Release, Revoke, Rotate,
-    State, Statement, StatementId, Subject, Suspend, TicketTerms,
+    Admit, AdmittedBy, Block, Charter, Effective, Entry, Grounds, Kind, Place, Reason, Release, Revoke,
+    Rotate, State, Statement, StatementId, Subject, Suspend, TicketTerms,
 };
 use frith_protocol::time::Timestamp;
 
@@ -370,7 +370,13 @@ impl Host {
             });
         }
         if because.is_empty() {
-            because.push("It was never admitted.".into());
+            because.push(match state.holds(&Place::of_node(&node)) {
+                true => "It was never admitted.".into(),
+                false => {
+                    "It does not stand here. Whether it is gone this node does not hold: ask an endorser."
+                        .into()
+                }
+            });
         }
         because
     }

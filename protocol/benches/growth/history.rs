@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use frith_protocol::agreement::{Ballot, BallotKind, Certificate};
-use frith_protocol::door::{Envelope, Message};
+use frith_protocol::door::{Envelope, Message, open_envelope};
 use frith_protocol::encoding::encoded_len;
 use frith_protocol::identity::Verified;
 use frith_protocol::limits;
@@ -16,6 +16,7 @@ use super::domain::{Domain, Person, verified};
 const PER_BLOCK: usize = 112;
 
 /// A domain whose log has so many entries, and what a follower is sent of it.
+#[derive(Clone)]
 pub(crate) struct History {
     pub(crate) domain: Domain,
     pub(crate) entries: usize,
@@ -105,6 +106,23 @@ impl History {
         self.domain.state = state;
         self.domain.head = block.header.clone();
         block.into_inner()
+    }
+
+    /// One more block, with these.
+    pub(crate) fn add(&mut self, entries: &[Entry]) {
+        let block = self.domain.advance(entries).into_inner();
+        self.entries += entries.len();
+        self.close(vec![block]);
+    }
+
+    /// A chain of one block, of which the last entry lacks an endorsement.
+    pub(crate) fn spoilt(&self, wire: &[u8]) -> Vec<u8> {
+        let opened = open_envelope(wire, limits::MESSAGE_BYTES_MAX).expect("it was encoded by us");
+        let (_, Message::Final(chain)) = opened else { unreachable!("it is a chain") };
+        let mut chain = (*chain).clone();
+        let block = Arc::make_mut(&mut chain.blocks[0]);
+        block.entries.last_mut().expect("it has entries").endorsements.pop();
+        self.wire(Message::Final(Arc::new(chain)))
     }
 
     /// With every role that there is.

@@ -62,8 +62,18 @@ fn main() {
     let library = signatures_alone(&history);
     println!("replayed and checked, from the wire     {:>10}", ms(replayed));
     println!("  its signatures and keys alone         {:>10}", ms(library));
-    join(&history, &mut node, replayed, if whole { 9 } else { 1 });
+    let times = if whole { 9 } else { 1 };
+    // Another each time: nobody is given several snapshots in a row (SPEC 9.10).
+    let members: Vec<&Person> = history.living.iter().rev().take(times).collect();
+    println!("\na newcomer that holds a part of the state (SPEC 7.5), from admitted to synced");
+    let lean = join(&history, &mut node, &members, replayed);
+    println!("\na newcomer that holds all of it: with a seat");
+    let seats: Vec<&Person> = (0..times).map(|nth| &history.domain.founders[1 + nth % 3]).collect();
+    join(&history, &mut node, &seats, replayed);
+    println!("\nwho holds all of it");
     weigh(&history, &node);
+    println!("\nwho holds a part");
+    weigh(&history, &lean);
     let series = cost_against_size(&history, if whole { 201 } else { 1 });
     if args.iter().any(|arg| arg == "--plot") {
         let title = "Applying an entry whose signatures are checked: microseconds";
@@ -73,17 +83,15 @@ fn main() {
 }
 
 /// A newcomer, several times; the median.
-fn join(history: &History, node: &mut Node, replayed: u64, times: usize) {
-    // Another each time: nobody is given several snapshots in a row (SPEC 9.10).
-    let newcomers = history.living.iter().rev().take(times);
-    let mut syncs: Vec<nodes::Talk> =
-        newcomers.map(|newcomer| nodes::sync(history, node, newcomer).1).collect();
-    syncs.sort_by_key(|sync| sync.nanoseconds);
-    let sync = &syncs[times / 2];
+fn join(history: &History, node: &mut Node, newcomers: &[&Person], replayed: u64) -> Node {
+    let mut syncs: Vec<(Node, nodes::Talk)> =
+        newcomers.iter().map(|newcomer| nodes::sync(history, node, newcomer)).collect();
+    syncs.sort_by_key(|(_, sync)| sync.nanoseconds);
+    let (newcomer, sync) = syncs.swap_remove(newcomers.len() / 2);
     let state = &history.domain.state;
     let live: usize =
         state.members().map(|(_, standing)| frith_protocol::encoding::encoded_len(standing)).sum();
-    println!("\na newcomer, from admitted to synced     {:>10}", ms(sync.nanoseconds));
+    println!("  on its processor                      {:>10}", ms(sync.nanoseconds));
     println!("  hashing what it was sent, alone       {:>10}", ms(hashing_alone(sync.snapshot_bytes)));
     println!(
         "  of replaying                          {:>10}",
@@ -92,6 +100,7 @@ fn join(history: &History, node: &mut Node, replayed: u64, times: usize) {
     println!("  bytes of the snapshot                 {:>10}", sync.snapshot_bytes);
     println!("  bytes of what followed                {:>10}", sync.other_bytes);
     println!("  what the living stand with, alone     {live:>10}");
+    newcomer
 }
 
 /// What a node takes that was there all along.
@@ -115,7 +124,7 @@ fn weigh(history: &History, node: &Node) {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    println!("\non the disk: base, final blocks, links  {:>10}", format!("{:.1} MiB", stored as f64 / MIB));
+    println!("  on the disk: base, final blocks, links{:>10}", format!("{:.1} MiB", stored as f64 / MIB));
     println!("  opened from that, process and all     {:>10}", ms(took));
     println!(
         "  memory then: now, and at most         {:>10}",

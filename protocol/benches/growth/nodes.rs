@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use frith_protocol::door::{
-    Config, Core, Effects, Event, Input, Keys, Lookup, Message, Outbox, Phase, Record, Table,
+    Config, Core, Effects, Error, Event, Input, Keys, Lookup, Message, Outbox, Phase, Record, Table,
     founding_records, open_envelope,
 };
 use frith_protocol::following::PlainWorkshop;
@@ -90,10 +90,21 @@ impl Node {
     }
 
     pub(crate) fn input(&mut self, input: Input) -> Outbox {
-        let mut effects = Effects::new();
-        if let Err(why) = self.core.handle(self.now, input, &mut effects) {
-            assert!(matches!(why, frith_protocol::door::Error::Untimely(_)), "{why}");
+        let (out, error) = self.tried(input);
+        if let Some(why) = error {
+            assert!(matches!(why, Error::Untimely(_)), "{why}");
         }
+        out
+    }
+
+    /// Its time goes on.
+    pub(crate) fn later(&mut self, by_ms: u64) {
+        self.now = self.now.plus(by_ms);
+    }
+
+    fn tried(&mut self, input: Input) -> (Outbox, Option<Error>) {
+        let mut effects = Effects::new();
+        let error = self.core.handle(self.now, input, &mut effects).err();
         let unsettled = effects.take();
         for record in unsettled.records() {
             put(&mut self.disk, record);
@@ -106,7 +117,7 @@ impl Node {
             out.sends.extend(more.sends);
             out.events.extend(more.events);
         }
-        out
+        (out, error)
     }
 
     /// What its host finds in the archive: the newest up to that height, and those above.
@@ -127,6 +138,20 @@ impl Node {
         let (_, message) = open_envelope(wire, limits::MESSAGE_BYTES_MAX).expect("it was encoded by us");
         let message = verify(message, &check()).expect("it was signed by us");
         self.input(Input::Received { from, message: Arc::new(message) })
+    }
+
+    /// The same, of what it may hold against whoever sent it.
+    pub(crate) fn told(&mut self, from: PublicKey, wire: &[u8]) -> (Outbox, Option<Error>) {
+        let (_, message) = open_envelope(wire, limits::MESSAGE_BYTES_MAX).expect("it was encoded by us");
+        let message = verify(message, &check()).expect("it was signed by us");
+        self.tried(Input::Received { from, message: Arc::new(message) })
+    }
+
+    /// The same, as gossip brings it.
+    pub(crate) fn heard(&mut self, from: PublicKey, wire: &[u8]) -> (Outbox, Option<Error>) {
+        let (_, message) = open_envelope(wire, limits::MESSAGE_BYTES_MAX).expect("it was encoded by us");
+        let message = verify(message, &check()).expect("it was signed by us");
+        self.tried(Input::Gossiped { from, message: Arc::new(message) })
     }
 
     /// The same node, opened with what is on this disk.

@@ -14,6 +14,11 @@ impl Core {
     pub(super) fn consent_to(&self, subject: &Subject) -> Result<Option<Consent>, Error> {
         let Subject::Terms(terms) = subject else { return Ok(None) };
         let Some(chain) = self.chain.as_ref().filter(|_| terms.seats(&self.me)) else { return Ok(None) };
+        if !chain.state().is_whole() {
+            return Err(Error::Untimely(
+                "a part of the state is held here, and the whole is on its way: say yes again then",
+            ));
+        }
         let Some(voting) = self.fresh_voting_key() else {
             return match chain.state().has_seat(&self.me) {
                 true => Ok(None),

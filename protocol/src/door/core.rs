@@ -12,12 +12,14 @@ use super::given::Given;
 use super::holding::Holds;
 use super::input::{Alarm, Command, Error, Event, Input};
 use super::message::{Message, Standing};
+use super::paths::Lacking;
 use super::pruning::LogOnDisk;
 use super::rations::{Question, Rations};
 use super::record::{Record, Table};
 use super::recovering::Recovering;
 use super::rotating::Again;
 use super::sessions::Sessions;
+use super::syncing::Served;
 use crate::agreement::{self, Agreement};
 use crate::encoding::Hash;
 use crate::fault::Fault;
@@ -25,7 +27,7 @@ use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, Verified};
 use crate::joining::{Anchor, Draft, Newcomer, Proposals, Renewal, Waiting};
 use crate::planted::{Bug, loosened};
-use crate::state::{Block, BlockId, DomainId, Effective, Entry, Kind, SnapshotChunk, StatementId};
+use crate::state::{Block, BlockId, DomainId, Effective, Entry, Kind, State, StatementId};
 use crate::time::Timestamp;
 
 /// The agreement of a mesh: real blocks, keys and signatures.
@@ -84,6 +86,12 @@ pub struct Core {
     pub(super) reached: u64,
     pub(super) follower: Follower,
     pub(super) fetch: Option<Box<SnapshotFetch>>,
+    /// A chain that waits for the ways to what it touches.
+    pub(super) lacking: Option<Box<Lacking>>,
+    /// This node is about to vote, or was found to: a part of the state does not do for it.
+    pub(super) wants_whole: bool,
+    /// States of the past that were worked out for peers that hold a part of them.
+    pub(super) past: VecDeque<State>,
 
     /// Some if the charter has a seat for this node.
     pub(super) hall: Option<Box<Hall>>,
@@ -135,8 +143,8 @@ pub struct Core {
     /// The newest head of which a gossiped copy was passed on.
     pub(super) passed_on: Option<BlockId>,
 
-    /// Snapshots that are kept to be served, by the block that they are under.
-    pub(super) snapshots: VecDeque<(BlockId, Vec<Arc<SnapshotChunk>>)>,
+    /// Snapshots that are kept to be served.
+    pub(super) snapshots: VecDeque<Served>,
     pub(super) archive: bool,
     /// What is in [`Table::Base`] and [`Table::Final`].
     pub(super) on_disk: LogOnDisk,
@@ -246,6 +254,7 @@ impl Core {
             self.hall.as_deref().filter(|_| self.halted.is_none()).and_then(Agreement::next_deadline),
             self.newcomer.as_deref().and_then(Newcomer::deadline),
             self.fetch.as_deref().map(SnapshotFetch::deadline),
+            self.paths_deadline(),
             self.proposals.deadline(),
             self.rations.deadline(),
             self.relays.values().min().copied(),
@@ -346,9 +355,11 @@ impl Core {
             Message::Final(chain) => {
                 self.take_final(from, &Verified::of_verified_parts(Arc::clone(chain)), false, effects)
             }
-            Message::AskSnapshot { head, chunk } => {
-                self.asked(from, Question::Snapshot { head: *head, chunk: *chunk }, effects)
+            Message::AskSnapshot { head, chunk, lean } => {
+                self.asked(from, Question::Snapshot { head: *head, chunk: *chunk, lean: *lean }, effects)
             }
+            Message::AskProofs(asked) => self.answer_proofs(from, asked, effects),
+            Message::Proofs(proofs) => self.proofs_shown(from, proofs, effects),
             Message::Snapshot(chunk) => self.take_snapshot(from, chunk, effects),
             Message::Talk(talk) => self.talked(from, talk, effects),
             Message::KeyHistory(history) => {
@@ -377,7 +388,7 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<(), Error> {
         // What anybody may say needs no look at who says it, unless somebody is gone: most messages are gossip, and looking is dear.
-        let somebody_gone = self.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
+        let somebody_gone = self.chain.as_ref().is_some_and(|chain| chain.state().is_anybody_gone());
         if message.needs() == Standing::Stranger && !somebody_gone {
             return Ok(());
         }
@@ -458,6 +469,7 @@ impl Core {
                 self.fetch_for_the_newer_anchor(fetch.from(), effects);
             }
         }
+        self.ask_again_for_paths(effects);
         if self.hall.as_deref().and_then(Agreement::next_deadline).is_some_and(|at| at <= now) {
             self.agree(agreement::Input::Tick, effects);
         }
@@ -483,6 +495,9 @@ impl Core {
             && let Some(peer) = self.any_member_connected()
         {
             self.ask_what_follows(peer, effects);
+            if self.lacks_the_whole() && self.fetch.is_none() {
+                self.fetch_snapshot(None, effects);
+            }
         }
     }
 

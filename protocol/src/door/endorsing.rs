@@ -257,6 +257,10 @@ impl Core {
         if endorsements.is_empty() {
             return Err(Error::Untimely("its endorsements are not of endorsers, as far as is known here"));
         }
+        if seats_us && !chain.state().is_whole() {
+            self.fetch_the_whole(effects);
+            return Err(Error::Untimely("this node fetches the whole state first: they say it again"));
+        }
         let subject = &circulated.subject;
         let id = subject.digest();
         if self.proposals.get(&id).is_none() {

@@ -9,6 +9,7 @@ use super::message::{Message, Standing};
 use super::record::{Record, Table};
 use crate::agreement;
 use crate::encoding::encode;
+use crate::fault::Fault;
 use crate::following::{NotTaken, Proof, chain_below};
 use crate::identity::{NodeId, PublicKey, Verified};
 use crate::limits;
@@ -91,6 +92,26 @@ impl Core {
                 self.shown_to_have_rotated(proven, effects);
                 self.ask_about_a_gap(from, effects);
                 Err(Error::Untimely("blocks are missing here before it"))
+            }
+            Err(NotTaken::PathsMissing { places }) => {
+                // Nobody shows anything to whoever is gone, nor to a key that is over: so first what the chain says of this node.
+                if let Some(height) = self.revoked_at(proven) {
+                    self.dismissed(height, effects);
+                    return Ok(());
+                }
+                self.shown_to_have_rotated(proven, effects);
+                let passes = self.passes_in_part(proven);
+                if let Some(fault) = passes.clone().filter(Fault::is_of_the_body) {
+                    return Err(Error::PeerMisbehaved { culprit: from, fault });
+                }
+                self.lacks_paths(from, proven, places, effects);
+                let tip = self.workshop.ids(proven).last().copied();
+                if by_gossip && passes.is_none() && self.passed_on != tip {
+                    // Others may hold what is not held here, and should not wait for it.
+                    self.passed_on = tip;
+                    return Ok(());
+                }
+                Err(Error::Untimely("it touches what is not held here, and that is asked for"))
             }
             Err(NotTaken::LaterEpoch) => {
                 // Nothing of it could be checked: no stranger shall keep us from asking a member when there is need.
@@ -379,7 +400,12 @@ impl Core {
     }
 
     /// Writes down what is final now: blocks with entries, and a heartbeat if that is the head.
-    fn persist_final(&mut self, blocks: &[Verified<Arc<Block>>], proven: &FinalChain, effects: &mut Effects) {
+    pub(super) fn persist_final(
+        &mut self,
+        blocks: &[Verified<Arc<Block>>],
+        proven: &FinalChain,
+        effects: &mut Effects,
+    ) {
         let Some(chain) = &self.chain else { return };
         let height = chain.head().height;
         for block in blocks {

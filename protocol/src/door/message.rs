@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::paths::{AskProofs, Proofs};
 use super::sessions::Session;
 use crate::agreement;
 use crate::encoding::{self, Malformed, VERSION};
@@ -74,6 +75,8 @@ pub enum Message {
         head: BlockId,
         /// Which part.
         chunk: u32,
+        /// Whether one is welcome that leaves out what can be asked for (SPEC 7.7).
+        lean: bool,
     },
     /// A part of a snapshot.
     Snapshot(Arc<crate::state::SnapshotChunk>),
@@ -92,6 +95,10 @@ pub enum Message {
     KeyHistory(Box<KeyHistory>),
     /// «I hold this one, until then»: also gossiped.
     Hold(Box<Hold>),
+    /// «What lies at these places of the state after that block?»: of whoever holds a part of it.
+    AskProofs(Box<AskProofs>),
+    /// «This»: none, if that state is not at hand here.
+    Proofs(Box<Proofs>),
     /// «By this key speaks this process»; or: «this one spoke by yours.»
     Session(Box<Session>),
 }
@@ -137,7 +144,9 @@ impl Message {
             Message::Final(_) | Message::Links(_) => Standing::Stranger,
             // Likewise, for its signature: and whoever has it should not have to wait until we know who it is.
             Message::Hold(_) => Standing::Stranger,
-            Message::Follow { .. } | Message::AskSnapshot { .. } => Standing::Lapsed,
+            // Believed for the root that they lead to, of whoever was asked: it may have rotated since.
+            Message::Proofs(_) => Standing::Stranger,
+            Message::Follow { .. } | Message::AskSnapshot { .. } | Message::AskProofs(_) => Standing::Lapsed,
             Message::Circulate(circulated) => match &circulated.subject {
                 // Whoever it gives a seat says so itself.
                 Subject::Terms(_) => Standing::Member,
@@ -171,6 +180,8 @@ impl Message {
             | Message::Links(_)
             | Message::KeyHistory(_)
             | Message::Hold(_)
+            | Message::AskProofs(_)
+            | Message::Proofs(_)
             | Message::Session(_) => false,
         }
     }
@@ -198,6 +209,8 @@ impl Message {
             Message::Links(_) => "Links",
             Message::KeyHistory(_) => "KeyHistory",
             Message::Hold(_) => "Hold",
+            Message::AskProofs(_) => "AskProofs",
+            Message::Proofs(_) => "Proofs",
             Message::Session(_) => "Session",
         }
     }
@@ -239,6 +252,8 @@ impl Stateless for Message {
             Message::Circulate(circulated) => circulated.inspect(sheet),
             Message::KeyHistory(history) => history.inspect(sheet),
             Message::Hold(hold) => hold.inspect(sheet),
+            Message::AskProofs(asked) => asked.inspect(),
+            Message::Proofs(proofs) => proofs.inspect(),
             Message::Session(session) => session.inspect(sheet),
         }
     }

@@ -13,6 +13,7 @@
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `accusing`, `sessions` | what becomes of a contradiction that somebody shows; two machines that run one identity |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
+//! | `paths` | what a chain touches of a state that is held in part: asked for, and shown |
 //! | `anchoring` | a newer anchor for a node that has a state |
 //! | `pruning`, `archive` | what of the log is kept on the disk; all of it, by whoever is told to |
 //! | `open`, `view` | from a store to a core; what can be seen of it |
@@ -36,6 +37,7 @@ mod holding;
 mod input;
 mod message;
 mod open;
+mod paths;
 mod peers;
 mod pruning;
 mod rations;
@@ -57,6 +59,7 @@ pub use holding::Held;
 pub use input::{Alarm, Command, Error, Event, Input};
 pub use message::{Envelope, Message, Standing, Talk, open_envelope};
 pub use open::{OpenError, founding_records, joining_records, returning_record};
+pub use paths::{AskProofs, Proofs};
 pub use record::{Durability, Record, Table};
 pub use router::{ForDomain, Router};
 pub use sessions::Session;

@@ -12,6 +12,7 @@ use super::given::Given;
 use super::holding::Holds;
 use super::holding::LOST_ON_KEY;
 use super::input::Alarm;
+use super::paths::PATHS_KEY;
 use super::pruning::{Base, LogOnDisk};
 use super::record::{Record, Table};
 use super::recovering::{PROOF_KEY, Recovering, WAITING_KEY};
@@ -27,7 +28,8 @@ use crate::identity::{PublicKey, Signature, Verified};
 use crate::joining::{Anchor, Application, Newcomer, Proposal, Proposals, Waiting};
 use crate::limits;
 use crate::state::{
-    Block, BlockId, Charter, DomainId, Entry, FinalChain, Founded, Header, Hold, SnapshotChunk,
+    Block, BlockId, Charter, DomainId, Entry, FinalChain, Founded, Header, Hold, MapProof, Place,
+    SnapshotChunk,
 };
 use crate::time::Timestamp;
 
@@ -173,14 +175,30 @@ struct StoredLog {
     first: Option<Header>,
     /// Their heights, and how many bytes each has.
     sizes: Vec<(u64, usize)>,
+    /// The ways to what a state in part did not hold by itself, by the block that the state is after.
+    paths: Vec<(BlockId, Vec<(Place, MapProof)>)>,
+    /// Where those lie.
+    paths_at: Vec<(u64, u32)>,
 }
 
 fn stored_log(store: &Store) -> Result<StoredLog, OpenError> {
-    let mut log = StoredLog { runs: Vec::new(), first: None, sizes: Vec::new() };
+    let mut log = StoredLog {
+        runs: Vec::new(),
+        first: None,
+        sizes: Vec::new(),
+        paths: Vec::new(),
+        paths_at: Vec::new(),
+    };
     let proven = |chain: FinalChain| Verified::of_verified_parts(Arc::new(chain));
     let mut blocks: Vec<Arc<Block>> = Vec::new();
     let all = store.0.iter().filter(|((table, key), _)| *table == Table::Final && key != HEAD_KEY);
     for ((table, key), value) in all {
+        if let Some(place) = key.strip_prefix(PATHS_KEY) {
+            let (Some(height), Some(number)) = (place.first_chunk(), place.last_chunk()) else { continue };
+            log.paths_at.push((u64::from_be_bytes(*height), u32::from_be_bytes(*number)));
+            log.paths.push(read(*table, key, value)?);
+            continue;
+        }
         let (block, proof): (Arc<Block>, Option<Proof>) = read(*table, key, value)?;
         log.sizes.push((block.header.height, value.len()));
         log.first.get_or_insert_with(|| block.header.clone());
@@ -271,6 +289,9 @@ impl Core {
             renews_at: None,
             sessions: Sessions::begin(&config.seed, now),
             passed_on: None,
+            lacking: None,
+            wants_whole: false,
+            past: VecDeque::new(),
             snapshots: VecDeque::new(),
             archive: config.archive,
             on_disk: LogOnDisk::default(),
@@ -312,7 +333,8 @@ impl Core {
             *core.recovering = Recovering::default();
         }
         core.follower = Follower::new(now, core.jitter_at_start(), core.follow_period_ms());
-        core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().gone_count() > 0);
+        core.wants_whole = core.archive && core.chain.as_ref().is_some_and(|chain| !chain.state().is_whole());
+        core.unsynced = core.chain.as_ref().is_some_and(|chain| chain.state().is_anybody_gone());
         core.open_hall(&store, config.journal_lost)?;
         core.open_queues(&store)?;
         core.open_rotation();
@@ -330,7 +352,7 @@ impl Core {
         let (first, epoch) = (Arc::clone(&charters.first().charter), charters.newest().charter.epoch);
         let genesis = if first.epoch == 1 { Some(self.workshop.genesis(&first)?) } else { None };
         let (bases, log) = (stored_bases(store)?, stored_log(store)?);
-        self.on_disk = LogOnDisk::found(bases.clone(), log.sizes);
+        self.on_disk = LogOnDisk::found(bases.clone(), log.sizes, log.paths_at);
 
         // From the oldest on, since most can be served from there; from a newer one only if the way to that is broken.
         let newest = bases.last().map_or(0, |base| base.height);
@@ -351,7 +373,7 @@ impl Core {
         loop {
             if let Some(mut chain) = begun.take() {
                 self.halted = halted.clone();
-                self.replay(&mut chain, &log.runs);
+                self.replay(&mut chain, &log.runs, &log.paths);
                 if best.as_ref().is_none_or(|best| far(best) < far(&chain)) {
                     best = Some(chain);
                 }
@@ -382,8 +404,19 @@ impl Core {
     }
 
     /// Executes what follows, as far as it does.
-    fn replay(&mut self, chain: &mut Chain, runs: &[Verified<Arc<FinalChain>>]) {
+    fn replay(
+        &mut self,
+        chain: &mut Chain,
+        runs: &[Verified<Arc<FinalChain>>],
+        paths: &[(BlockId, Vec<(Place, MapProof)>)],
+    ) {
         for run in runs {
+            let at = chain.state().last_id();
+            for (_, paths) in paths.iter().filter(|(block, _)| *block == at) {
+                // What is damaged leads nowhere: it is asked for anew.
+                let grafted = chain.state().grafted(paths.iter().map(|(place, path)| (place, path)));
+                grafted.into_iter().for_each(|state| chain.hold_more(state));
+            }
             let is_old = run.tip().is_none_or(|tip| tip.height <= chain.head().height);
             if !is_old && self.replay_one(chain, run).is_none() {
                 break;
@@ -404,6 +437,7 @@ impl Core {
                 NotTaken::Gap
                 | NotTaken::LaterEpoch
                 | NotTaken::Void
+                | NotTaken::PathsMissing { .. }
                 | NotTaken::OtherBody
                 | NotTaken::Dropped { .. }
                 | NotTaken::Wrong(_),

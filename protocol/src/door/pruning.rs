@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::effects::Effects;
 use super::finality::HEAD_KEY;
+use super::paths::PATHS_KEY;
 use super::record::{Record, Table};
 use crate::following::tip_of;
 use crate::limits;
@@ -37,12 +38,15 @@ pub(super) struct LogOnDisk {
     blocks: VecDeque<(u64, usize)>,
     /// How many bytes those above the newest base have.
     since: usize,
+    /// Paths to what a state of that height does not hold by itself: the height, and a number.
+    paths: VecDeque<(u64, u32)>,
 }
 
 impl LogOnDisk {
     /// As it was found.
-    pub(super) fn found(bases: Vec<Base>, blocks: Vec<(u64, usize)>) -> LogOnDisk {
-        let mut found = LogOnDisk { bases: bases.into(), blocks: blocks.into(), since: 0 };
+    pub(super) fn found(bases: Vec<Base>, blocks: Vec<(u64, usize)>, paths: Vec<(u64, u32)>) -> LogOnDisk {
+        let mut found =
+            LogOnDisk { bases: bases.into(), blocks: blocks.into(), since: 0, paths: paths.into() };
         found.count();
         found
     }
@@ -66,6 +70,13 @@ impl LogOnDisk {
         if above {
             self.since = self.since.saturating_sub(before) + bytes;
         }
+    }
+
+    /// Paths under the state of that height are written: by which number.
+    pub(super) fn next_paths(&mut self, height: u64) -> u32 {
+        let number = self.paths.back().filter(|(at, _)| *at == height).map_or(0, |(_, number)| number + 1);
+        self.paths.push_back((height, number));
+        number
     }
 
     /// Whether the state after the block at `height` is to be written: a state costs what it weighs, so not before as much of the log was.
@@ -133,6 +144,7 @@ impl Core {
         let kept = self.on_disk.blocks.partition_point(|(at, _)| *at < height);
         let places = self.on_disk.blocks.drain(kept..).map(|(at, _)| at.to_be_bytes().to_vec());
         remove(Table::Final, places.collect(), effects);
+        self.remove_paths(|at| at > height, effects);
         remove(Table::Final, vec![HEAD_KEY.to_vec()], effects);
         self.on_disk.count();
     }
@@ -155,7 +167,22 @@ impl Core {
         let old = self.on_disk.blocks.partition_point(|(at, _)| *at <= height);
         let places = self.on_disk.blocks.drain(..old).map(|(at, _)| at.to_be_bytes().to_vec());
         remove(Table::Final, places.collect(), effects);
+        // Those under the state of just that height may be younger than it is on the disk.
+        self.remove_paths(|at| at < height, effects);
     }
+
+    fn remove_paths(&mut self, old: impl Fn(u64) -> bool, effects: &mut Effects) {
+        let (gone, kept) = std::mem::take(&mut self.on_disk.paths).into_iter().partition(|(at, _)| old(*at));
+        self.on_disk.paths = kept;
+        let gone: VecDeque<(u64, u32)> = gone;
+        let place = |(at, number): (u64, u32)| paths_place(at, number);
+        remove(Table::Final, gone.into_iter().map(place).collect(), effects);
+    }
+}
+
+/// Where paths under the state of that height lie in [`Table::Final`].
+pub(super) fn paths_place(height: u64, number: u32) -> Vec<u8> {
+    [PATHS_KEY, &height.to_be_bytes(), &number.to_be_bytes()].concat()
 }
 
 fn remove(table: Table, places: Vec<Vec<u8>>, effects: &mut Effects) {

@@ -20,7 +20,7 @@ pub(super) enum Question {
     /// «Show me the charter of that id.»
     Charter { id: CharterId },
     /// «Send me this part of that snapshot.»
-    Snapshot { head: BlockId, chunk: u32 },
+    Snapshot { head: BlockId, chunk: u32, lean: bool },
 }
 
 /// What one peer has had lately.
@@ -58,6 +58,12 @@ impl Rations {
         let wait_ms = over.div_ceil(limits::ANSWER_BYTES_PER_MS);
         self.waiting.insert(from, (now.plus(wait_ms), question));
         false
+    }
+
+    /// Whether a question may be answered now that does not wait if it may not.
+    pub(super) fn has_room(&self, from: &PublicKey, now: Timestamp) -> bool {
+        let eaten = self.eaten.get(from).map_or(0, |eaten| eaten.at(now));
+        eaten < limits::ANSWER_BYTES_BURST || loosened(Bug::NoRations)
     }
 
     /// A peer was sent so much.

@@ -336,6 +336,9 @@ impl Core {
         }
         let taken = rolled.take(proven, &*self.workshop).map_err(|why| match why {
             NotTaken::Wrong(fault) | NotTaken::DoesNotExecute { height: _, fault } => Error::Refused(fault),
+            NotTaken::PathsMissing { .. } => {
+                refused("it touches what this node does not hold of the state: it takes a snapshot after it")
+            }
             NotTaken::Known
             | NotTaken::Gap
             | NotTaken::LaterEpoch
@@ -569,6 +572,11 @@ impl Core {
         if rolled.state().key_of(&self.me) != Some(self.keys.identity.public()) {
             let why = "its key at the base was another, which it has destroyed: go on from a later block, or seat it afterwards";
             return Err(Error::Refused(Fault::BadConsent { node: self.me, why }));
+        }
+        if !rolled.state().is_whole() {
+            return Err(Error::ApiMisuse(
+                "a part of the state is held here: whoever holds the whole can consent",
+            ));
         }
         let Some(voting) = self.fresh_voting_key() else {
             return Err(Error::ApiMisuse("there is no fresh voting key to consent with"));

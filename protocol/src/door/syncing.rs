@@ -19,6 +19,15 @@ use crate::identity::{NodeId, PublicKey};
 use crate::limits;
 use crate::state::{BlockId, FinalChain, Header, SnapshotChunk, State};
 
+/// A snapshot that is kept to be served.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// The block that it is under.
+    under: BlockId,
+    lean: bool,
+    chunks: Vec<Arc<SnapshotChunk>>,
+}
+
 /// The places of a newcomer's records in [`Table::Meta`].
 pub(super) const APPLICATION_KEY: &[u8] = b"application";
 pub(super) const ADMITTED_KEY: &[u8] = b"admitted";
@@ -65,8 +74,9 @@ impl Core {
     }
 
     pub(super) fn fetch_snapshot_from(&mut self, from: PublicKey, effects: &mut Effects) {
-        self.fetch = Some(Box::new(SnapshotFetch::new(from, self.now, limits::SNAPSHOT_PATIENCE_MS)));
-        effects.send(from, Arc::new(Message::AskSnapshot { head: BlockId::NONE, chunk: 0 }));
+        let lean = self.takes_lean();
+        self.fetch = Some(Box::new(SnapshotFetch::new(from, lean, self.now, limits::SNAPSHOT_PATIENCE_MS)));
+        effects.send(from, Arc::new(Message::AskSnapshot { head: BlockId::NONE, chunk: 0, lean }));
     }
 
     /// Answers now, or when the peer's ration allows.
@@ -83,7 +93,9 @@ impl Core {
             Question::Follow { height, head } => self.answer_follow(from, height, &head, effects),
             Question::Links { epoch } => self.answer_links(from, epoch, effects),
             Question::Charter { id } => self.answer_charter(from, &id, effects),
-            Question::Snapshot { head, chunk } => self.answer_snapshot(from, head, chunk, effects),
+            Question::Snapshot { head, chunk, lean } => {
+                self.answer_snapshot(from, (head, chunk, lean), effects)
+            }
             Question::Proof { height } => {
                 let chain = self.chain.as_ref().and_then(|chain| chain.chain_of(height));
                 let chain = chain.ok_or(Error::Untimely("that block is not at hand any more"))?;
@@ -98,25 +110,39 @@ impl Core {
     fn answer_snapshot(
         &mut self,
         to: PublicKey,
-        head: BlockId,
-        chunk: u32,
+        (head, chunk, lean): (BlockId, u32, bool),
         effects: &mut Effects,
     ) -> Result<(), Error> {
         let Some(checkpoint) = self.chain.as_ref().map(Chain::checkpoint) else {
             return Err(Error::Untimely("there is no state yet"));
         };
+        let state = &checkpoint.state;
+        if !lean && !state.is_whole() {
+            return Err(Error::Untimely("a part of the state is held here, and no more"));
+        }
         let newest = checkpoint.header.id();
-        if head == BlockId::NONE && self.snapshots.back().is_none_or(|(id, _)| *id != newest) {
+        // Where it has not much less in it a whole one is served: whoever takes that need not ask for anything more.
+        let lean_newest = lean && (state.pays_lean() || !state.is_whole());
+        let is_newest = |served: &Served| served.under == newest && served.lean == lean_newest;
+        if head == BlockId::NONE && !self.snapshots.iter().any(is_newest) {
             let tip = checkpoint.proof.as_deref().map(|proof| Box::new(tip_of(&checkpoint.header, proof)));
-            let chunks = self.workshop.snapshot(&checkpoint.state, tip);
-            self.snapshots.push_back((newest, chunks));
-            while self.snapshots.len() > limits::SNAPSHOTS_KEPT {
-                self.snapshots.pop_front();
+            let chunks = match lean_newest {
+                true => self.workshop.lean_snapshot(state, tip),
+                false => self.workshop.snapshot(state, tip),
+            };
+            self.snapshots.push_back(Served { under: newest, lean: lean_newest, chunks });
+            let of_its_kind = |served: &&Served| served.lean == lean_newest;
+            if self.snapshots.iter().filter(of_its_kind).count() > limits::SNAPSHOTS_KEPT {
+                let oldest = self.snapshots.iter().position(|served| served.lean == lean_newest);
+                oldest.and_then(|oldest| self.snapshots.remove(oldest));
             }
         }
-        let wanted = if head == BlockId::NONE { newest } else { head };
-        let served = self.snapshots.iter().find(|(id, _)| *id == wanted);
-        let Some(chunk) = served.and_then(|(_, chunks)| chunks.get(chunk as usize)) else {
+        let (wanted, wanted_lean) = if head == BlockId::NONE { (newest, lean_newest) } else { (head, lean) };
+        let of_wanted = |lean: bool| {
+            self.snapshots.iter().find(move |served| served.under == wanted && served.lean == lean)
+        };
+        let served = of_wanted(wanted_lean).or_else(|| of_wanted(false));
+        let Some(chunk) = served.and_then(|served| served.chunks.get(chunk as usize)) else {
             return Err(Error::Untimely("that snapshot is not kept any more"));
         };
         self.rations.sent(to, encoded_len(&**chunk), self.now);
@@ -160,7 +186,9 @@ impl Core {
             }
             Some(tip) => proven_header(charters, tip).map_err(blame)?,
         };
-        if self.chain.as_ref().is_some_and(|chain| chain.head().height >= header.height) {
+        let older = self.chain.as_ref().is_some_and(|chain| chain.head().height >= header.height);
+        let whole_wanted = self.lacks_the_whole() && self.fetch.as_deref().is_some_and(|fetch| !fetch.lean());
+        if older && !whole_wanted {
             self.fetch = None;
             return Err(Error::Untimely("the snapshot is older than what is held here"));
         }
@@ -168,15 +196,16 @@ impl Core {
         match fetch.take(from, &header, chunk, self.now, limits::SNAPSHOT_PATIENCE_MS) {
             Fetched::Useless => Err(Error::Untimely("it is no part of what was asked for")),
             Fetched::Next { head, chunk } => {
-                effects.send(from, Arc::new(Message::AskSnapshot { head, chunk }));
+                let lean = fetch.lean();
+                effects.send(from, Arc::new(Message::AskSnapshot { head, chunk, lean }));
                 Ok(())
             }
             Fetched::Whole(header, chunks) => {
+                let lean = fetch.lean();
                 self.fetch = None;
                 let restored = self.workshop.restore(self.domain, &header, &chunks);
                 let state = match restored.and_then(|state| {
-                    // Nobody here asks for a part of a state (SPEC 7.5).
-                    if state.is_whole() { Ok(state) } else { Err(Fault::WrongSnapshot) }
+                    if lean || state.is_whole() { Ok(state) } else { Err(Fault::WrongSnapshot) }
                 }) {
                     Ok(state) => state,
                     Err(fault) => {
@@ -189,6 +218,14 @@ impl Core {
                     effects.tell(Event::Alarm(Alarm::RecoveryForgets { subject }));
                     return Err(Error::Untimely("somebody stands in it who is gone here"));
                 }
+                if !state.is_whole() && state.has_seat(&self.me) {
+                    // The charter that was known here was older. Nobody votes on a part of a state.
+                    self.fetch_the_whole(effects);
+                    return Ok(());
+                }
+                if older {
+                    return self.becomes_whole(state, *header, &chunks, effects);
+                }
                 self.begin_from(state, *header, &chunks, effects);
                 self.ask_what_follows(from, effects);
                 Ok(())
@@ -196,9 +233,12 @@ impl Core {
         }
     }
 
-    /// Somebody who is gone here, and not in that state.
+    /// Somebody who is gone here, and not in that state; of which a part says no more of that than who stands.
     fn would_come_back(&self, state: &State) -> Option<NodeId> {
-        self.state()?.gone().map(|(node, _)| node).find(|node| !state.is_gone(node))
+        let is_back = |node: &NodeId| {
+            if state.is_whole() { !state.is_gone(node) } else { state.standing(node).is_some() }
+        };
+        self.state()?.gone().map(|(node, _)| node).find(is_back)
     }
 
     fn begin_from(

@@ -11,11 +11,12 @@ use crate::agreement::Certificate;
 use crate::fault::Fault;
 use crate::identity::{PublicKey, Signature, Verified};
 use crate::limits;
-use crate::state::{Basis, Block, BlockId, Charter, FinalChain, Header, Parent, State};
+use crate::state::{Basis, Block, BlockId, Charter, FinalChain, Header, Parent, Place, State};
 use crate::time::Timestamp;
 
 use super::Workshop;
 mod branches;
+mod states;
 
 use super::by_height::ByHeight;
 use super::proven::{check_certificate, check_links, check_one_epoch, tip_of};
@@ -137,6 +138,11 @@ pub enum NotTaken {
         ours: BlockId,
         /// Theirs.
         theirs: BlockId,
+    },
+    /// It is certified, and touches what is not held here (SPEC 7.6): whoever gets the ways there takes it.
+    PathsMissing {
+        /// To where.
+        places: Vec<Place>,
     },
     /// It is certified and does not execute here (SPEC 9.2).
     DoesNotExecute {
@@ -389,6 +395,18 @@ impl Chain {
             return Err(NotTaken::Gap);
         }
 
+        let places = self.state.missing_for(fresh.iter().map(|block| &***block));
+        if !places.is_empty() {
+            // Nobody is asked for what a body touches that is not the block's.
+            return Err(match fresh.iter().find(|block| !block.has_its_entries()) {
+                Some(block) => NotTaken::Wrong(Fault::WrongHeader {
+                    block: block.id(),
+                    what: crate::fault::ENTRIES_ROOT,
+                }),
+                None => NotTaken::PathsMissing { places },
+            });
+        }
+
         // Executed first and taken then: a spoilt body must not leave half of its chain behind.
         let mut executed: Vec<(Verified<Arc<Block>>, State)> = Vec::with_capacity(fresh.len());
         for block in &fresh {
@@ -405,7 +423,9 @@ impl Chain {
             };
             let state = step(state, parent, &block, workshop).map_err(|fault| {
                 // The header is certified. So either the body is not the one that was voted for, or we and the quorum disagree.
-                if fault.is_of_the_body() {
+                if let Fault::PathMissing { map, key } = fault {
+                    NotTaken::PathsMissing { places: vec![Place { map, key }] }
+                } else if fault.is_of_the_body() {
                     NotTaken::Wrong(fault)
                 } else {
                     NotTaken::DoesNotExecute { height: block.header.height, fault }
@@ -553,35 +573,6 @@ impl Chain {
             }
         }
         None
-    }
-
-    /// Moves the checkpoint on, if it is time to. Asked after blocks became final, when all proofs are in.
-    pub fn renew_checkpoint(&mut self) {
-        let last = self.state.last().height;
-        let epoch = self.state.charter().epoch;
-        // Whoever begins in a later epoch than a certificate's cannot check it: a new epoch's first certificates prove a new checkpoint.
-        let proven = |proof: Option<&Proof>| proof.map_or(1, |proof| proof.certificate.ballot.epoch);
-        let behind = self.checkpoint.state.charter().epoch < epoch
-            || proven(self.checkpoint.proof.as_deref()) < proven(self.proof.as_deref());
-        let entries = self.checkpoint.state.member_count() / limits::CHECKPOINT_MEMBERS_PER_ENTRY;
-        if self.since_checkpoint < limits::CHECKPOINT_BLOCKS
-            && self.entries_since_checkpoint < entries.max(limits::CHECKPOINT_ENTRIES)
-            && !behind
-        {
-            return;
-        }
-        let Some(header) = self.tail.get(last).map(|held| held.block.header.clone()) else { return };
-        let proof = match &self.proof {
-            Some(proof) if self.head().is_heartbeat() => {
-                let certificate = proof.certificate.clone();
-                Some(Proof { headers: vec![self.head().clone()], certificate })
-            }
-            Some(_) | None => self.proof_of_tail(last),
-        };
-        let Some(proof) = proof else { return };
-        (self.since_checkpoint, self.entries_since_checkpoint) = (0, 0);
-        self.keep_older();
-        *self.checkpoint = Checkpoint { header, proof: Some(Arc::new(proof)), state: self.state.clone() };
     }
 }
 

@@ -67,6 +67,7 @@ impl Follower {
 #[derive(Clone, Debug)]
 pub struct SnapshotFetch {
     from: PublicKey,
+    lean: bool,
     head: BlockId,
     of: u32,
     chunks: BTreeMap<u32, Arc<SnapshotChunk>>,
@@ -92,10 +93,11 @@ pub enum Fetched {
 }
 
 impl SnapshotFetch {
-    /// A fetch from `from`; ask it for chunk 0 of its newest.
-    pub fn new(from: PublicKey, now: Timestamp, patience_ms: u64) -> SnapshotFetch {
+    /// A fetch from `from`, of a lean snapshot if it may be one; ask it for chunk 0 of its newest.
+    pub fn new(from: PublicKey, lean: bool, now: Timestamp, patience_ms: u64) -> SnapshotFetch {
         SnapshotFetch {
             from,
+            lean,
             head: BlockId::NONE,
             of: 0,
             chunks: BTreeMap::new(),
@@ -108,6 +110,11 @@ impl SnapshotFetch {
     /// Whom it is fetched from.
     pub fn from(&self) -> PublicKey {
         self.from
+    }
+
+    /// Whether a lean one will do.
+    pub fn lean(&self) -> bool {
+        self.lean
     }
 
     /// When to give up on that peer.

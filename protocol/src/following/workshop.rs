@@ -64,6 +64,11 @@ pub trait Workshop: Send + Sync {
         state.snapshot(tip).into_iter().map(Arc::new).collect()
     }
 
+    /// [`State::lean_snapshot`].
+    fn lean_snapshot(&self, state: &State, tip: Option<Box<FinalChain>>) -> Vec<Arc<SnapshotChunk>> {
+        state.lean_snapshot(tip).into_iter().map(Arc::new).collect()
+    }
+
     /// A part of a snapshot as it is stored.
     fn chunk_record(&self, chunk: &Arc<SnapshotChunk>) -> Arc<[u8]> {
         encode(&**chunk).into()

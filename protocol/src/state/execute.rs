@@ -312,7 +312,7 @@ impl Block {
 }
 
 /// SPEC 6.7.
-fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
+pub(super) fn check_packing(block: &Block, id: BlockId) -> Result<(), Fault> {
     let bad = |what| Err(Fault::BadBlock { block: id, what });
     let entries = &block.entries;
     if entries.len() > limits::BLOCK_ENTRIES_MAX {

@@ -14,15 +14,16 @@ use serde::{Deserialize, Serialize};
 use super::amend::Consent;
 use super::block::Block;
 use super::charter::Charter;
-use super::map::{Key, Look};
+use super::execute::check_packing;
+use super::map::{Key, Look, MapProof};
 use super::maps::{MapName, Maps, Standing, key_slot};
-use super::proof::StateProof;
-use super::rules::{Law, Scene};
+use super::rules::{Facts, Law, Scene};
 use super::statement::{Kind, Statement};
 use super::value::{Inner, State};
 use crate::encoding::Hash;
-use crate::fault::Fault;
+use crate::fault::{ENTRIES_ROOT, Fault};
 use crate::identity::{NodeId, PublicKey};
+use crate::limits;
 
 /// A place in one of the two maps that may be held in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,7 +100,8 @@ impl Maps {
 
     /// What a lean state holds of the maps of those who are gone and of keys.
     pub(super) fn kept_in_a_lean_state(&self, law: &Law) -> (Vec<Key>, Vec<Key>) {
-        let gone = self.standing.iter().map(|(node, _)| *node).collect();
+        let standing = self.standing.iter().map(|(node, _)| *node);
+        let gone = standing.chain(law.seats().map(|node| node.0)).collect();
         let keys_of = |standing: &Standing| {
             let keys = &standing.keys;
             [keys.inception.key, keys.current]
@@ -114,8 +116,14 @@ impl Maps {
     /// Whether this holds what a lean state must: nobody who stands is gone, and each has its keys.
     pub(super) fn holds_what_stands(&self, law: &Law) -> bool {
         let (gone, keys) = self.kept_in_a_lean_state(law);
-        let none_is_gone = gone.iter().all(|node| matches!(self.gone.look(node), Look::Nothing));
-        none_is_gone && keys.iter().all(|slot| matches!(self.keys.look(slot), Look::Held(_)))
+        // Whoever has a seat may have been revoked in it.
+        let stands = |node: &Key| self.standing.contains(node);
+        let known = |node: &Key| match self.gone.look(node) {
+            Look::Held(_) => !stands(node),
+            Look::Nothing => true,
+            Look::Unknown => false,
+        };
+        gone.iter().all(known) && keys.iter().all(|slot| matches!(self.keys.look(slot), Look::Held(_)))
     }
 }
 
@@ -125,6 +133,7 @@ impl Scene<'_> {
         match self.maps.gone.look(&node.0) {
             Look::Held(_) => Ok(true),
             Look::Nothing => Ok(false),
+            Look::Unknown if self.blind => Ok(false),
             Look::Unknown => Err(Place::of_node(node).missing()),
         }
     }
@@ -134,6 +143,7 @@ impl Scene<'_> {
         match self.maps.keys.look(slot) {
             Look::Held(owner) => Ok(Some(*owner)),
             Look::Nothing => Ok(None),
+            Look::Unknown if self.blind => Ok(None),
             Look::Unknown => Err(Place { map: MapName::Keys, key: Hash(*slot) }.missing()),
         }
     }
@@ -168,26 +178,29 @@ impl State {
         places
     }
 
-    /// Proof of what lies at `place`, if it is held.
-    pub fn path(&self, place: &Place) -> Option<StateProof> {
-        self.holds(place).then(|| self.proof(place.map, &place.key.0))
+    /// The way to what lies at `place`, if it is held.
+    pub fn path(&self, place: &Place) -> Option<MapProof> {
+        self.holds(place).then(|| self.proof(place.map, &place.key.0).path)
     }
 
-    /// The same state with what these proofs show.
+    /// Whether a lean snapshot of it has much less in it than a whole one (SPEC 9.23).
+    pub fn pays_lean(&self) -> bool {
+        let (gone, members) = (self.gone_count(), self.member_count());
+        gone >= limits::LEAN_GONE_MIN && gone >= limits::LEAN_GONE_PER_MEMBER.saturating_mul(members)
+    }
+
+    /// The same state with what these paths show.
     ///
     /// # Errors
     /// [`Fault::BadProof`] if one does not lead to the root of this state: whoever sent it is to blame.
     pub fn grafted<'a>(
         &self,
-        paths: impl Iterator<Item = (&'a Place, &'a StateProof)>,
+        paths: impl Iterator<Item = (&'a Place, &'a MapProof)>,
     ) -> Result<State, Fault> {
         let inner = &*self.0;
         let mut maps = inner.maps.clone();
-        for (place, proof) in paths {
-            if proof.map != place.map {
-                return Err(Fault::BadProof);
-            }
-            let (path, key) = (&proof.path, &place.key.0);
+        for (place, path) in paths {
+            let key = &place.key.0;
             match place.map {
                 MapName::Gone => maps.gone.graft(path, key),
                 MapName::Keys => maps.keys.graft(path, key),
@@ -197,5 +210,27 @@ impl State {
         }
         let (law, last) = (Arc::clone(&inner.law), inner.last.clone());
         Ok(State(Arc::new(Inner::new(law, maps, inner.roots, last, inner.log_before.clone()))))
+    }
+
+    /// Whether nothing is wrong with the entries of `block` but for what is not held: a certified block of which that is so may be passed on. Its
+    /// roots are not looked at.
+    ///
+    /// # Errors
+    /// The [`Fault`] that is there in any case.
+    pub fn judge_in_part(&self, block: &Block) -> Result<(), Fault> {
+        let id = block.id();
+        if !block.has_its_entries() {
+            return Err(Fault::WrongHeader { block: id, what: ENTRIES_ROOT });
+        }
+        check_packing(block, id)?;
+        let mut scene = self.open_block(block.header.height, block.header.time);
+        scene.recovers = block.recovers().then_some(block.header.parent);
+        scene.blind = true;
+        for entry in &block.entries {
+            let facts = Facts::of(&entry.statement);
+            scene.judge(entry, &facts)?;
+            scene.apply(&entry.statement, &facts);
+        }
+        Ok(())
     }
 }

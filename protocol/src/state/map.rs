@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Hash, Label, digest_after, digest_parts, encode};
+use crate::limits;
 use crate::planted::{Bug, loosened};
 
 mod stubs;
@@ -327,6 +328,14 @@ pub struct MapProof {
     steps: Vec<(u8, Hash)>,
     /// The leaf: its key and its encoded value. None if the map is empty.
     leaf: Option<([u8; 32], Vec<u8>)>,
+}
+
+impl MapProof {
+    /// Whether it is no longer than a path to a small value can be: bits rise, and a value of the two maps that are held in part is short.
+    pub(crate) fn is_short(&self) -> bool {
+        self.steps.is_sorted_by(|(a, _), (b, _)| a < b)
+            && self.leaf.as_ref().is_none_or(|(_, value)| value.len() <= limits::PATH_VALUE_BYTES_MAX)
+    }
 }
 
 /// A proof that proves nothing.

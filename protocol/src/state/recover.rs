@@ -156,6 +156,7 @@ impl Scene<'_> {
             time: *time,
             amended: None,
             recovers: self.recovers,
+            blind: self.blind,
         }
     }
 

@@ -144,6 +144,8 @@ pub(super) struct Scene<'a> {
     pub(super) amended: Option<Charter>,
     /// Of a block that recovers the domain: its parent. No other block may hold a `Recover`.
     pub(super) recovers: Option<BlockId>,
+    /// Whether what is not held is taken for absent: to find what is wrong in spite of that.
+    pub(super) blind: bool,
 }
 
 impl Scene<'_> {

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::block::{FinalChain, Header};
 use super::charter::DomainId;
 use super::map::{Map, Part, Value};
-use super::maps::{MapName, Maps, SpineItem, charter_slot};
+use super::maps::{Gone, MapName, Maps, SpineItem, charter_slot};
 use super::merkle::Frontier;
 use super::rules::Law;
 use super::value::{Inner, State};
 use crate::encoding::{decode, encode};
 use crate::fault::Fault;
-use crate::identity::{Sheet, Stateless};
+use crate::identity::{NodeId, Sheet, Stateless};
 use crate::limits;
 use crate::planted::{Bug, loosened};
 
@@ -77,10 +77,10 @@ const PARTS_PER_ITEM: usize = 1024;
 impl State {
     /// The state as chunks under `tip`, each within the limits of a message: as much as is held of it.
     pub fn snapshot(&self, tip: Option<Box<FinalChain>>) -> Vec<SnapshotChunk> {
-        if !self.is_whole() {
-            return self.lean_snapshot(tip);
-        }
         let maps = &self.0.maps;
+        if !self.is_whole() {
+            return self.in_part(&maps.gone.held_parts(), &maps.keys.held_parts(), tip);
+        }
         let items = items(MapName::Standing, &maps.standing)
             .chain(items(MapName::Gone, &maps.gone))
             .chain(items(MapName::Keys, &maps.keys))
@@ -94,13 +94,22 @@ impl State {
     pub fn lean_snapshot(&self, tip: Option<Box<FinalChain>>) -> Vec<SnapshotChunk> {
         let maps = &self.0.maps;
         let (gone, keys) = maps.kept_in_a_lean_state(&self.0.law);
-        let (gone, keys) = (maps.gone.parts(&gone), maps.keys.parts(&keys));
+        self.in_part(&maps.gone.parts(&gone), &maps.keys.parts(&keys), tip)
+    }
+
+    fn in_part(
+        &self,
+        gone: &[Part<Gone>],
+        keys: &[Part<NodeId>],
+        tip: Option<Box<FinalChain>>,
+    ) -> Vec<SnapshotChunk> {
+        let maps = &self.0.maps;
         let items = items(MapName::Standing, &maps.standing)
             .chain(items(MapName::Tickets, &maps.tickets))
             .chain(items(MapName::Spine, &maps.spine))
             .chain([self.beside()])
-            .chain(items_in_part(GONE_IN_PART, &gone))
-            .chain(items_in_part(KEYS_IN_PART, &keys));
+            .chain(items_in_part(GONE_IN_PART, gone))
+            .chain(items_in_part(KEYS_IN_PART, keys));
         chunks(items, tip.as_deref())
     }
 

@@ -336,7 +336,15 @@ impl State {
     }
 
     pub(super) fn scene(&self, height: u64, time: Timestamp) -> Scene<'_> {
-        Scene { law: &self.0.law, maps: self.0.maps.clone(), height, time, amended: None, recovers: None }
+        Scene {
+            law: &self.0.law,
+            maps: self.0.maps.clone(),
+            height,
+            time,
+            amended: None,
+            recovers: None,
+            blind: false,
+        }
     }
 }
 

@@ -117,7 +117,7 @@ fn rule_9_10_a_member_that_asks_again_and_again_is_sent_its_ration_and_then_the_
     let endorser = mesh.endorsers()[0];
     mesh.cut.insert((greedy, endorser));
     mesh.bytes.clear();
-    let question = || Message::AskSnapshot { head: BlockId::NONE, chunk: 0 };
+    let question = || Message::AskSnapshot { head: BlockId::NONE, chunk: 0, lean: false };
     for _ in 0..20_000 {
         tell(&mut mesh, greedy, endorser, question());
     }

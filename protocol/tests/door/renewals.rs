@@ -386,7 +386,7 @@ fn rule_5_23_a_lapsed_member_follows_and_fetches_snapshots_until_it_is_too_late_
     mesh.run(LIFETIME);
     let endorser = mesh.endorsers()[0];
     let follow = || Message::Follow { height: 0, head: [0; 8] };
-    let snapshot = || Message::AskSnapshot { head: BlockId::NONE, chunk: 0 };
+    let snapshot = || Message::AskSnapshot { head: BlockId::NONE, chunk: 0, lean: false };
     assert!(matches!(&mesh.tell(member, endorser, follow())[..], [(to, _)] if *to == member));
     assert!(matches!(&mesh.tell(member, endorser, snapshot())[..], [(to, _)] if *to == member));
     let others = [

@@ -325,7 +325,10 @@ fn rule_5_19_whoever_has_an_endorsers_earlier_key_is_a_stranger() {
     assert_eq!(mesh.sent.len(), before, "a thief was told something: {:?}", &mesh.sent[before..]);
     let question = Message::Follow { height: 0, head: [0; 8] };
     assert!(mesh.tell(old, other, question).is_empty());
-    assert!(mesh.tell(old, other, Message::AskSnapshot { head: Default::default(), chunk: 0 }).is_empty());
+    assert!(
+        mesh.tell(old, other, Message::AskSnapshot { head: Default::default(), chunk: 0, lean: false })
+            .is_empty()
+    );
     let talk = frith_protocol::agreement::Message::AskNewest { epoch: 1 };
     assert!(mesh.tell(old, other, Message::Talk(Arc::new(talk))).is_empty());
 }

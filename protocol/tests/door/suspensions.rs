@@ -51,7 +51,7 @@ fn rule_5_8_a_suspended_member_follows_and_fetches_snapshots_and_nothing_else_of
     suspend(&mut mesh, member, FOR_GOOD);
     let follow = mesh.tell(member, endorser, Message::Follow { height: 0, head: [0; 8] });
     assert!(matches!(&follow[..], [(to, answer)] if *to == member && matches!(**answer, Message::Final(_))));
-    let ask = Message::AskSnapshot { head: BlockId::NONE, chunk: 0 };
+    let ask = Message::AskSnapshot { head: BlockId::NONE, chunk: 0, lean: false };
     let snapshot = mesh.tell(member, endorser, ask);
     let is_snapshot = |answer: &Message| matches!(answer, Message::Snapshot(_));
     assert!(matches!(&snapshot[..], [(to, answer)] if *to == member && is_snapshot(answer)), "{snapshot:?}");

@@ -181,9 +181,9 @@ fn rule_7_6_a_path_that_does_not_lead_to_the_root_changes_nothing() {
     old.domain.state = lean.clone();
     // What another map has there; and one of another key, which may serve only if the search for both ends there.
     refused(&before, &place, &Place { map: MapName::Keys, ..place });
-    let mut path = before.path(&place).expect("it is whole");
-    path.map = MapName::Standing;
-    assert_eq!(lean.grafted([(&place, &path)].into_iter()), Err(Fault::BadProof));
+    let path = before.path(&place).expect("it is whole");
+    let elsewhere = Place { map: MapName::Standing, ..place };
+    assert_eq!(lean.grafted([(&elsewhere, &path)].into_iter()), Err(Fault::BadProof));
     assert!(!lean.is_gone(&person.node) && !lean.holds(&place));
 }
 

@@ -23,6 +23,7 @@ mod nodes;
 #[path = "../planted/mod.rs"]
 mod planted;
 
+mod paths;
 mod proofs;
 mod recovery;
 mod renewals;

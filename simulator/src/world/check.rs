@@ -193,6 +193,8 @@ fn carries_new_signatures(message: &Message) -> bool {
         | Message::Same
         | Message::Final(_)
         | Message::AskSnapshot { .. }
+        | Message::AskProofs(_)
+        | Message::Proofs(_)
         | Message::Snapshot(_) => false,
     }
 }

@@ -44,19 +44,6 @@ impl Chain {
         })
     }
 
-    /// The state that snapshots were served from until now is kept for a while.
-    pub(super) fn keep_older(&mut self) {
-        let state = self.checkpoint.state.clone();
-        if self.older.back().is_none_or(|last| last.last().height < state.last().height) {
-            self.older.push_back(state);
-        }
-        while self.older.len() > limits::STATES_KEPT
-            || self.older.front().is_some_and(|state| state.last().height < self.tail_from)
-        {
-            self.older.pop_front();
-        }
-    }
-
     /// This chain without what came after `base`, a final block of it; `before` is the epoch before the one that `base` lies in. None if the
     /// block is not known here, or the state after it cannot be had any more.
     pub fn rolled_back_to(

@@ -96,6 +96,27 @@ impl<V: Value> Map<V> {
         Ok(())
     }
 
+    /// All that is held of the map, with stubs for what is not.
+    pub(in crate::state) fn held_parts(&self) -> Vec<Part<V>>
+    where
+        V: Clone,
+    {
+        let mut parts = Vec::new();
+        let mut ahead: Vec<&Arc<Node<V>>> = self.root.iter().collect();
+        while let Some(node) = ahead.pop() {
+            match &**node {
+                Node::Leaf { key, leaf } => parts.push(Part::Leaf(*key, leaf.value.clone())),
+                Node::Stub(hash) => parts.push(Part::Stub(*hash)),
+                Node::Branch { bit, left, right, .. } => {
+                    parts.push(Part::Branch(*bit));
+                    ahead.push(right);
+                    ahead.push(left);
+                }
+            }
+        }
+        parts
+    }
+
     /// The map with the ways to `keys`, and stubs for all else.
     pub(in crate::state) fn parts(&self, keys: &[Key]) -> Vec<Part<V>>
     where
