@@ -329,7 +329,7 @@ pub(crate) fn explain(
 pub(crate) type Comment = (&'static str, &'static str, &'static str);
 
 /// What the lines of a charter mean, in section `charter` of a draft.
-pub(crate) const COMMENTS: [Comment; 27] = [
+pub(crate) const COMMENTS: [Comment; 28] = [
     ("", "draft", "The format of this file."),
     ("charter", "epoch", "1 when founding."),
     ("charter", "name", "What people call the domain. Binds nothing."),
@@ -356,6 +356,11 @@ pub(crate) const COMMENTS: [Comment; 27] = [
     ("charter.timing", "basis_ms", "How old the knowledge that an admission rests on may be."),
     ("charter.timing", "ticket_lifetime_ms", "The longest life of a ticket."),
     ("charter.timing", "proposal_lifetime_ms", "The longest life of a proposal that waits for endorsers."),
+    (
+        "charter.timing",
+        "hold_ms",
+        "The longest hold, counted from the newest final block; with 0 there are none.",
+    ),
     ("charter.admission", "tickets", "Whether endorsers admit whoever brings a ticket."),
     ("charter.admission", "approval", "Whether endorsers admit on their operators' yes."),
     ("charter.endorsers", "", "One founder's seat: its voting key, its roles, its identity."),
@@ -380,6 +385,10 @@ mod tests {
         for (section, key, comment) in COMMENTS {
             let times = text.matches(&format!("# {comment}\n")).count();
             assert_eq!(times, 1, "the comment of [{section}] {key} in:\n{text}");
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        for (bound, line) in (1..).zip(&lines[1..]).filter(|(_, line)| line.contains("_ms = ")) {
+            assert!(lines[bound - 1].starts_with("# "), "nothing says what this is: {line}");
         }
         assert!(text.contains("heartbeat_ms = 60000  # 1m"), "{text}");
         let seat = format!("[[charter.endorsers]]  # node {}\n", draft.charter.endorsers[0].node_id());
