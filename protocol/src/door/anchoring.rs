@@ -26,10 +26,24 @@ pub fn anchor_records(anchor: &Anchor) -> Vec<Record> {
     vec![Record { table: Table::Meta, key: ANCHOR_KEY.to_vec(), value: Some(encode(anchor).into()) }]
 }
 
+/// An anchor that an operator gave to a node with a state.
+#[derive(Debug)]
+pub(super) struct Anchored {
+    anchor: Anchor,
+    /// Where the links lie that lead to the charters before it.
+    left: Vec<Vec<u8>>,
+}
+
+impl Anchored {
+    pub(super) fn at(anchor: Anchor) -> Anchored {
+        Anchored { anchor, left: Vec::new() }
+    }
+}
+
 impl Core {
     /// The anchor from which to go on, as long as it leads further than our log: never back, and nowhere for whoever is gone or saw a fork.
     pub(super) fn newer_anchor(&self) -> Option<&Anchor> {
-        let (anchor, chain) = (self.anchored.as_deref()?, self.chain.as_ref()?);
+        let (anchor, chain) = (&self.anchored.as_deref()?.anchor, self.chain.as_ref()?);
         let is_ahead = chain.state().charter().epoch < anchor.epoch && chain.head().height <= anchor.height
             || loosened(Bug::AnyAnchor);
         let may = self.halted.is_none() && self.phase() != Phase::Gone;
@@ -81,12 +95,10 @@ impl Core {
             return false;
         }
         let charters = Charters::begin(self.domain, charter.clone(), None);
-        // Links to charters before lead nowhere any more. First the charter: a link without the one that it goes on from is not stored then.
-        effects.persist(first_charter_record(&charters));
+        // Not written down before there is a state under it: what is on the disk goes on from the charter before, and would have no beginning.
         let before = self.charters.replace(Box::new(charters));
-        for link in before.iter().flat_map(|before| before.links_of_later(0)) {
-            let key = Core::link_place(&link);
-            effects.persist(Record { table: Table::Charters, key, value: None });
+        if let (Some(before), Some(anchored)) = (before, &mut self.anchored) {
+            anchored.left = before.links_of_later(0).iter().map(|link| Core::link_place(link)).collect();
         }
         // Our epoch is over, whatever our log says.
         let height = self.chain.as_ref().map_or(0, |chain: &Chain| chain.head().height);
@@ -97,8 +109,14 @@ impl Core {
 
     /// There is a state under the newer charter.
     pub(super) fn has_come_to_the_anchor(&mut self, effects: &mut Effects) {
-        if self.anchored.take().is_some() {
-            effects.persist(Record { table: Table::Meta, key: ANCHOR_KEY.to_vec(), value: None });
+        let Some(anchored) = self.anchored.take() else { return };
+        if let Some(charters) = self.charters.as_deref() {
+            effects.persist(first_charter_record(charters));
         }
+        // They lead nowhere any more.
+        for key in anchored.left {
+            effects.persist(Record { table: Table::Charters, key, value: None });
+        }
+        effects.persist(Record { table: Table::Meta, key: ANCHOR_KEY.to_vec(), value: None });
     }
 }

@@ -25,7 +25,7 @@ use crate::encoding::Hash;
 use crate::fault::Fault;
 use crate::following::{Chain, Charters, Follower, SnapshotFetch, Workshop};
 use crate::identity::{Inception, NodeId, PublicKey, Rotation, SecretKey, Signature, Verified};
-use crate::joining::{Anchor, Draft, Newcomer, Proposals, Renewal, Waiting};
+use crate::joining::{Draft, Newcomer, Proposals, Renewal, Waiting};
 use crate::planted::{Bug, loosened};
 use crate::state::{Block, BlockId, DomainId, Effective, Entry, Kind, State, StatementId};
 use crate::time::Timestamp;
@@ -136,7 +136,7 @@ pub struct Core {
     pub(super) renews_at: Option<Timestamp>,
 
     /// An anchor that an operator gave to this node when it had a state already.
-    pub(super) anchored: Option<Box<Anchor>>,
+    pub(super) anchored: Option<Box<super::anchoring::Anchored>>,
     /// Which process this is, and which speak by whose key.
     pub(super) sessions: Box<Sessions>,
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::accusing::LIE_KEY;
-use super::anchoring::ANCHOR_KEY;
+use super::anchoring::{ANCHOR_KEY, Anchored};
 use super::core::{Config, Core, seeded};
 use super::epochs::{CHARTER_KEY, RETIRED_KEY, first_charter_record};
 use super::finality::{DISMISSED_KEY, FORKED_KEY, HEAD_KEY};
@@ -322,7 +322,7 @@ impl Core {
         core.halted = forked.map(|(height, ours, theirs)| Alarm::Forked { height, ours, theirs });
         let retired: Option<Vec<PublicKey>> = store.value(Table::Meta, RETIRED_KEY)?;
         core.retired.extend(retired.unwrap_or_default());
-        let anchored: Option<Anchor> = store.value(Table::Meta, ANCHOR_KEY)?;
+        let anchored = store.value::<Anchor>(Table::Meta, ANCHOR_KEY)?.map(Anchored::at);
         core.anchored = anchored.map(Box::new);
         core.reached = core.admitted.unwrap_or(0);
         core.open_log(&mut store)?;

@@ -21,16 +21,22 @@ struct Late {
 
 impl Late {
     fn new() -> Late {
+        Late::of(false)
+    }
+
+    /// The same, of a founder that has everything from genesis on.
+    fn of(founder: bool) -> Late {
         let mut founding = charter(4, 1, 3);
         founding.last_day = Timestamp(100_000);
         let mut mesh = Mesh::found(founding);
         mesh.run(1_000);
         let old = mesh.any().anchor(vec![]).unwrap();
         let ticket = mesh.ticket(1);
-        let sleeper = mesh.join(10, Some(ticket));
+        let member = mesh.join(10, Some(ticket));
         mesh.run(20_000);
+        let mut endorsers = mesh.endorsers();
+        let sleeper = if founder { endorsers.remove(3) } else { member };
         mesh.stop(sleeper);
-        let endorsers = mesh.endorsers();
         let terms = next(&mesh, &[], &[], |charter| charter.last_day = Timestamp(100_000_000));
         let id = propose(&mut mesh, endorsers[0], terms);
         say_yes(&mut mesh, id, &endorsers[1..]);
@@ -99,6 +105,29 @@ fn rule_9_15_a_restart_between_the_charter_and_the_state_goes_on_from_there() {
     late.mesh.lose_power(late.sleeper);
     late.wake();
     assert_eq!((late.epoch(), late.agrees()), (2, true));
+}
+
+#[test]
+fn rule_9_15_a_founder_that_restarts_in_between_knows_what_it_knew() {
+    let mut late = Late::of(true);
+    let newer = late.newer.clone();
+    late.give(&newer);
+    late.mesh.start(late.sleeper);
+    late.mesh.connect(late.sleeper);
+    late.mesh.run(25);
+    let asked =
+        late.mesh.sent.iter().any(|(from, _, message)| {
+            *from == late.sleeper && matches!(**message, Message::AskSnapshot { .. })
+        });
+    assert!(asked, "it has the charter");
+    late.mesh.lose_power(late.sleeper);
+    late.mesh.start(late.sleeper);
+    assert_eq!(late.epoch(), 1, "no state under the newer charter was there yet");
+    late.wake();
+    assert_eq!((late.epoch(), late.agrees()), (2, true));
+    late.mesh.stop(late.sleeper);
+    late.wake();
+    assert_eq!((late.epoch(), late.agrees()), (2, true), "it is in its store");
 }
 
 #[test]
