@@ -311,6 +311,7 @@ impl Core {
         }
         // What we said of it did not arrive, or came too early.
         if let Some(proposal) = self.proposals.get(&id)
+            && !self.is_of_the_held(&proposal.subject)
             && (proposal.has(&self.me)
                 && !circulated.endorsements.iter().any(|endorsement| endorsement.node == self.me)
                 || proposal.has_consent_of(&self.me)
@@ -329,7 +330,8 @@ impl Core {
             return;
         }
         for (_, proposal) in self.proposals.iter() {
-            if proposal.met || proposal.origin != Origin::Endorsers || !proposal.has(&self.me) {
+            let over = proposal.met || self.is_of_the_held(&proposal.subject);
+            if over || proposal.origin != Origin::Endorsers || !proposal.has(&self.me) {
                 continue;
             }
             let message = Arc::new(Message::Circulate(Arc::new(proposal.circulated())));
@@ -343,6 +345,14 @@ impl Core {
         }
     }
 
+    /// Whether it grants something to somebody who is held: until that is over it stays here (SPEC 5.26).
+    fn is_of_the_held(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Statement(statement) => self.check_not_held(statement).is_err(),
+            Subject::Ticket(_) | Subject::Terms(_) => false,
+        }
+    }
+
     /// Those of `endorsements` whose signers may endorse now.
     fn entitled(&self, endorsements: &[Endorsement]) -> Vec<Endorsement> {
         endorsements.iter().filter(|endorsement| self.is_entitled(endorsement)).copied().collect()
@@ -353,7 +363,8 @@ impl Core {
         let Some(proposal) = self.proposals.get(id) else { return };
         // An entry carries no ballast (SPEC 4.4): whoever lost its office since it endorsed is left out.
         let endorsements = self.entitled(&proposal.endorsements);
-        if proposal.met || endorsements.len() < state.threshold_for(&proposal.subject) {
+        let over = proposal.met || self.is_of_the_held(&proposal.subject);
+        if over || endorsements.len() < state.threshold_for(&proposal.subject) {
             return;
         }
         let (subject, consents) = (proposal.subject.clone(), proposal.consents.clone());
@@ -404,6 +415,7 @@ impl Core {
             let worth_it = proposal.origin == Origin::Endorsers
                 && !proposal.endorsements.is_empty()
                 && concerns
+                && !self.is_of_the_held(&proposal.subject)
                 && !(proposal.met && proposal.has(&node));
             if worth_it {
                 effects.send(peer, Arc::new(Message::Circulate(Arc::new(proposal.circulated()))));

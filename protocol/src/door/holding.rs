@@ -42,6 +42,12 @@ struct Slot {
     second: Option<Hold>,
 }
 
+impl Slot {
+    fn halves(&self) -> impl Iterator<Item = &Hold> {
+        [Some(&self.first), self.second.as_ref()].into_iter().flatten()
+    }
+}
+
 /// What became of a hold that came.
 enum Taken {
     New,
@@ -85,12 +91,18 @@ impl Holds {
 
     /// All that were received, both halves of a contradiction among them.
     fn all(&self) -> impl Iterator<Item = &Hold> {
-        self.slots.values().flat_map(|slot| [Some(&slot.first), slot.second.as_ref()]).flatten()
+        self.slots.values().flat_map(Slot::halves)
     }
 
     /// Both halves of each contradiction.
     pub(super) fn lies(&self) -> impl Iterator<Item = (Hold, Hold)> {
         self.slots.values().filter_map(|slot| Some((slot.first, slot.second?)))
+    }
+
+    /// Those that count at `now`, or would if nothing contradicted them; what contradicts them, too.
+    fn that_would_count<'a>(&'a self, state: &'a State, now: Timestamp) -> impl Iterator<Item = &'a Hold> {
+        let counts = move |slot: &&Slot| slot.halves().any(|hold| state.honours(hold, now));
+        self.slots.values().filter(counts).flat_map(Slot::halves)
     }
 
     /// Those that count at `now` as far as `state` knows.
@@ -146,16 +158,19 @@ impl Holds {
         Some((until, kept.into_iter().map(|(subject, _)| subject).collect()))
     }
 
-    /// The first of `by`'s slots of that day that neither it nor all that come after it is used: whatever was received counts, so that
-    /// what an earlier life of ours gave, and others show, is not given otherwise again.
-    fn free_slot(&self, by: &NodeId, day: u64) -> Option<u8> {
-        if self.lost_on.is_some_and(|lost| day <= lost) {
+    /// The first of `by`'s slots of that day that neither it nor all that come after it is used: whatever was received counts, and what the log
+    /// recorded, so that what an earlier life of ours gave, and others show, is not given otherwise again.
+    fn free_slot(&self, by: &NodeId, day: u64, state: &State) -> Option<u8> {
+        let recorded = state.standing(by).and_then(|standing| standing.holds);
+        let is_over = |of: u64| day < of;
+        if self.lost_on.is_some_and(|lost| day <= lost) || recorded.is_some_and(|it| is_over(it.day)) {
             return None;
         }
         let used = self.slots.iter().filter(|((of, ..), slot)| *of == day && slot.first.by == *by);
-        let next =
-            if loosened(Bug::SlotsGivenAgain) { None } else { used.map(|((.., slot), _)| slot + 1).max() };
-        let next = next.unwrap_or(0);
+        let given = used.map(|((.., slot), _)| slot + 1).max().unwrap_or(0);
+        let recorded =
+            recorded.filter(|it| it.day == day).map_or(0, |it| u8::BITS - it.slots.leading_zeros());
+        let next = if loosened(Bug::SlotsGivenAgain) { 0 } else { given.max(recorded as u8) };
         (next < limits::HOLDS_PER_DAY).then_some(next)
     }
 
@@ -204,7 +219,7 @@ impl Core {
     /// How many holds this node may still give, of the day of its newest final block.
     pub fn holds_left(&self) -> u8 {
         let day = self.chain.as_ref().map(|chain| chain.basis().time.day());
-        let next = day.and_then(|day| self.holds.free_slot(&self.me, day));
+        let next = day.and_then(|day| self.holds.free_slot(&self.me, day, self.state()?));
         next.map_or(0, |next| limits::HOLDS_PER_DAY - next)
     }
 
@@ -251,7 +266,7 @@ impl Core {
         if until <= self.now {
             return refused("it would be over: the newest final block here is older than a hold may last");
         }
-        let Some(slot) = self.holds.free_slot(&self.me, basis.time.day()) else {
+        let Some(slot) = self.holds.free_slot(&self.me, basis.time.day(), state) else {
             return refused(
                 "all of this day's are given, or may have been before this node lost its journal",
             );
@@ -396,9 +411,12 @@ impl Core {
     /// slots are.
     fn forget_holds(&mut self, effects: &mut Effects) {
         let Some(state) = self.chain.as_ref().map(crate::following::Chain::state) else { return };
-        let (now, me) = (self.now, self.me);
+        let (now, head, me) =
+            (self.now, self.chain.as_ref().map_or(self.now, |chain| chain.head().time), self.me);
         self.holds.slots.retain(|(day, ..), slot| {
             let may_count = state.is_of_an_endorser(&slot.first) || slot.first.by == me;
+            // A clock that ran ahead for a while would have us forget what we gave, and give it otherwise. Days are those of blocks.
+            let now = if slot.first.by == me { head } else { now };
             let keep = may_count && !Holds::is_over(*day, now);
             if !keep {
                 for (hold, is_second) in [(Some(slot.first), false), (slot.second, true)] {
@@ -411,7 +429,8 @@ impl Core {
         });
     }
 
-    /// A member connected, or has just got its state: it is shown the holds in force; an endorser all that may matter.
+    /// A member connected, or has just got its state: it is shown the holds in force, and both halves of what would be one, or it would go on
+    /// honouring the half that it may have; an endorser is shown all that may matter.
     pub(super) fn show_holds(&self, peer: PublicKey, effects: &mut Effects) {
         if self.holds.slots.is_empty() || self.standing_of(&peer) < Standing::Suspended {
             return;
@@ -420,7 +439,8 @@ impl Core {
         if self.is_seated(&peer) {
             self.holds.all().for_each(send);
         } else {
-            self.holds(self.now).for_each(send);
+            let Some(state) = self.state() else { return };
+            self.holds.that_would_count(state, self.now).for_each(send);
         }
     }
 

@@ -1,10 +1,13 @@
 //! SPEC 4.13, 5.24 and 5.27 through the door: whoever gives one slot to two holds is convicted, and nobody honest ever does.
 
 use frith_protocol::agreement::{Ballot, BallotKind, Message as Talk, Vote};
-use frith_protocol::door::{Alarm, Command, Event, Input, Message, Phase, Table};
+use frith_protocol::door::{Alarm, Command, Event, Input, Message, Phase, Standing, Table};
 use frith_protocol::identity::{PublicKey, SecretKey};
 use frith_protocol::limits::HOLDS_PER_DAY;
-use frith_protocol::state::{BlockId, ConvictedKey, Effective, Hold, HoldTerms, Kind, Reason};
+use frith_protocol::state::{
+    Admit, BlockId, ConvictedKey, Effective, Grounds, Hold, HoldTerms, Kind, Reason, Statement, Subject,
+    Window,
+};
 use frith_protocol::time::Timestamp;
 
 use super::amendments::{next, propose, say_yes};
@@ -256,4 +259,144 @@ fn rule_5_24_whoever_lost_its_journal_gives_no_hold_of_that_day_with_a_fresh_vot
     mesh.now = Timestamp((mesh.now.day() + 1) * 24 * 60 * MINUTE);
     mesh.run(MINUTE);
     assert_eq!(ask(&mut mesh), None);
+}
+
+/// In which slots `by` holds somebody, as it knows itself.
+fn slots(mesh: &Mesh, by: PublicKey) -> Vec<u8> {
+    mesh.core(by).holds(mesh.now).filter(|hold| hold.by == mesh.id(by)).map(|hold| hold.slot).collect()
+}
+
+fn gives(mesh: &mut Mesh, by: PublicKey, of: PublicKey, minutes: u64) {
+    let (subject, until) = (mesh.id(of), mesh.now.plus(minutes * MINUTE));
+    mesh.input(by, Input::Command(Command::Hold { subject, until, reason: Reason::Compromised }));
+}
+
+#[test]
+fn rule_5_24_a_clock_that_runs_ahead_for_a_while_gives_no_slot_twice() {
+    let (mut mesh, member) = Mesh::with_member();
+    let by = mesh.endorsers()[0];
+    // Nobody is told, so that neither the others nor the log can show it what it gave.
+    let others: Vec<PublicKey> = mesh.nodes.keys().copied().filter(|key| *key != by).collect();
+    mesh.cut.extend(others.iter().map(|other| (by, *other)));
+    gives(&mut mesh, by, member, 10);
+    let right = mesh.now;
+    mesh.now = right.plus(3 * 24 * 60 * MINUTE);
+    mesh.input(by, Input::Tick);
+    mesh.now = right;
+    mesh.stop(by);
+    mesh.start(by);
+    gives(&mut mesh, by, member, 20);
+    assert_eq!(slots(&mesh, by), [0, 1]);
+}
+
+#[test]
+fn rule_5_24_a_slot_that_the_log_has_recorded_is_given_no_more_whatever_else_is_lost() {
+    let (mut mesh, member) = Mesh::with_member();
+    let by = mesh.endorsers()[0];
+    gives(&mut mesh, by, member, 10);
+    gives(&mut mesh, by, member, 11);
+    mesh.run(2_000);
+    mesh.stop(by);
+    mesh.nodes.get_mut(&by).unwrap().disk.retain(|(table, _), _| *table != Table::Holds);
+    mesh.start(by);
+    gives(&mut mesh, by, member, 20);
+    assert_eq!(slots(&mesh, by), [2]);
+}
+
+#[test]
+fn rule_5_26_whoever_was_away_is_shown_both_halves_of_what_would_hold_somebody() {
+    let mut mesh = Mesh::of_four();
+    let ticket = mesh.ticket(2);
+    let [held, away] = [10, 11].map(|name| {
+        let key = mesh.join(name, Some(ticket.clone()));
+        mesh.run(1_000);
+        key
+    });
+    let e = mesh.endorsers();
+    let (liar, both) = (e[3], two(&mesh, e[3], held));
+    // No block is made, so that nobody is convicted yet.
+    mesh.stop(e[1]);
+    mesh.stop(e[2]);
+    show(&mut mesh, liar, away, &both[0]);
+    mesh.stop(away);
+    for hold in &both {
+        show(&mut mesh, liar, e[0], hold);
+    }
+    mesh.run(1_000);
+    mesh.start(away);
+    assert_eq!(mesh.core(away).standing_of(&held), Standing::Suspended, "by the half that it has");
+    mesh.connect(away);
+    mesh.run(1_000);
+    assert_eq!(mesh.core(away).standing_of(&held), Standing::Member);
+}
+
+/// That the member stays for an hour, which its operators decide on.
+fn admission(mesh: &Mesh, member: PublicKey) -> Subject {
+    let core = mesh.any();
+    let standing = core.state().unwrap().standing(&mesh.id(member)).unwrap();
+    let admit = Admit {
+        subject: standing.keys.inception.clone(),
+        number: standing.number + 1,
+        roles: standing.roles.clone(),
+        window: Window { from: core.head().unwrap().time, until: mesh.now.plus(60 * MINUTE) },
+        basis: core.chain().unwrap().basis(),
+        grounds: Grounds::Approval,
+    };
+    let statement = Statement { domain: core.domain(), kind: Kind::Admit(Box::new(admit)) };
+    Subject::Statement(statement)
+}
+
+#[test]
+fn rule_5_26_a_proposal_of_the_held_is_circulated_no_more_until_the_hold_is_over() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let subject = admission(&mesh, member);
+    mesh.propose(subject, &e[..2]);
+    mesh.run(1_000);
+    gives(&mut mesh, e[2], member, 3);
+    mesh.run(100);
+    let circulated = |mesh: &Mesh| {
+        let of_it = |message: &Message| matches!(message, Message::Circulate(it) if matches!(it.subject, Subject::Statement(_)));
+        mesh.sent.iter().filter(|(.., message)| of_it(message)).count()
+    };
+    let before = circulated(&mesh);
+    mesh.run(MINUTE);
+    assert_eq!(circulated(&mesh), before, "with no final block");
+    mesh.connect(e[3]);
+    mesh.run(1_000);
+    assert_eq!(circulated(&mesh), before, "nor when one comes back");
+    mesh.run(3 * MINUTE);
+    assert!(circulated(&mesh) > before);
+}
+
+#[test]
+fn rule_5_26_a_proposal_of_the_held_that_meets_its_rule_is_handed_in_when_the_hold_is_over() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    let subject = admission(&mesh, member);
+    let id = mesh.propose(subject, &e[..2]);
+    mesh.run(1_000);
+    let last = |mesh: &Mesh| {
+        let of_it = |message: &Message| matches!(message, Message::Circulate(it) if matches!(it.subject, Subject::Statement(_)));
+        mesh.sent.iter().rev().find(|(.., message)| of_it(message)).map(|(.., it)| (**it).clone()).unwrap()
+    };
+    // One that does not hear of the hold says yes meanwhile.
+    for other in e[..3].iter().chain([&member]) {
+        mesh.cut.extend([(e[3], *other), (*other, e[3])]);
+    }
+    gives(&mut mesh, e[2], member, 3);
+    mesh.run(100);
+    say_yes(&mut mesh, id, &[e[3]]);
+    let all_three = last(&mesh);
+    assert!(matches!(&all_three, Message::Circulate(it) if it.endorsements.len() == 3));
+    mesh.tell(e[3], e[0], all_three.clone());
+    mesh.run(MINUTE);
+    assert_eq!(mesh.met(e[0], id), None);
+    // Nor is it answered with what was signed before.
+    let Message::Circulate(it) = all_three else { unreachable!() };
+    let mut without = (*it).clone();
+    without.endorsements.retain(|endorsement| endorsement.node == mesh.id(e[3]));
+    assert!(mesh.tell(e[3], e[0], Message::Circulate(without.into())).is_empty());
+    mesh.run(3 * MINUTE);
+    assert_eq!(mesh.met(e[0], id).map(|endorsements| endorsements.len()), Some(3));
 }
