@@ -199,7 +199,7 @@ mod tests {
     fn rule_9_20_a_block_that_is_written_again_below_others_is_counted_once_and_removed_in_its_turn() {
         let base = Base { height: 10, places: Vec::new(), bytes: 0 };
         // Nothing led on from 12 when it was opened: that came again, and 11 before it.
-        let mut log = LogOnDisk::found(vec![base], vec![(9, 1), (12, 100), (13, 1000)]);
+        let mut log = LogOnDisk::found(vec![base], vec![(9, 1), (12, 100), (13, 1000)], Vec::new());
         for (height, bytes) in [(11, 10), (12, 200)] {
             log.wrote(height, bytes);
         }

@@ -158,7 +158,7 @@ fn rule_9_4_no_snapshot_brings_anybody_back_whatever_certifies_it() {
     mesh.tell(other, left, (*links[0].1).clone());
     for chunk in 0.. {
         let head = frith_protocol::state::BlockId::NONE;
-        let answer = mesh.tell(left, other, Message::AskSnapshot { head, chunk });
+        let answer = mesh.tell(left, other, Message::AskSnapshot { head, chunk, lean: false });
         let Some((_, snapshot)) = answer.iter().find(|(_, m)| matches!(**m, Message::Snapshot(_))) else {
             break;
         };
