@@ -93,8 +93,10 @@ impl History {
             said.basis = base;
             consenting.push(said);
         }
-        if self.dice.chance(1, 4) {
-            self.spoil_consents(time, &charter, &mut consenting);
+        match self.dice.below(8) {
+            0 | 1 => self.spoil_consents(time, &charter, &mut consenting),
+            2 => drop(consenting.pop()),
+            _ => {}
         }
         let consents = self.signed_consents(&charter, consenting);
         Recover { base, gone, suspended, charter, consents }

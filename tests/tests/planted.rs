@@ -7,7 +7,7 @@ use frith_protocol::planted::{Bug, plant};
 use frith_tests::{drills, edges, survey};
 
 /// So many histories are drawn to find a bug. Most show in the first ten.
-const HISTORIES: u64 = 600;
+const HISTORIES: u64 = 1500;
 
 /// What finds bugs that no history shows, or few do.
 const SUITES: [(&str, fn()); 15] = [
