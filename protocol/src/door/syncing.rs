@@ -214,7 +214,8 @@ impl Core {
                     }
                 };
                 // Nothing that is certified brings anybody back: it is of another branch, whatever its certificate says.
-                if let Some(subject) = self.would_come_back(&state) {
+                // (Of an older one that is to be made whole, all that followed is executed once more.)
+                if let Some(subject) = self.would_come_back(&state).filter(|_| !older) {
                     effects.tell(Event::Alarm(Alarm::RecoveryForgets { subject }));
                     return Err(Error::Untimely("somebody stands in it who is gone here"));
                 }
