@@ -151,7 +151,7 @@ bugs! {
     LapsedForEver: "5.23", "Whoever lapsed may follow for ever.", by "door::renewals::rule_5_23_a_lapsed_member_follows_and_fetches_snapshots_until_it_is_too_late_and_nothing_else_of_it_is_taken";
     HoldsUnsigned: "5.24", "A hold without its signature.";
     SlotsGivenAgain: "5.24", "An endorser gives each slot again and again.", by "door::holds::rule_5_24_an_endorser_gives_each_slot_of_a_day_once_and_none_without_its_journal";
-    ContradictedHoldsCount: "5.25", "Of two holds for one slot the first counts.", by "door::holds::rule_5_25_two_holds_for_one_slot_shown_to_half_each_hold_nobody_and_tell_of_the_liar";
+    ContradictedHoldsCount: "5.25", "Of two holds for one slot the first counts.", by "door::two_holds::rule_5_26_whoever_was_away_is_shown_both_halves_of_what_would_hold_somebody";
     OneHoldsAnEndorser: "5.25", "One endorser holds another.", by "door::holds::rule_5_25_one_endorser_holds_a_member_and_it_takes_f_and_one_to_hold_an_endorser";
     HoldsForgotten: "5.25", "A restart forgets holds.", by "door::holds::rule_5_25_a_restart_frees_nobody_and_gives_no_slot_twice";
     HoldsOfTomorrow: "5.25", "A hold on a block that is still to come is taken.", by "door::holds::rule_5_25_what_counts_is_by_an_endorser_with_its_current_key_in_time_and_of_somebody_who_stands";
