@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `checks` | decoding and signature checks, beside that task |
 //! | `inputs`, `host` | the core's inputs and effects |
+//! | `alarms` | what of those an operator should know, in words |
 //! | `clock` | the time that the core is given |
 //! | `contacts` | whom to be connected to |
 //! | `rotating` | the transport under the next key |
@@ -16,6 +17,7 @@
 //! | `answers`, `explain`, `feed`, `waits` | what the control socket is told |
 
 mod accusations;
+mod alarms;
 mod amending;
 mod answers;
 mod backing_up;

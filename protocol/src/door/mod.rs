@@ -9,7 +9,7 @@
 //! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
 //! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
 //! | `holding` | holds: given, received, acted upon |
-//! | `recovering` | going on after a fork, or after too long a silence |
+//! | `recovering`, `recovery_drafts` | going on after a fork, or after too long a silence |
 //! | `rotating`, `renewing` | this node's own rotations; its own renewals |
 //! | `accusing`, `sessions` | what becomes of a contradiction that somebody shows; two machines that run one identity |
 //! | `syncing`, `rations` | snapshots; how much of them, and of blocks, a member is sent |
@@ -43,6 +43,7 @@ mod pruning;
 mod rations;
 mod record;
 mod recovering;
+mod recovery_drafts;
 mod renewing;
 mod rotating;
 mod router;
