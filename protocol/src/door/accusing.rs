@@ -91,16 +91,25 @@ impl Core {
     pub(super) fn offer_proofs(&mut self, effects: &mut Effects) {
         let Some(chain) = self.chain.as_ref().filter(|_| !self.proofs.is_empty()) else { return };
         let time = self.now.max(chain.head().time.plus(1));
-        let waits = |entry: &Verified<Arc<Entry>>| {
-            let judged = chain.state().judge(chain.head(), time, entry);
-            matches!(judged, Err(Fault::WouldStrandTheCharter { .. }))
-        };
-        let due: Vec<NodeId> =
-            self.proofs.iter().filter(|(_, entry)| !waits(entry)).map(|(subject, _)| *subject).collect();
-        for subject in due {
-            let Some(entry) = self.proofs.remove(&subject) else { continue };
-            // In the queue it is on the disk, too.
-            let _ = self.submitted(None, &entry, effects);
+        let judged =
+            |entry: &Verified<Arc<Entry>>| chain.state().judge(chain.head(), time, entry).map(|_| ());
+        let waits =
+            |entry: &Verified<Arc<Entry>>| matches!(judged(entry), Err(Fault::WouldStrandTheCharter { .. }));
+        let due: Vec<(NodeId, bool)> = self
+            .proofs
+            .iter()
+            .filter(|(_, entry)| !waits(entry))
+            .map(|(subject, entry)| (*subject, judged(entry).is_ok()))
+            .collect();
+        for (subject, convicts) in due {
+            let Some(entry) = self.proofs.get(&subject).cloned() else { continue };
+            if convicts && self.submitted(None, &entry, effects).is_err() {
+                // It makes no blocks any more, or has no room: others do, and it goes on saying so until one of them has it in.
+                self.pass_on_proof(&entry, effects);
+                continue;
+            }
+            // In the queue it is on the disk, too; or it can convict nobody any more.
+            self.proofs.remove(&subject);
             effects.persist(Record { table: Table::Meta, key: place_of(&subject), value: None });
         }
     }

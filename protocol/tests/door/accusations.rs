@@ -156,6 +156,34 @@ fn rule_5_27_a_proof_that_no_block_can_take_yet_waits_on_the_disk_until_one_can(
 }
 
 #[test]
+fn rule_5_27_whoever_holds_a_proof_and_makes_no_blocks_any_more_has_others_take_it() {
+    let (mut mesh, member) = Mesh::with_member();
+    let e = mesh.endorsers();
+    lies(&mut mesh, e[3], e[0]);
+    mesh.run(2_000);
+    lies(&mut mesh, e[2], e[0]);
+    mesh.run(2_000);
+    // Nobody has the second proof but the one who is about to lose its seat.
+    for other in [e[1], e[3]] {
+        mesh.stop(other);
+        let kept = &mut mesh.nodes.get_mut(&other).unwrap().disk;
+        kept.retain(|(table, key), _| *table != Table::Meta || !key.starts_with(b"lie of "));
+        mesh.start(other);
+        mesh.connect(other);
+    }
+    let terms = next(&mesh, &[member], &[e[3], e[0]], |charter| {
+        charter.faults = 0;
+        (charter.thresholds.admit, charter.thresholds.amend) = (2, 2);
+        (charter.thresholds.revoke, charter.thresholds.contain) = (1, 1);
+    });
+    let id = propose(&mut mesh, e[1], terms);
+    say_yes(&mut mesh, id, &[e[0], e[2], member]);
+    mesh.run(30_000);
+    assert_eq!(mesh.core(e[0]).phase(), Phase::Following);
+    assert_eq!(held(&mesh, e[2]), [Effective::Convicted]);
+}
+
+#[test]
 fn rule_5_8_a_convicted_endorser_consents_to_a_charter_that_gives_it_a_fresh_voting_key() {
     let mut mesh = Mesh::of_four();
     let e = mesh.endorsers();
