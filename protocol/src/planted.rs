@@ -184,10 +184,15 @@ bugs! {
     AnyPath: "7.2", "A proof that leads to any root.";
     AnyRoots: "7.3", "A proof under any state root.";
     AnySnapshot: "7.4", "A snapshot that is not the state of its header.";
+    UnknownIsFree: "7.5", "Whom and what a part does not hold is free.", by "state::lean::rule_7_5_a_key_under_a_stub_is_nobodys_to_take";
+    AnyPathGrafted: "7.6", "A path that leads to any root is taken.", by "state::lean::rule_7_6_a_path_that_does_not_lead_to_the_root_changes_nothing";
+    LeanWithoutSome: "7.7", "A part of a state that leaves out who stands.", by "state::lean::rule_7_7_a_lean_snapshot_that_leaves_out_somebody_who_stands_is_refused";
+    HaltedLedOn: "8.12", "Whoever has halted is led on by a head.", by "door::recovery_attacks::rule_8_12_whoever_has_halted_is_led_to_the_other_branch_by_nothing";
     AnyTwoHolds: "8.15", "Any two holds of one endorser convict.";
     AnyTwoBallots: "8.15", "Any two ballots of one key convict.";
     UnlinkedChains: "9.1", "A chain whose headers do not follow one another.", by "door::following::rule_9_2_a_chain_with_a_link_that_does_not_match_is_taken_in_no_part";
     ChainsByFew: "9.2", "A chain certified by fewer than a quorum.";
+    GoneComeBack: "9.4", "A snapshot brings somebody back.", by "door::recovery_attacks::rule_9_4_no_snapshot_brings_anybody_back_whatever_certifies_it";
     StaleIsValid: "9.5", "Answers of any age are valid.";
     NoRations: "9.10", "Members are answered without end.";
     ChainsAcrossEpochs: "9.11", "A chain of two epochs is believed.", by "door::epochs::rule_9_11_a_chain_across_epochs_is_refused_and_its_parts_are_taken";
@@ -199,10 +204,12 @@ bugs! {
     DenialsForgotten: "9.16", "A recovery may forget who is gone.", by "door::recovery::rule_9_16_a_recovery_that_forgets_somebody_who_is_gone_is_refused";
     RecoveredByOne: "9.17", "One key of the recovery quorum recovers.", by "door::recovery::rule_9_17_fewer_keys_than_the_threshold_or_others_recover_nothing";
     RecoveredAgain: "9.18", "A second recovery of one epoch is no news.", by "door::recovery::rule_9_18_of_two_recoveries_the_one_taken_first_holds";
+    ThievesLeadOn: "9.19", "Whoever has no state goes across a recovery at once.", by "door::recovery_attacks::rule_9_19_a_thief_of_the_recovery_keys_misleads_no_newcomer_whom_living_endorsers_hear";
     NothingPruned: "9.20", "Old states stay on the disk.", by "state::growth::rule_9_20_a_node_keeps_two_states_and_the_blocks_since_the_older";
     ArchiveWithGaps: "9.21", "An archive answers with a gap.", by "state::growth::rule_9_21_an_archive_that_begins_later_or_lacks_a_block_shows_its_head";
     ArchiveUnrationed: "9.21", "What is read from an archive counts for nothing.", by "state::growth::rule_9_21_whoever_asks_an_archive_is_rationed_like_whoever_asks_for_blocks";
     NoRoomForRemovals: "9.22", "No place in a queue is kept for removals.", by "state::growth::rule_9_22_a_removal_finds_room_in_a_full_queue_and_in_the_next_block_whatever_the_members_did";
+    PathsUnrationed: "9.23", "Questions for paths count for nothing.", by "state::paths::rule_9_23_whoever_floods_questions_for_paths_gets_its_ration_and_no_more";
 }
 
 #[cfg(feature = "planted")]

@@ -1,5 +1,7 @@
 //! How peers find one another again.
 
+use std::collections::BTreeSet;
+
 use frith_node::net::{NetConfig, NetEvent, start};
 use frith_protocol::door::Standing;
 
@@ -52,10 +54,15 @@ async fn rule_10_6_a_stranger_is_told_where_the_endorsers_are_that_it_asks_for_a
         other.dial(&answers).await;
     }
     answers.sees(&member, Standing::Member).await;
-    for other in [endorser.key(), member.key()] {
-        let is = |event| matches!(event, NetEvent::Addresses { of, .. } if of == other).then_some(());
-        answers.until("the record of a member", is).await;
-    }
+    // In whatever order they come.
+    let mut known = BTreeSet::new();
+    let both = |event| {
+        if let NetEvent::Addresses { of, .. } = event {
+            known.insert(of);
+        }
+        (known.len() == 2).then_some(())
+    };
+    answers.until("the records of the endorser and the member", both).await;
 
     // It knows nobody's standing, not even that of whom it was told to dial.
     stranger.network.keep_connected(vec![endorser.key(), member.key()]).await;

@@ -106,7 +106,7 @@ impl Core {
             return self.may_recover();
         }
         let freshness_ms = self.charter().map_or(0, |charter| charter.timing.freshness_ms);
-        self.recovering.listened_ms >= freshness_ms
+        self.recovering.listened_ms >= freshness_ms || loosened(Bug::ThievesLeadOn)
     }
 
     /// From when on it has been silent for long enough, as far as can be told now; none if that cannot be.

@@ -294,7 +294,9 @@ impl Newcomer {
         let (Some((_, links)), may_cross) = (self.noted.take(), self.may_cross()) else { return Vec::new() };
         let freshness_ms = self.charter().map_or(0, |charter| charter.timing.freshness_ms);
         let lives = self.head.as_ref().is_some_and(|head| now.since(head.time) <= freshness_ms);
-        let Some(known) = self.known.as_mut().filter(|_| !lives) else { return Vec::new() };
+        let Some(known) = self.known.as_mut().filter(|_| !lives) else {
+            return Vec::new();
+        };
         if known.charters.follow(&links, now, &may_cross).0.is_empty() {
             return Vec::new();
         }

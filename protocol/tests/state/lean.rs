@@ -21,6 +21,7 @@ struct Old {
 }
 
 fn old() -> Old {
+    crate::set_scene();
     let mut domain = Domain::new(4);
     let mut people: Vec<Person> = (100..220).map(Person::new).collect();
     let standing = people.split_off(110);

@@ -160,6 +160,7 @@ fn rule_9_23_whoever_shows_nothing_is_passed_over_and_at_last_a_snapshot_is_take
 
 #[test]
 fn rule_9_23_whoever_floods_questions_for_paths_gets_its_ration_and_no_more() {
+    crate::set_scene();
     let (member, mut server) = behind();
     server.input(Input::Connected(member.key));
     let state = &HISTORY.domain.state;
