@@ -3,9 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
-use frith_node::control::{Client, Request, WATCHERS_MAX};
+use frith_node::control::{Client, ClientError, Request, WATCHERS_MAX};
 use frith_protocol::joining::Ticket;
 use serde_json::Value;
 
@@ -189,30 +192,41 @@ fn of_those_who_watch_one_too_many_is_refused_and_commands_are_answered_all_the_
     let root = tempfile::tempdir().unwrap();
     let alone = found_alone(root.path(), "alone");
     let founder = Running::start(&alone, &["run"]);
-    let watching: Vec<Watch> = (0..WATCHERS_MAX)
+    let control = alone.join("control.sock");
+    let next = {
+        let mut first = Client::connect(&control).unwrap();
+        first.ask(&Request::Watch { next: None, since: None }).unwrap()["next"].as_u64()
+    };
+    let watch = Request::Watch { next, since: None };
+    // Whoever is refused, since another was between two questions, asks again: so sooner or later just so many wait for what comes next.
+    let over = Arc::new(AtomicBool::new(false));
+    let watching: Vec<_> = (0..WATCHERS_MAX)
         .map(|_| {
-            let mut watch = Watch::start(&alone, &[]);
-            watch.next("here");
-            watch
+            let (control, watch, over) = (control.clone(), watch.clone(), Arc::clone(&over));
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let mut client = Client::connect(&control).unwrap();
+                    client.give_up_after(Some(Duration::from_secs(2))).unwrap();
+                    let _ = client.ask(&watch);
+                }
+            })
         })
         .collect();
-    // Each has said where it is, and asks once more.
-    let mut client = Client::connect(&alone.join("control.sock")).unwrap();
-    client.give_up_after(Some(PATIENCE)).unwrap();
-    let ask = |client: &mut Client, next| client.ask(&Request::Watch { next, since: None });
-    let next = ask(&mut client, None).unwrap()["next"].as_u64();
+    let begun = Instant::now();
     let refused = loop {
-        // A watcher may be between two questions.
-        client.give_up_after(Some(std::time::Duration::from_millis(500))).unwrap();
-        match ask(&mut client, next) {
-            Err(frith_node::control::ClientError::Refused(refusal)) => break refusal,
-            Ok(_) | Err(_) => client = Client::connect(&alone.join("control.sock")).unwrap(),
+        let mut client = Client::connect(&control).unwrap();
+        client.give_up_after(Some(Duration::from_millis(100))).unwrap();
+        if let Err(ClientError::Refused(refusal)) = client.ask(&watch) {
+            break refusal;
         }
+        assert!(begun.elapsed() < PATIENCE, "nobody is refused");
     };
     assert!(refused.why.contains("watch this node already"), "{refused}");
-    let ahead = ask(&mut client, Some(1 << 40)).unwrap_err();
+    let ahead = Request::Watch { next: Some(1 << 40), since: None };
+    let ahead = Client::connect(&control).unwrap().ask(&ahead).unwrap_err();
     assert!(ahead.to_string().contains("this node was restarted"), "{ahead}");
     ok(&alone, &["status"]);
-    drop(watching);
+    over.store(true, Ordering::Relaxed);
+    watching.into_iter().for_each(|watcher| watcher.join().unwrap());
     assert_eq!(founder.stop(), 0);
 }
