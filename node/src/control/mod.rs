@@ -114,7 +114,7 @@ pub enum Request {
     },
     /// Let a node's rights rest, as soon as enough endorsers agree.
     Suspend {
-        /// At least eight hex digits.
+        /// At least six hex digits.
         node: String,
         /// For how long; until it is released, if that is not said.
         for_ms: Option<u64>,
@@ -126,7 +126,7 @@ pub enum Request {
     },
     /// Let them rest no longer.
     Release {
-        /// At least eight hex digits.
+        /// At least six hex digits.
         node: String,
         /// A line for the other operators.
         #[serde(default)]

@@ -13,8 +13,10 @@
 //! | `rotating` | the transport under the next key |
 //! | `holding` | holds, as an operator gives and sees them |
 //! | `amending` | voting keys, and the next charter |
+//! | `recovering`, `renewing` | the way back; admissions that run out |
 //! | `backing_up` | what of this node goes into a backup |
-//! | `answers`, `explain`, `feed`, `waits` | what the control socket is told |
+//! | `answers`, `explain`, `accusations`, `waits` | what the control socket is told |
+//! | `feed`, `lately`, `logbook` | what changes, what changed lately, and the log as far as it is here |
 
 mod accusations;
 mod alarms;

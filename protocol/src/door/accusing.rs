@@ -1,7 +1,7 @@
 //! What becomes of a contradiction that this node comes to hold: an entry, on its way to a block (SPEC 4.13, 5.27).
 //!
 //! Nobody is asked, and nobody is waited for: the proof is enough. **Invariant:** a proof that is known here, and that could yet
-//! convict somebody, is on the disk until it is in a block.
+//! convict somebody, is on the disk until it is in a block or can convict nobody any more: by itself, or in the queue.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 //! | `core` | [`Core::handle`]: who may say what, and which room it goes to |
 //! | `peers` | who is who |
 //! | `agreeing`, `heads`, `finality` | agreement; asking what is final, and answering; what follows once a block is |
-//! | `drafts`, `endorsing`, `entries` | newcomers' drafts; what endorsers sign, and proposals; entries on their way into a block |
+//! | `drafts`, `endorsing`, `given`, `entries` | newcomers' drafts; what endorsers sign, and proposals; what was signed; entries on their way into a block |
 //! | `amending`, `epochs` | how a charter comes about; how one goes on to the next |
 //! | `holding` | holds: given, received, acted upon |
 //! | `recovering`, `recovery_drafts` | going on after a fork, or after too long a silence |

@@ -1,4 +1,4 @@
-//! The rules of SPEC.md 1 to 4, 6 and 7, each by its number, on small domains in memory.
+//! The rules of SPEC.md 1 to 4, 6 and 7 (and of 9 those that take a long log: `growth`, `paths`), each by its number, on small domains in memory.
 
 mod accusations;
 mod admissions;
