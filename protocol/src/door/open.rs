@@ -326,6 +326,10 @@ impl Core {
         core.anchored = anchored.map(Box::new);
         core.reached = core.admitted.unwrap_or(0);
         core.open_log(&mut store)?;
+        if let Some(head) = core.chain.as_ref().map(|chain| chain.head().time) {
+            // A clock that is late at the start is no reason to take what this node said before for another's.
+            core.sessions.began_after(head);
+        }
         core.open_recovery();
         if core.chain.is_none() {
             // What it saw of a fork, or of a recovery, was of a log that it does not have any more: others show it, if it is so still.

@@ -20,7 +20,7 @@ use crate::following::Chain;
 use crate::identity::{PublicKey, Verified};
 use crate::limits;
 use crate::planted::{Bug, loosened};
-use crate::state::{Block, BlockId, FinalChain, Header, MapProof, Place, SnapshotChunk, State};
+use crate::state::{Block, BlockId, FinalChain, Header, MapName, MapProof, Place, SnapshotChunk, State};
 use crate::time::Timestamp;
 
 /// «What lies at these places of the state after that block?»
@@ -51,6 +51,10 @@ fn check_count(count: usize) -> Result<(), Fault> {
 impl AskProofs {
     pub(super) fn inspect(&self) -> Result<(), Fault> {
         check_count(self.places.len())?;
+        // The others are held whole by everybody, and their values are long.
+        if self.places.iter().any(|place| !matches!(place.map, MapName::Gone | MapName::Keys)) {
+            return Err(Fault::BadProof);
+        }
         if self.places.is_sorted_by(|a, b| a < b) {
             Ok(())
         } else {
@@ -300,11 +304,13 @@ impl Core {
             held.recent_blocks().map(|held| held.block.clone()).collect();
         blocks.retain(|block| block.header.height > height);
         blocks.reverse();
-        self.begin_on_disk(height, chunks, effects);
         self.chain = Some(whole);
+        // The new base, what followed it, and only then nothing of the old: whoever is killed in between goes back behind no removal.
+        let old = self.begin_beside(height, chunks, effects);
         if let Some(tip) = self.chain.as_ref().and_then(Chain::tip) {
             self.persist_final(&blocks, &tip, effects);
         }
+        self.remove_old(old, height, effects);
         // What removes somebody is among what is written anew.
         effects.sync_all();
         Ok(())

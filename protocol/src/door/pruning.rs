@@ -122,6 +122,27 @@ impl Core {
         self.on_disk.count();
     }
 
+    /// Writes down a state that came from others, beside all that is there; the states that were, for [`Self::remove_old`].
+    pub(super) fn begin_beside(
+        &mut self,
+        height: u64,
+        chunks: &[Arc<SnapshotChunk>],
+        effects: &mut Effects,
+    ) -> Vec<Vec<u8>> {
+        let before = std::mem::take(&mut self.on_disk.bases);
+        self.write_base(height, chunks, effects);
+        let mut places: Vec<Vec<u8>> = before.into_iter().flat_map(|base| base.places).collect();
+        places.retain(|place| self.on_disk.bases.iter().all(|base| !base.places.contains(place)));
+        places
+    }
+
+    /// Removes these states, and the blocks up to that height.
+    pub(super) fn remove_old(&mut self, states: Vec<Vec<u8>>, height: u64, effects: &mut Effects) {
+        remove(Table::Base, states, effects);
+        self.remove_blocks(height, effects);
+        self.on_disk.count();
+    }
+
     /// Writes down the state that snapshots are served from.
     pub(super) fn write_base_of_the_checkpoint(&mut self, effects: &mut Effects) {
         let Some(checkpoint) = self.chain.as_ref().map(|chain| chain.checkpoint()) else { return };

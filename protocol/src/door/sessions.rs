@@ -96,6 +96,11 @@ impl Sessions {
         Box::new(Sessions { own, since: now, said: now, seen: BTreeMap::new(), cloned: BTreeSet::new() })
     }
 
+    /// This process began no earlier than a block of this time was final.
+    pub(super) fn began_after(&mut self, block: Timestamp) {
+        self.since = self.since.max(block);
+    }
+
     /// `now` is the latest that is known here: the clock, or the newest final block. What is said on a block from after `since` and a
     /// margin for two clocks was said after that.
     fn hear(&mut self, session: &Session, now: Timestamp, margin_ms: u64) -> Heard {

@@ -363,6 +363,8 @@ impl Newcomer {
                 "its newest final block is older than the domain's freshness bound".into(),
             )];
         }
+        // Somebody makes blocks under the charters that it knows: no recovery leads away from those.
+        self.noted = None;
         if self.head.as_ref().is_some_and(|head| head.height >= header.height) {
             return Vec::new();
         }

@@ -220,12 +220,29 @@ fn map_or_part<'a, V: Value + Clone + DeserializeOwned>(
     whole: impl Iterator<Item = &'a SnapshotItem>,
     in_part: impl Iterator<Item = &'a SnapshotItem>,
 ) -> Result<Map<V>, Fault> {
-    let parts: Vec<Vec<Part<V>>> = in_part.map(value::<Vec<Part<V>>>).collect::<Result<_, Fault>>()?;
-    let map = map_of(whole)?;
-    match (parts.is_empty(), map.is_empty()) {
-        (true, _) => Ok(map),
-        (false, true) => Map::of_parts(parts.into_iter().flatten()).ok_or(Fault::WrongSnapshot),
-        (false, false) => Err(Fault::WrongSnapshot),
+    let (map, mut in_part) = (map_of(whole)?, in_part.peekable());
+    match (in_part.peek().is_none(), map.is_empty()) {
+        (true, _) => return Ok(map),
+        (false, true) => {}
+        (false, false) => return Err(Fault::WrongSnapshot),
+    }
+    // An item at a time, and none after the first that fits no tree: parts take two bytes on the wire, and many times that here.
+    let mut wrong = None;
+    let parts = in_part.map_while(|item| match value::<Vec<Part<V>>>(item) {
+        Ok(parts) if parts.len() <= PARTS_PER_ITEM => Some(parts),
+        Ok(_) => {
+            wrong = Some(Fault::WrongSnapshot);
+            None
+        }
+        Err(fault) => {
+            wrong = Some(fault);
+            None
+        }
+    });
+    let map = Map::of_parts(parts.flatten());
+    match wrong {
+        Some(fault) => Err(fault),
+        None => map.ok_or(Fault::WrongSnapshot),
     }
 }
 

@@ -200,6 +200,14 @@ fn rule_9_19_a_thief_of_the_recovery_keys_misleads_no_newcomer_whom_living_endor
     assert_eq!(mesh.core(newcomer).phase(), Phase::Following);
     assert_eq!(epoch(&mesh, newcomer), 1);
 
+    // Nor one that waits for its operators, and has heard of no newer head for long.
+    let waits = mesh.join(21, None);
+    mesh.cut.extend(members.iter().map(|member| (*member, waits)));
+    mesh.run(900_000);
+    mesh.tell(thief, waits, Message::Links(link.clone()));
+    mesh.run(200_000);
+    assert_eq!(mesh.core(waits).charter().map(|charter| charter.epoch), Some(1));
+
     // Nor a member that comes back without a state.
     let returner = members[1];
     mesh.stop(returner);

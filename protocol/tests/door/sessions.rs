@@ -166,3 +166,19 @@ fn rule_5_28_it_convicts_nobody() {
     assert_eq!(mesh.core(endorser).standing_of(&member), standing);
     assert!(mesh.core(endorser).state().unwrap().standing(&mesh.id(member)).unwrap().convictions.is_empty());
 }
+
+#[test]
+fn rule_5_28_a_clock_that_is_late_at_the_start_makes_nobody_another_machine() {
+    let (mut mesh, member) = Mesh::with_member();
+    let endorser = mesh.endorsers()[0];
+    mesh.run(FRESHNESS_MS);
+    mesh.stop(member);
+    let (now, newest) = (mesh.now, mesh.core(endorser).head().unwrap().time);
+    mesh.now = Timestamp(now.0 - FRESHNESS_MS / 2);
+    mesh.start(member);
+    mesh.now = now;
+    // What it said itself before it started again.
+    let before = session(&mesh, member, 7, newest);
+    mesh.tell(endorser, member, Message::Session(Box::new(before)));
+    assert!(!is_told(&mesh, member, member));
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use frith_protocol::door::{AskProofs, Error, Input, Message, Outbox, Proofs};
 use frith_protocol::fault::Fault;
 use frith_protocol::limits;
-use frith_protocol::state::Place;
+use frith_protocol::state::{MapName, Place};
 
 use super::domain::Person;
 use super::history::History;
@@ -243,4 +243,18 @@ fn rule_9_23_nobody_consents_on_a_part_of_the_state_and_whoever_is_to_sit_fetche
     assert!(is_whole(&again) && again.core.head() == server.core.head());
     member.receive(server.key, &wire);
     assert_eq!(member.core.proposals().count(), 1);
+}
+
+#[test]
+fn rule_9_23_nobody_is_asked_for_what_everybody_holds_whole() {
+    let ask = |map| {
+        let place = Place { map, key: frith_protocol::encoding::Hash([7; 32]) };
+        let asked = AskProofs { height: 1, block: LONGER.domain.state.last_id(), places: vec![place] };
+        frith_protocol::identity::verify(Message::AskProofs(Box::new(asked)), &crate::domain::check())
+            .map(|_| ())
+    };
+    for map in [MapName::Standing, MapName::Tickets, MapName::Spine] {
+        assert_eq!(ask(map), Err(Fault::BadProof), "{map:?}");
+    }
+    assert_eq!((ask(MapName::Gone), ask(MapName::Keys)), (Ok(()), Ok(())));
 }
