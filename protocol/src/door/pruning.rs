@@ -112,14 +112,9 @@ impl Core {
         chunks: &[Arc<SnapshotChunk>],
         effects: &mut Effects,
     ) {
-        let before = std::mem::take(&mut self.on_disk.bases);
-        self.write_base(height, chunks, effects);
-        let mut places: Vec<Vec<u8>> = before.into_iter().flat_map(|base| base.places).collect();
-        places.retain(|place| self.on_disk.bases.iter().all(|base| !base.places.contains(place)));
-        remove(Table::Base, places, effects);
-        self.remove_blocks(u64::MAX, effects);
+        let old = self.begin_beside(height, chunks, effects);
+        self.remove_old(old, u64::MAX, effects);
         remove(Table::Final, vec![HEAD_KEY.to_vec()], effects);
-        self.on_disk.count();
     }
 
     /// Writes down a state that came from others, beside all that is there; the states that were, for [`Self::remove_old`].

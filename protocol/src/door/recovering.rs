@@ -92,9 +92,14 @@ impl Core {
         }
     }
 
+    /// Whether it has halted because the log has.
+    fn has_forked(&self) -> bool {
+        matches!(self.halted, Some(Alarm::Forked { .. }))
+    }
+
     /// Whether this node may take a recovery now (SPEC 9.16).
     pub(super) fn may_recover(&self) -> bool {
-        matches!(self.halted, Some(Alarm::Forked { .. }))
+        self.has_forked()
             || loosened(Bug::LivingRecovered)
             || self.recovers_at().is_some_and(|at| at <= self.now)
     }
@@ -202,9 +207,8 @@ impl Core {
         }
         // By links one may have come to its charter already.
         let adopted = self.has_adopted(&tip, id);
-        let forked = matches!(self.halted, Some(Alarm::Forked { .. }));
         let gone_on = self.chain.as_ref().is_some_and(|chain| tip.time <= chain.head().time);
-        if gone_on && !adopted && !forked {
+        if gone_on && !adopted && !self.has_forked() {
             return Err(Error::Untimely("the log has gone on since it was made: it is void"));
         }
         let prospect = match self.prospect(proven, &tip, self.now) {
@@ -470,7 +474,7 @@ impl Core {
 
     /// Whoever was shown two certificates alone has halted, and cannot show anybody why: this may be the rest of it.
     pub(super) fn keep_fork_if_shown(&mut self, proven: &Verified<Arc<FinalChain>>, effects: &mut Effects) {
-        if !matches!(self.halted, Some(Alarm::Forked { .. })) || self.recovering.fork.is_some() {
+        if !self.has_forked() || self.recovering.fork.is_some() {
             return;
         }
         let Some(chain) = &self.chain else { return };

@@ -44,7 +44,7 @@ fn accusation(mesh: &Mesh, liar: PublicKey) -> Message {
 }
 
 /// What every live node holds of `whom`.
-fn held(mesh: &Mesh, whom: PublicKey) -> Vec<Effective> {
+pub fn held(mesh: &Mesh, whom: PublicKey) -> Vec<Effective> {
     let node = mesh.id(whom);
     let cores = mesh.nodes.values().filter_map(|node| node.core.as_ref());
     let mut all: Vec<Effective> =

@@ -10,6 +10,7 @@ use frith_protocol::state::{
 };
 use frith_protocol::time::Timestamp;
 
+use super::accusations::held;
 use super::amendments::{next, propose, say_yes};
 use super::mesh::{Mesh, key_of};
 
@@ -31,16 +32,6 @@ fn two(mesh: &Mesh, by: PublicKey, of: PublicKey) -> [Hold; 2] {
 
 fn show(mesh: &mut Mesh, from: PublicKey, to: PublicKey, hold: &Hold) {
     mesh.tell(from, to, Message::Hold(Box::new(*hold)));
-}
-
-/// What every live node holds of `whom`.
-fn held(mesh: &Mesh, whom: PublicKey) -> Vec<Effective> {
-    let node = mesh.id(whom);
-    let cores = mesh.nodes.values().filter_map(|node| node.core.as_ref());
-    let mut all: Vec<Effective> =
-        cores.map(|core| core.state().unwrap().effective(&node, mesh.now)).collect();
-    all.dedup();
-    all
 }
 
 fn convictions(mesh: &Mesh, whom: PublicKey) -> Vec<ConvictedKey> {
